@@ -1,0 +1,43 @@
+# `make repro` runs the pipeline, `make test` the tests; both first make .venv from requirements.lock.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+PORT ?= 5000
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint ui bench clean
+
+help:  ## Show what there is to do
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+repro: .venv/ready  ## Run the whole pipeline: dvc repro
+	dvc repro
+
+test: .venv/ready  ## Run all tests
+	python -m pytest
+
+lint: .venv/ready  ## Check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
+	mlflow ui --host 127.0.0.1 --port $(PORT) \
+		--backend-store-uri "$$(python -c 'from steadyphi.tracking import tracking_uri; print(tracking_uri())')"
+
+bench: .venv/ready  ## Run the benchmarks beside their peers, quick sizes
+	python -m benchmarks.score --quick
+
+clean:  ## Remove what the pipeline and the tools made; git's files and .venv stay
+	rm -rf artifacts .cache mlflow.db* mlartifacts dvc_plots .dvc/cache .dvc/tmp
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/ready: requirements.lock pyproject.toml
+	@sh scripts/check-tools.sh "$(PYTHON)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
