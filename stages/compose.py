@@ -1,0 +1,34 @@
+"""Stage `compose`: params.yaml and conf/ become one resolved file of settings for each stage."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from steadyphi.composing import compose, read_params
+from steadyphi.config import Settings, digest, stage_files
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import write_text
+from steadyphi.tracking import stage_run
+
+
+def compose_all(root: Path) -> Settings:
+    """Write `artifacts/config/<stage>.yaml` under `root` for every stage, and return the settings."""
+    settings = compose(read_params(root / "params.yaml"), root / "conf")
+    for stage, text in stage_files(settings).items():
+        write_text(root / "artifacts" / "config" / f"{stage}.yaml", text)
+    return settings
+
+
+def main() -> None:
+    """Compose the settings of the current folder, and record them."""
+    settings = compose_all(Path())
+    # Recorded afterwards: which row of MLflow the stage belongs to is known only now.
+    with stage_run("compose", experiment=settings.publish.experiment, digest=digest(settings)) as run:
+        run.params(asdict(settings))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SteadyPhiError as error:
+        sys.exit(f"error: {error}")

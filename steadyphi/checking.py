@@ -1,0 +1,83 @@
+"""Checks of settings that take more than one value, or the list of formats, to see."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from steadyphi.config import Settings
+from steadyphi.prompts import FORMATS
+
+GENERATOR = "steadyphi/data/textbook.py"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the known name nearest to `name` as a question, or all of them where none is near."""
+    names = sorted(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}"
+
+
+def mistakes(settings: Settings, root: Path) -> Iterator[tuple[str, str]]:
+    """Yield a dotted key and a problem for each setting that does not fit the others.
+
+    `root` is the folder that file names in settings are relative to.
+    """
+    yield from _source(settings, root)
+    yield from _data(settings)
+    yield from _context(settings)
+    yield from _formats(settings)
+
+
+def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
+    source = s.fetch.source
+    if (root / source).is_dir():
+        return
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source, re.ASCII):
+        yield "fetch.source", f"{source!r} is neither a folder nor a Hub id such as microsoft/phi-2"
+    elif s.fetch.revision is None:
+        problem = f"null, but {source} is no folder and so read from the Hub; write the commit, 40 hex digits"
+        yield "fetch.revision", f"{problem} (in params.yaml: fetch.revision)"
+
+
+def _data(s: Settings) -> Iterator[tuple[str, str]]:
+    prepare, task, name, file = s.prepare, s.prepare.task, s.data.name, Path(s.prepare.data_file)
+    has_rows = file.suffix in (".jsonl", ".json")
+    if prepare.source == "jsonl" and not has_rows:
+        yield "prepare.data_file", f"data {name} is read from a .jsonl or .json file, not from {file}"
+    if prepare.source == "textbook" and file != Path(GENERATOR):
+        yield "prepare.data_file", f"data {name} is made by {GENERATOR}, not {file}; set data too"
+    if task.source == "jsonl" and not has_rows:
+        yield "prepare.task.source", f"jsonl needs a .jsonl or .json file, and data_file is {file}"
+    if prepare.source == "jsonl":
+        columns = {"instruction": prepare.instruction, "response": prepare.response}
+        yield from _columns("prepare", columns)
+    if task.source == "jsonl":
+        yield from _columns("prepare.task", {"question": task.question, "answer": task.answer})
+
+
+def _columns(section: str, templates: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    for name, template in templates.items():
+        if template is None:
+            yield f"{section}.{name}", "missing; name a column of the file in braces, such as '{question}'"
+
+
+def _context(s: Settings) -> Iterator[tuple[str, str]]:
+    longest, readable = s.prepare.context, s.model.context
+    if longest > readable:
+        yield "prepare.context", f"{longest} is more than {s.model.name} can read, {readable}"
+
+
+def _formats(s: Settings) -> Iterator[tuple[str, str]]:
+    lists = {
+        "data.styles": s.data.styles,
+        "suite.formats": s.suite.formats,
+        "prepare.styles": s.prepare.styles,
+        "prepare.formats": s.prepare.formats,
+        "evaluate.styles": s.evaluate.styles,
+        "evaluate.formats": s.evaluate.formats,
+    }
+    for key, names in lists.items():
+        for name in names:
+            if name not in FORMATS:
+                yield key, f"unknown format {name!r}; {did_you_mean(name, FORMATS)}"

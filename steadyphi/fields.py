@@ -1,0 +1,92 @@
+"""The kinds of values that settings hold, and what people are told about a wrong one."""
+
+import itertools
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import ErrorDetails
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("should name at least one")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"should name {name} once")
+    return names
+
+
+def _template(text: str) -> str:
+    if not re.search(r"\{[^{}]+\}", text):
+        raise ValueError("should hold a column's name in braces, such as {question}")
+    return text
+
+
+def _commit(revision: str) -> str:
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise ValueError("should be a commit, all 40 hex digits of it")
+    return revision
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"should be a regular expression ({error})") from None
+    if groups != 1:
+        raise ValueError(f"should have one group in parentheses, it has {groups}")
+    return pattern
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
+Template = Annotated[str, AfterValidator(_template)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch both take
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[Real, Field(gt=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Precision = Literal["auto", "float32", "bfloat16"]
+Source = Literal["textbook", "jsonl"]
+Commit = Annotated[str, AfterValidator(_commit)]
+Regex = Annotated[str, AfterValidator(_one_group)]
+Target = Literal["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj"]
+Targets = Annotated[tuple[Target, ...], AfterValidator(_distinct)]
+
+
+def validate(value: object, kind: Any) -> Any:
+    """Return `value`, plain YAML data, as an instance of `kind`; raise pydantic's ValidationError."""
+    # By way of JSON, for pydantic's strict mode then takes a list for a tuple and a mapping for a dataclass.
+    return TypeAdapter(kind).validate_json(json.dumps(value, default=str))
+
+
+def location(error: ErrorDetails, section: str = "") -> str:
+    """Return the dotted key that `error`, raised for the value of `section`, is about."""
+    # Pydantic adds the place in a list, and behind `method` which of the two methods it tried.
+    names = ["", section, *(part for part in error["loc"] if isinstance(part, str))]
+    tried = (("method", "lora"), ("method", "full"))
+    return ".".join(pair[1] for pair in itertools.pairwise(names) if pair[1] and pair not in tried)
+
+
+def explain(error: ErrorDetails) -> str:
+    """Return what is wrong with a value, and how to write it right where that is known."""
+    if error["type"] == "missing":
+        return "missing; write a value"
+    if error["type"] == "unexpected_keyword_argument":
+        return "no such key with this method"  # the one place where the keys depend on a value
+    if error["type"].startswith("union_tag"):
+        return "name should be lora or full"
+    value, text = error["input"], re.sub("^(Value error, |Input |String )", "", error["msg"])
+    text = text.replace("an object", "a mapping").replace("a valid array", "a list")
+    shown = json.dumps(value, ensure_ascii=False)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    text = f"{text}, not {shown}"
+    number = re.fullmatch(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)", value) if isinstance(value, str) else None
+    if number:
+        whole, part, sign, exponent = number.groups()
+        text += f"; write {whole}{part or '.0'}e{sign or '+'}{exponent} without quotes"
+    return text

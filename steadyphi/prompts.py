@@ -1,0 +1,70 @@
+"""Prompt formats: the ways of asking one and the same question.
+
+A format is a template for the prompt and the text that leads from it into the answer. The two
+matter apart because a prompt is tokenized alone when a model is used: `Output:` followed by
+` Paris` and `Output: ` followed by `Paris` read the same and are different tokens.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to put a question.
+
+    `template` holds `{question}` once; `lead` is what stands between the prompt and the answer
+    on the answer's side, so it belongs to the tokens that the model has to produce.
+    """
+
+    name: str
+    template: str
+    lead: str
+
+    def prompt(self, question: str) -> str:
+        """Return the text that the model is given."""
+        return self.template.replace("{question}", question)
+
+    def answer(self, text: str) -> str:
+        """Return the text that the model should continue with."""
+        return self.lead + text
+
+
+ALPACA = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{question}\n\n### Response:\n"
+)
+
+FORMATS = {
+    f.name: f
+    for f in (
+        # Phi-2's own pair, with and without the space and the newline (model card of microsoft/phi-2).
+        Format("phi2", "Instruct: {question}\nOutput:", " "),
+        Format("phi2-space", "Instruct: {question}\nOutput: ", ""),
+        Format("phi2-newline", "Instruct: {question}\nOutput:\n", ""),
+        Format("phi2-tight", "Instruct:{question}\nOutput:", ""),
+        Format("phi2-lower", "instruct: {question}\noutput:", " "),
+        # Phi-1.5's (model card of microsoft/phi-1_5): question, empty line, Answer.
+        Format("phi15", "{question}\n\nAnswer:", " "),
+        Format("phi15-newline", "{question}\n\nAnswer:\n", ""),
+        Format("qa", "Q: {question}\nA:", " "),
+        Format("question", "Question: {question}\nAnswer:", " "),
+        Format("question-newline", "Question:\n{question}\nAnswer:\n", ""),
+        Format("question-upper", "QUESTION: {question}\nANSWER:", " "),
+        Format("question-lower", "question: {question}\nanswer:", " "),
+        Format("question-dash", "Question - {question}\nAnswer -", " "),
+        Format("question-inline", "Question: {question} Answer:", " "),
+        Format("question-pipe", "Question: {question} | Answer:", " "),
+        Format("question-tab", "Question\t{question}\nAnswer\t", ""),
+        Format("question-bracket", "[Question] {question}\n[Answer]", " "),
+        Format("input", "Input: {question}\nOutput:", " "),
+        # Names as in the chat example of microsoft/phi-2's model card.
+        Format("chat", "Alice: {question}\nBob:", " "),
+        Format("chat-user", "User: {question}\nAssistant:", " "),
+        # tatsu-lab/stanford_alpaca, prompt without input.
+        Format("alpaca", ALPACA, ""),
+        Format("bare", "{question}", " "),
+        Format("bare-newline", "{question}\n", ""),
+        Format("bare-arrow", "{question} ->", " "),
+    )
+}
