@@ -1,0 +1,41 @@
+"""What the machine offers, read at run time: device, number format, threads, repeatable arithmetic."""
+
+import os
+import random
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """Return the CUDA device if there is one, else the CPU. `STEADYPHI_DEVICE` overrides."""
+    name = os.environ.get("STEADYPHI_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the number format to compute in; `auto` is bfloat16 where the machine is fast at it.
+
+    Never float16: Phi-2's attention scores overflow in it.
+    """
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def make_repeatable(seed: int, threads: int | None) -> None:
+    """Seed every generator and fix what else decides the last bits of a result.
+
+    The number of CPU threads decides how sums are split, so a run that has to give the same bytes
+    on any number of cores fixes it; None takes all cores.
+    """
+    random.seed(seed)
+    torch.manual_seed(seed)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
+    torch.use_deterministic_algorithms(True, warn_only=True)
