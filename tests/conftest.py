@@ -1,0 +1,80 @@
+"""What many tests need: phi-tiny in both layouts, the shared real data, a small random Hub folder."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; a newcomer's clone has none."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(f"needs the real data sets in {folder}, which this clone does not have")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phi_tiny() -> Path:
+    return ROOT / "assets" / "phi-tiny"
+
+
+@pytest.fixture(scope="session")
+def lit_tiny(phi_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """phi-tiny, fetched and converted."""
+    from steadyphi.checkpoint import hub, manifest
+    from steadyphi.checkpoint.convert import convert
+
+    base = tmp_path_factory.mktemp("tiny")
+    weights, lit = base / "weights", base / "lit"
+    weights.mkdir()
+    lit.mkdir()
+    manifest.write(weights, hub.fetch(str(phi_tiny), None, weights, base / "cache"))
+    convert(weights, lit, "keep")
+    return lit
+
+
+def hub_config(**changes: Any) -> dict[str, Any]:
+    """A config.json as Phi-2's, at small width: head size 80, rotary 0.4."""
+    config = json.loads((ROOT / "assets" / "phi-tiny" / "config.json").read_text())
+    return {
+        **config,
+        "hidden_size": 160,
+        "intermediate_size": 640,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "partial_rotary_factor": 0.4,
+        "vocab_size": 1280,
+        **changes,
+    }
+
+
+def make_hub_folder(folder: Path, dtype: torch.dtype = torch.float16, shards: int = 2) -> Any:
+    """Write a random transformers Phi into `folder` as the Hub has it, phi-tiny's tokenizer beside it.
+
+    Returns the transformers model.
+    """
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    values = hub_config()
+    torch.manual_seed(3)
+    model = transformers.PhiForCausalLM(transformers.PhiConfig(**values)).to(dtype).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    size = sum(p.nbytes for p in model.parameters())
+    model.save_pretrained(folder, max_shard_size=size // shards + 1 if shards > 1 else "10GB")
+    (folder / "config.json").write_text(json.dumps(values))
+    for path in (ROOT / "assets" / "phi-tiny").glob("*token*.json"):
+        shutil.copyfile(path, folder / path.name)
+    return model
