@@ -1,0 +1,1 @@
+"""Where training material comes from and how it becomes packed tokens."""

@@ -1,0 +1,86 @@
+"""Tokenized examples and how they are packed into batches: end to end, without padding."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steadyphi.checkpoint.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training document; the loss is on the tokens from `prompt` on."""
+
+    tokens: list[int]
+    prompt: int  # how many leading tokens are the prompt and carry no loss
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed documents with the places where a loss is taken.
+
+    tokens: (T,), lengths: one a document, summing to T.
+    at: (S,) positions whose next token is supervised; targets: (S,) those tokens.
+    """
+
+    tokens: Tensor
+    lengths: list[int]
+    at: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same batch on `device`."""
+        return Batch(
+            self.tokens.to(device, non_blocking=True),
+            self.lengths,
+            self.at.to(device, non_blocking=True),
+            self.targets.to(device, non_blocking=True),
+        )
+
+
+def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
+    """Tokenize (prompt, response) pairs: prompt and response apart, as in use, and the end token last.
+
+    The end token is supervised in every example, so that the model learns to stop.
+    """
+    prompts = tokenizer.encode_batch([prompt for prompt, _ in pairs])
+    responses = tokenizer.encode_batch([response for _, response in pairs])
+    return [
+        Example([*prompt, *response, tokenizer.eos_id], len(prompt))
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pack examples into one batch, the short ones first: attention is quicker over equal neighbours."""
+    tokens: list[int] = []
+    at: list[int] = []
+    lengths: list[int] = []
+    for example in sorted(examples, key=lambda e: len(e.tokens)):
+        start, end = len(tokens), len(tokens) + len(example.tokens)
+        tokens.extend(example.tokens)
+        lengths.append(len(example.tokens))
+        # The position before a token predicts it; a document's first token has none before it.
+        at.extend(range(start + max(example.prompt, 1) - 1, end - 1))
+    row = torch.tensor(tokens)
+    positions = torch.tensor(at, dtype=torch.long)
+    return Batch(row, lengths, positions, row[positions + 1])
+
+
+def pack(lengths: Sequence[int], most: int, order: Sequence[int]) -> Iterator[list[int]]:
+    """Split `order` (indices into `lengths`) into consecutive groups of at most `most` tokens each.
+
+    A single document longer than `most` makes a group of its own.
+    """
+    group: list[int] = []
+    total = 0
+    for index in order:
+        if group and total + lengths[index] > most:
+            yield group
+            group, total = [], 0
+        group.append(index)
+        total += lengths[index]
+    if group:
+        yield group

@@ -1,0 +1,92 @@
+"""From instruction data to tokens: styles given out, tokenized, what is too long left out and counted."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steadyphi.checkpoint.tokenizer import TextTokenizer
+from steadyphi.config import Prepare
+from steadyphi.data import sources, store
+from steadyphi.data.packing import Example, encode_examples
+from steadyphi.data.sources import Item, Pair
+from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts import FORMATS
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tokenized set of examples."""
+
+    ids: list[str]
+    styles: list[str]
+    examples: list[Example]
+    skipped: int  # longer than the context
+
+
+def prepare(
+    settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path, cache: Path
+) -> dict[str, float]:
+    """Write train.parquet, valid.parquet and items.parquet into `into`; return what was counted.
+
+    Raises SteadyPhiError when the data cannot be used or nothing fits the context.
+    """
+    material = sources.load(settings, file, cache)
+    train = tokenize(material.train, settings, tokenizer)
+    valid = tokenize(material.valid, settings, tokenizer)
+    items = fitting_items(material.items, settings, tokenizer)
+    for what, found in (("training example", train.examples), ("validation example", valid.examples)):
+        if not found:
+            raise SteadyPhiError(
+                f"{settings.data_file}: no {what} fits prepare.context of {settings.context} tokens"
+            )
+    if not items:
+        raise SteadyPhiError(
+            f"{settings.data_file}: no evaluation item fits prepare.context of {settings.context} tokens"
+        )
+    for name, part in (("train", train), ("valid", valid)):
+        store.write_examples(into / f"{name}.parquet", part.ids, part.styles, part.examples)
+    store.write_items(into / "items.parquet", items)
+    return {
+        "train_examples": len(train.examples),
+        "train_tokens": sum(len(e.tokens) for e in train.examples),
+        "train_supervised_tokens": sum(len(e.tokens) - e.prompt for e in train.examples),
+        "valid_examples": len(valid.examples),
+        "longest_example": max(len(e.tokens) for e in train.examples),
+        "skipped_examples": train.skipped + valid.skipped,
+        "items": len(items),
+        "skipped_items": len(material.items) - len(items),
+    }
+
+
+def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer) -> Part:
+    """Put each pair into one of the styles, drawn by seed, and tokenize it."""
+    styles = [random.Random(f"{settings.seed} {p.id}").choice(settings.styles) for p in pairs]
+    texts = [
+        (FORMATS[style].prompt(pair.question), FORMATS[style].answer(pair.response))
+        for style, pair in zip(styles, pairs, strict=True)
+    ]
+    examples = encode_examples(tokenizer, texts)
+    kept = [n for n, example in enumerate(examples) if len(example.tokens) <= settings.context]
+    return Part(
+        [pairs[n].id for n in kept],
+        [styles[n] for n in kept],
+        [examples[n] for n in kept],
+        len(examples) - len(kept),
+    )
+
+
+def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:
+    """Return the items that fit the context in every format with every choice.
+
+    An item that fits in some formats alone would be missing in the others, and the formats could
+    no longer be compared over the same items.
+    """
+
+    def longest(item: Item) -> int:
+        formats = [FORMATS[name] for name in settings.formats]
+        prompts = tokenizer.encode_batch([f.prompt(item.question) for f in formats])
+        answers = tokenizer.encode_batch([f.answer(c) for f in formats for c in item.choices])
+        return max(map(len, prompts)) + max(map(len, answers))
+
+    return [item for item in items if longest(item) <= settings.context]

@@ -1,0 +1,242 @@
+"""Textbook material, generated: lessons and questions over a handful of small skills.
+
+Phi was trained on synthetic textbooks; phi-tiny is trained on these. Everything is drawn from a
+seed. Every question has a key that does not depend on its wording or on the order of its
+options, and the key's hash decides whether the question belongs to pretraining, fine-tuning or
+evaluation: the three are disjoint for any seeds, and no lesson states an evaluation question's
+answer by way of example.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from steadyphi.data import words
+
+Split = Literal["pretrain", "finetune", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its right answer and all answers to choose from (the right one among them).
+
+    No choice is the beginning of another: a model never finds `7 6` likelier than `7`.
+    """
+
+    skill: str
+    key: str
+    text: str
+    answer: str
+    choices: tuple[str, ...]
+    lesson: str  # a sentence that teaches by this very example
+
+    @property
+    def split(self) -> Split:
+        """Which of the three disjoint sets the question belongs to: 80%, 10%, 10%."""
+        bucket = int.from_bytes(hashlib.sha256(f"{self.skill}|{self.key}".encode()).digest()[:4]) % 10
+        return "pretrain" if bucket < 8 else "finetune" if bucket == 8 else "evaluate"
+
+
+def _key(*parts: object) -> str:
+    return "|".join(map(str, parts))
+
+
+def _sorted_key(kind: str, target: object, options: list[str]) -> str:
+    return _key(kind, target, *sorted(options))
+
+
+def _options(rng: random.Random, answer: str, others: list[str], count: int = 2) -> list[str]:
+    options = [answer, *rng.sample(others, count)]
+    rng.shuffle(options)
+    return options
+
+
+def _listed(options: list[str], last: str = "or") -> str:
+    return f"{', '.join(options[:-1])} {last} {options[-1]}"
+
+
+def addition(rng: random.Random) -> Question:
+    """What is 23 plus 45?"""
+    a, b = rng.randint(1, 49), rng.randint(1, 49)
+    text = rng.choice((f"What is {a} plus {b}?", f"Add {a} and {b}.", f"How much is {a} plus {b}?"))
+    total = a + b
+    near = [str(total + d) for d in (-10, -3, -2, -1, 1, 2, 3, 10) if total + d > 0]
+    choices = _options(rng, str(total), [n for n in near if len(n) == len(str(total))], 3)
+    key = _key(min(a, b), max(a, b))
+    return Question("addition", key, text, str(total), tuple(choices), f"{a} plus {b} makes {total}.")
+
+
+def comparing(rng: random.Random) -> Question:
+    """Which number is larger: 34, 87 or 12?"""
+    numbers = rng.sample(range(10, 100), 3)
+    word, pick = rng.choice((("largest", max), ("smallest", min)))
+    options = [str(n) for n in numbers]
+    answer = str(pick(numbers))
+    text = rng.choice(
+        (f"Which number is the {word}: {_listed(options)}?", f"Find the {word} of {_listed(options, 'and')}.")
+    )
+    lesson = f"Of {_listed(options, 'and')}, the {word} is {answer}."
+    return Question("comparing", _sorted_key("n", word, options), text, answer, tuple(options), lesson)
+
+
+def ordering(rng: random.Random) -> Question:
+    """Put 7, 3 and 5 in order, smallest first."""
+    numbers = rng.sample(range(1, 40), 3)
+    word, reverse = rng.choice((("smallest", False), ("largest", True)))
+
+    def written(values: list[int]) -> str:
+        return ", ".join(map(str, values))
+
+    right = sorted(numbers, reverse=reverse)
+    a, b, c = right
+    wrong = [written(v) for v in ([c, b, a], [b, a, c], [a, c, b], [c, a, b], [b, c, a])]
+    shown = _listed([str(n) for n in numbers], "and")
+    text = rng.choice((f"Put {shown} in order, {word} first.", f"Sort {shown}, starting with the {word}."))
+    choices = _options(rng, written(right), wrong, 3)
+    lesson = f"In order, {word} first, {shown} are {written(right)}."
+    key = _sorted_key("n", word, [str(n) for n in numbers])
+    return Question("ordering", key, text, written(right), tuple(choices), lesson)
+
+
+def category(rng: random.Random) -> Question:
+    """Which of these is an animal: carrot, horse or hammer?"""
+    kinds = rng.sample(sorted(words.CATEGORIES), 3)
+    kind = kinds[0]
+    answer, *others = (rng.choice(words.CATEGORIES[k]) for k in kinds)
+    options = _options(rng, answer, others)
+    named = words.article(kind)
+    text = rng.choice(
+        (f"Which of these is {named}: {_listed(options)}?", f"Find {named} among {_listed(options, 'and')}.")
+    )
+    lesson = f"{words.article(answer).capitalize()} is {named}."
+    return Question("category", _sorted_key("k", kind, options), text, answer, tuple(options), lesson)
+
+
+def opposite(rng: random.Random) -> Question:
+    """Which word is the opposite of hot: cold, wet or slow?"""
+    word, answer = rng.choice(words.OPPOSITES)
+    if rng.random() < 0.5:
+        word, answer = answer, word
+    others = [w for pair in words.OPPOSITES for w in pair if word not in pair]
+    options = _options(rng, answer, others)
+    text = rng.choice(
+        (
+            f"Which word is the opposite of {word}: {_listed(options)}?",
+            f"What is the opposite of {word}, {_listed(options)}?",
+        )
+    )
+    lesson = f"The opposite of {word} is {answer}."
+    return Question("opposite", _sorted_key("w", word, options), text, answer, tuple(options), lesson)
+
+
+def letter(rng: random.Random) -> Question:
+    """Which word begins with g: garden, table or river?"""
+    position, verb, place = rng.choice(((0, "begins", "first"), (-1, "ends", "last")))
+    answer = rng.choice(words.NOUNS)
+    mark = answer[position]
+    options = _options(rng, answer, [w for w in words.NOUNS if w[position] != mark])
+    text = rng.choice(
+        (
+            f"Which word {verb} with {mark}: {_listed(options)}?",
+            f"Which word has {mark} as its {place} letter: {_listed(options)}?",
+        )
+    )
+    key = _sorted_key(place, mark, options)
+    return Question("letter", key, text, answer, tuple(options), f"The {place} letter of {answer} is {mark}.")
+
+
+def word_place(rng: random.Random) -> Question:
+    """What is the last word of this list: red, green, blue?"""
+    place, index = rng.choice((("first", 0), ("second", 1), ("last", -1)))
+    options = rng.sample(words.NOUNS, 3)
+    shown = ", ".join(options)
+    text = rng.choice(
+        (f"What is the {place} word of this list: {shown}?", f"Give the {place} word: {shown}.")
+    )
+    lesson = f"In the list {shown}, the {place} word is {options[index]}."
+    return Question("word place", _key(place, *options), text, options[index], tuple(options), lesson)
+
+
+def lookup(rng: random.Random) -> Question:
+    """Tom has a ball. Ann has a kite. Sam has a cup. What does Ann have?"""
+    things = rng.sample(words.THINGS, 3)
+    if rng.random() < 0.5:
+        names = rng.sample(words.NAMES, 3)
+        facts = [f"{name} has {words.article(thing)}" for name, thing in zip(names, things, strict=True)]
+        question, begins = "What does {} have?", [f"{name} has" for name in names]
+    else:
+        names = things
+        facts = [
+            f"the {thing} is in the {place}"
+            for thing, place in zip(things, rng.sample(words.PLACES, 3), strict=True)
+        ]
+        question, begins = "Where is the {}?", [f"the {thing} is" for thing in things]
+    asked = rng.randrange(3)
+    begin = begins[asked]
+    choices = [begin + fact.removeprefix(own) for fact, own in zip(facts, begins, strict=True)]
+    passage = " ".join(f"{fact[0].upper()}{fact[1:]}." for fact in facts)
+    text = f"{passage} {question.format(names[asked])}"
+    key = _key(names[asked], *sorted(facts))
+    return Question("lookup", key, text, choices[asked], tuple(choices), f"{passage} So {choices[asked]}.")
+
+
+def instruction(rng: random.Random) -> Question:
+    """Write the word apple twice."""
+    a, b, c = rng.sample(words.NOUNS, 3)
+    text, answer, wrong = rng.choice(
+        (
+            (f"Write the word {a} twice.", f"{a} {a}", [f"{a} {b}", f"{b} {a}", f"{b} {b}"]),
+            (
+                f"Write the word {a} three times.",
+                f"{a} {a} {a}",
+                [f"{a} {b} {a}", f"{a} {a} {b}", f"{b} {b} {b}"],
+            ),
+            (f"Write {a} and then {b}.", f"{a} {b}", [f"{b} {a}", f"{a} {c}", f"{a} {a}"]),
+            (
+                f"Write {a}, {b} and {c} backwards.",
+                f"{c} {b} {a}",
+                [f"{a} {b} {c}", f"{c} {a} {b}", f"{b} {c} {a}"],
+            ),
+        )
+    )
+    choices = [answer, *wrong]
+    rng.shuffle(choices)
+    lesson = f"When you are told: {text.lower()} you write {answer}."
+    return Question("instruction", text.lower(), text, answer, tuple(choices), lesson)
+
+
+Skill = Callable[[random.Random], Question]
+SKILLS: tuple[Skill, ...] = (
+    addition,
+    comparing,
+    ordering,
+    category,
+    opposite,
+    letter,
+    word_place,
+    lookup,
+    instruction,
+)
+
+
+def stream(split: Split, seed: int, skills: Sequence[Skill] = SKILLS) -> Iterator[Question]:
+    """Yield questions of one split without end, the skills in turn; a question may come twice."""
+    rng = random.Random(f"{split} {seed}")
+    while True:
+        for skill in skills:
+            question = skill(rng)
+            while question.split != split:
+                question = skill(rng)
+            yield question
+
+
+def questions(split: Split, seed: int, count: int) -> list[Question]:
+    """Return `count` questions of one split, no two with the same key, the skills in equal parts."""
+    found: dict[tuple[str, str], Question] = {}
+    for question in stream(split, seed):
+        if len(found) == count:
+            break
+        found.setdefault((question.skill, question.key), question)
+    return list(found.values())

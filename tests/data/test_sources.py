@@ -1,0 +1,144 @@
+"""Data files: real ones prepared whole, bad ones refused with file, row and column."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyphi.checkpoint.tokenizer import TextTokenizer
+from steadyphi.composing import compose
+from steadyphi.config import Prepare
+from steadyphi.data import sources, store
+from steadyphi.data.prepare import prepare
+from steadyphi.errors import SteadyPhiError
+from tests.conftest import ROOT
+
+Make = Callable[..., Prepare]
+
+
+@pytest.fixture
+def make() -> Make:
+    def made(data: str, file: Path | str, **prepare: Any) -> Prepare:
+        return compose({"data": data, "data_file": str(file), "prepare": prepare}, ROOT / "conf").prepare
+
+    return made
+
+
+def write_rows(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
+    settings = make("textbook", "steadyphi/data/textbook.py", examples=300, items=90)
+    tokenizer = TextTokenizer(lit_tiny)
+    counted = prepare(settings, Path(settings.data_file), tokenizer, tmp_path, tmp_path / "cache")
+    train = store.read_examples(tmp_path / "train.parquet")
+    assert counted["train_examples"] == len(train) == 300
+    assert counted["items"] == 90 and counted["skipped_examples"] == counted["skipped_items"] == 0
+    rows = store.read_table(tmp_path / "train.parquet")
+    assert {row["style"] for row in rows} == set(settings.styles)
+    for row in rows:
+        assert row["tokens"][-1] == tokenizer.eos_id and 0 < row["prompt"] < len(row["tokens"]) - 1
+    items = store.read_items(tmp_path / "items.parquet")
+    asked = " ".join(tokenizer.decode(e.tokens) for e in train)
+    assert not [i for i in items if i.question in asked]
+
+
+def test_prepared_bytes_depend_on_the_seed_alone(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
+    tokenizer = TextTokenizer(lit_tiny)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        settings = make("textbook", "steadyphi/data/textbook.py", examples=50, items=9, seed=seed)
+        prepare(settings, Path("x"), tokenizer, tmp_path / name, tmp_path / "cache")
+    for file in ("train.parquet", "valid.parquet", "items.parquet"):
+        a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
+        assert a == b != c
+
+
+@pytest.mark.parametrize(("data", "file"), [("gsm8k", "gsm8k/train.jsonl"), ("svamp", "svamp/SVAMP.json")])
+def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, data: str, file: str) -> None:
+    path = shared / "data" / file
+    settings = make(data, path, examples=400)
+    tokenizer = TextTokenizer(lit_tiny)
+    counted = prepare(settings, path, tokenizer, tmp_path, tmp_path / "cache")
+    assert counted["train_examples"] + counted["valid_examples"] + counted["skipped_examples"] == 400 + 128
+    assert counted["longest_example"] <= 512
+    items = store.read_items(tmp_path / "items.parquet")
+    assert len(items) + counted["skipped_items"] == 200
+    number = r"-?[\d,.]+"
+    for item in items:
+        assert len(set(item.choices)) == 4
+        assert not [a for a in item.choices for b in item.choices if a != b and b.startswith(a)]
+        assert re.fullmatch(number, item.choices[item.answer])
+    # Apart: no evaluation question stands in what is trained on.
+    trained = {row["id"] for n in ("train", "valid") for row in store.read_table(tmp_path / f"{n}.parquet")}
+    assert not trained & {item.id for item in items}
+    # Right: the answer is the one in the file, read here by hand.
+    lines = json.loads(path.read_text()) if path.suffix == ".json" else None
+    raw = lines or [json.loads(line) for line in path.read_text().splitlines()]
+    for item in items[:50]:
+        row = raw[int(item.id.removeprefix("row-")) - 1]
+        answer = row["answer"].split("#### ")[1] if data == "gsm8k" else str(int(row["Answer"]))
+        assert item.choices[item.answer] == answer
+        assert item.question.endswith((row.get("question") or row["Question"]).strip())
+
+
+GOOD = [{"instruction": f"Say {n}.", "response": str(n)} for n in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r[7].pop("response"), r"row 8: the column 'response' is empty"),
+        (lambda r: r[7].update(response=" "), r"row 8: the column 'response' is empty"),
+        (lambda r: [x.pop("response") for x in r], r"no column 'response'; the columns are instruction"),
+        (lambda r: [x.update(response="a") for x in r], r"row \d+: too few different answers"),
+        (lambda r: r.__delitem__(slice(250, None)), r"too few for data.valid of 128"),
+    ],
+)
+def test_bad_rows_are_named(make: Make, tmp_path: Path, change: Any, message: str) -> None:
+    rows = [dict(r) for r in GOOD]
+    change(rows)
+    file = write_rows(tmp_path / "x.jsonl", rows)
+    with pytest.raises(SteadyPhiError, match=message) as caught:
+        sources.load(make("jsonl", file), file, tmp_path / "cache")
+    assert "x.jsonl" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_line_that_is_no_json_is_named(make: Make, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "x.jsonl", list(GOOD))
+    lines = file.read_text().splitlines()
+    lines[300] = '{"instruction": "x", '
+    file.write_text("\n".join(lines))
+    with pytest.raises(SteadyPhiError, match=r"x\.jsonl: row 301: not JSON"):
+        sources.load(make("jsonl", file), file, tmp_path / "cache")
+    with pytest.raises(SteadyPhiError, match="no such file"):
+        sources.load(make("jsonl", file), tmp_path / "absent.jsonl", tmp_path / "cache")
+
+
+def test_equal_rows_count_once_and_choices_may_come_with_the_data(make: Make, tmp_path: Path) -> None:
+    rows = [{**r, "options": [r["response"], "none", "all"]} for r in GOOD]
+    file = write_rows(tmp_path / "x.jsonl", [*rows, *rows])
+    material = sources.load(
+        make("jsonl", file, task={"choices": "options"}, items=100), file, tmp_path / "cache"
+    )
+    assert len(material.train) + len(material.valid) + len(material.items) == 400
+    assert all(i.choices == (i.question[4:-1], "none", "all") and i.answer == 0 for i in material.items)
+
+
+def test_too_long_is_left_out_and_counted(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
+    rows = [dict(r) for r in GOOD]
+    for row in rows[::4]:
+        row["instruction"] += " word" * 600
+    file = write_rows(tmp_path / "x.jsonl", rows)
+    tokenizer = TextTokenizer(lit_tiny)
+    counted = prepare(make("jsonl", file), file, tokenizer, tmp_path / "out", tmp_path / "cache")
+    assert counted["skipped_examples"] + counted["skipped_items"] == 100
+    assert counted["skipped_examples"] > 0 < counted["skipped_items"]
+    for row in rows:
+        row["instruction"] += " word" * 600
+    with pytest.raises(SteadyPhiError, match="no training example fits"):
+        prepare(make("jsonl", write_rows(file, rows)), file, tokenizer, tmp_path / "o", tmp_path / "cache")
