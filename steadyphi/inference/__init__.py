@@ -1,0 +1,1 @@
+"""Running a trained Phi: scoring and generation."""

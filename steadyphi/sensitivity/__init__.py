@@ -1,0 +1,1 @@
+"""How much answers depend on the prompt: variants, measures and their statistics."""
