@@ -1,0 +1,62 @@
+"""What every stage shares: where things lie, one process at a time, errors in one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from steadyphi import config
+from steadyphi.errors import SteadyPhiError
+from steadyphi.tracking import StageRun, stage_run
+
+CONFIG = Path("artifacts/config")
+WEIGHTS = Path("artifacts/weights")
+MODEL = Path("artifacts/model")
+DATA = Path("artifacts/data")
+SCORES = Path("artifacts/scores")
+TUNED = Path("artifacts/tuned")
+REPORT = Path("artifacts/report")
+METRICS = Path("metrics")
+
+T = TypeVar("T")
+
+
+def settings(stage: str, cls: type[T]) -> T:
+    """Read the settings that `compose` resolved for a stage."""
+    return config.load(CONFIG / f"{stage}.yaml", cls)
+
+
+def root() -> Path:
+    """Return the repository, also where DVC runs a stage in a temporary copy of it."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+
+
+def cache(stage: str) -> Path:
+    """Return the folder for what a stage keeps between runs, such as a partial download."""
+    folder = root() / ".cache" / stage
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
+    """Run a stage: record it in MLflow, and end with one line when the input is at fault.
+
+    A killed `dvc` leaves its stage running; the lock keeps a second one from writing to the same
+    outputs.
+    """
+    lock = Path(".cache") / "locks" / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            published = settings("publish", config.Publish)
+            with stage_run(name, experiment=published.experiment, digest=published.digest) as run:
+                body(run)
+    except Timeout:
+        sys.exit(f"error: {lock}: another process still runs the stage {name} here; wait for it or stop it")
+    except SteadyPhiError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

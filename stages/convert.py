@@ -1,0 +1,26 @@
+"""Stage `convert`: the Hub checkpoint as a lit-gpt one."""
+
+from dataclasses import asdict
+
+from stages import common
+from steadyphi.config import Convert
+from steadyphi.files import atomic_dir, write_json
+from steadyphi.tracking import StageRun
+
+
+def main(run: StageRun) -> None:
+    """Convert `artifacts/weights` into `artifacts/model`."""
+    from steadyphi.checkpoint.convert import convert
+
+    settings = common.settings("convert", Convert)
+    run.params(asdict(settings))
+    with atomic_dir(common.MODEL) as folder:
+        made = convert(common.WEIGHTS, folder, settings.dtype)
+    metrics = {key: made[key] for key in ("source_tensors", "tensors", "parameters")}
+    write_json(common.METRICS / "convert.json", metrics)
+    run.metrics(metrics)
+    run.output("model", made["sha256"])
+
+
+if __name__ == "__main__":
+    common.run_stage("convert", main)

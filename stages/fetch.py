@@ -1,0 +1,27 @@
+"""Stage `fetch`: the upstream checkpoint, verified, with its manifest."""
+
+from dataclasses import asdict
+
+from stages import common
+from steadyphi.checkpoint import hub, manifest
+from steadyphi.config import Fetch
+from steadyphi.files import atomic_dir, write_json
+from steadyphi.tracking import StageRun
+
+
+def main(run: StageRun) -> None:
+    """Fetch what `artifacts/config/fetch.yaml` names into `artifacts/weights`."""
+    settings = common.settings("fetch", Fetch)
+    run.params(asdict(settings))
+    partial = common.cache("fetch") / f"{settings.source.replace('/', '--')}@{settings.revision}"
+    with atomic_dir(common.WEIGHTS) as folder:
+        made = hub.fetch(settings.source, settings.revision, folder, partial)
+        manifest.write(folder, made)
+    metrics = {"files": len(made["files"]), "bytes": sum(f["size"] for f in made["files"].values())}
+    write_json(common.METRICS / "fetch.json", metrics)
+    run.metrics(metrics)
+    run.output("manifest", manifest.sha256(common.WEIGHTS / manifest.NAME))
+
+
+if __name__ == "__main__":
+    common.run_stage("fetch", main)

@@ -1,0 +1,29 @@
+"""Stage `prepare`: instruction data as packed tokens, and evaluation items apart from it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from stages import common
+from steadyphi.checkpoint.manifest import sha256
+from steadyphi.config import Prepare
+from steadyphi.files import write_json
+from steadyphi.tracking import StageRun
+
+
+def main(run: StageRun) -> None:
+    """Prepare `artifacts/data` from what `artifacts/config/prepare.yaml` names."""
+    from steadyphi.checkpoint.tokenizer import TextTokenizer
+    from steadyphi.data.prepare import prepare
+
+    settings = common.settings("prepare", Prepare)
+    run.params(asdict(settings))
+    tokenizer = TextTokenizer(common.MODEL)
+    metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA, common.cache("prepare"))
+    write_json(common.METRICS / "prepare.json", metrics)
+    run.metrics(metrics)
+    for path in sorted(common.DATA.glob("*.parquet")):
+        run.output(path.stem, sha256(path))
+
+
+if __name__ == "__main__":
+    common.run_stage("prepare", main)

@@ -1,0 +1,176 @@
+"""The whole pipeline through DVC: what reruns after which change, and what MLflow then holds."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.pipeline.conftest import STAGES, Project, make_project, stages_run
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_first_run_leaves_metrics_a_report_and_a_row(project: Project) -> None:
+    assert set(project.lock()) == set(STAGES)
+    summary = json.loads((project.folder / "metrics/summary.json").read_text())
+    for which in ("base", "tuned"):
+        found = json.loads((project.folder / f"metrics/evaluate-{which}.json").read_text())
+        assert (found["items"], found["formats"]) == (18, 2)
+        assert summary[f"spread_{which}"] == found["spread"]
+    for path in project.folder.glob("metrics/*.json"):  # flat, and no timing among them
+        values = json.loads(path.read_text())
+        assert values and all(isinstance(v, int | float) for v in values.values()), path
+        assert not [k for k in values if re.search("second|time|rate_per", k)]
+    (parent,) = [r for r in project.runs(parents=True) if r.info.status == "FINISHED"]
+    assert parent.data.metrics["spread_tuned"] == summary["spread_tuned"]
+    assert parent.data.params["finetune.method.name"] == "full"
+    children = {r.info.run_name: r for r in project.runs(parents=False)}
+    assert set(children) == set(STAGES)
+    assert {r.info.status for r in children.values()} == {"FINISHED"}
+    assert {r.data.tags["mlflow.parentRunId"] for r in children.values()} == {parent.info.run_id}
+    assert children["finetune"].data.metrics["train_loss"] > 0
+    assert children["convert"].data.tags["output.model"]
+
+
+def test_dvc_shows_metrics_and_plots(project: Project) -> None:
+    shown = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert {"metrics/summary.json", "metrics/evaluate-base.json"} <= {p.replace(os.sep, "/") for p in shown}
+    page = project.run("dvc", "plots", "show", "-o", "dvc_plots").stdout
+    html = (project.folder / "dvc_plots" / "index.html").read_text()
+    assert page and "valid_loss" in html and "phi2" in html
+
+
+def test_a_second_repro_runs_nothing(project: Project) -> None:
+    before = len(project.runs(parents=False))
+    assert project.repro() == []
+    assert len(project.runs(parents=False)) == before
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_comment_reruns_compose_alone(project: Project) -> None:
+    path = project.folder / "conf" / "config.yaml"
+    text = path.read_text()
+    path.write_text(text + "# a comment\n")
+    assert project.repro() == ["compose"]
+    path.write_text(text)
+    assert project.repro() == []  # known from before: the run cache answers
+
+
+def test_one_finetune_setting_reruns_what_it_touches(project: Project) -> None:
+    project.params(finetune={"lr": 2e-3, "epochs": 1})
+    assert project.repro() == ["compose", "finetune", "evaluate@tuned", "publish"]
+    assert project.run("git", "diff", "--name-only", "metrics/evaluate-base.json").stdout == ""
+
+
+def test_another_model_of_the_same_weights_reruns_training_alone(project: Project) -> None:
+    source = project.folder / "conf" / "model" / "phi-tiny.yaml"
+    twin = source.with_name("twin.yaml")
+    text = source.read_text().replace("name: phi-tiny", "name: twin").replace("full: 1.0e-3", "full: 1.1e-3")
+    twin.write_text(text)
+    project.params(model="twin")
+    assert project.repro() == ["compose", "finetune", "evaluate@tuned", "publish"]
+
+
+def test_swapping_the_model_and_back(project: Project, hub: None) -> None:
+    """phi-2 by name, through huggingface_hub, from a Hub on the loopback."""
+    project.params(model="phi-2")
+    assert set(project.repro()) == set(STAGES)
+    assert json.loads((project.folder / "artifacts/model/manifest.json").read_text())["source"].endswith(
+        "phi-2"
+    )
+    assert json.loads((project.folder / "metrics/convert.json").read_text())["source_tensors"] == 33
+    project.run("git", "checkout", "-q", ".")
+    assert project.repro() == []  # all of it comes back from the cache
+
+
+def test_experiments_queued_for_two_models(project: Project, hub: None) -> None:
+    before = {r.info.run_id for r in project.runs(parents=True)}
+    project.run("dvc", "exp", "run", "--queue", "-S", "model=phi-1.5,phi-2")
+    project.run("dvc", "queue", "start", "-j", "1")
+    for _ in range(240):
+        status = project.run("dvc", "queue", "status").stdout
+        if not re.search("Queued|Running", status):
+            break
+        time.sleep(1)
+    assert len(re.findall("Success", status)) == 2, status
+    new = [r for r in project.runs(parents=True) if r.info.run_id not in before]
+    assert {r.data.params["model"] for r in new} == {"phi-1.5", "phi-2"}
+    assert {r.info.status for r in new} == {"FINISHED"}
+    shown = project.run("dvc", "exp", "show", "--csv").stdout
+    for run in new:
+        assert run.data.tags["steadyphi.experiment"] in shown  # the row is called as DVC calls it
+
+
+def test_an_experiment_in_a_temporary_copy_keeps_its_run_and_artifacts(project: Project) -> None:
+    command = ["dvc", "exp", "run", "--temp", "-n", "warm", "-S", "+finetune.warmup_ratio=0.3"]
+    done = project.run(*command)
+    assert stages_run(done.stdout + done.stderr) or "warm" in done.stdout
+    (row,) = [r for r in project.runs(parents=True) if r.data.tags["steadyphi.experiment"] == "warm"]
+    assert row.data.params["finetune.warmup_ratio"] == "0.3" and row.info.status == "FINISHED"
+    artifacts = project.folder / "mlartifacts"
+    assert [p for p in artifacts.rglob("formats.png") if row.info.run_id in str(p)]
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_killed_stage_is_reaped_and_the_next_run_is_whole(project: Project) -> None:
+    project.params(finetune={"lr": 5e-3, "epochs": 400})
+    repro = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=project.folder,
+        env=project.env,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    for _ in range(120):
+        running = [r for r in project.runs(parents=False) if r.info.status == "RUNNING"]
+        if running and running[0].info.run_name == "finetune" and running[0].data.metrics.get("train_loss"):
+            break
+        time.sleep(0.5)
+    os.killpg(repro.pid, signal.SIGKILL)
+    repro.wait()
+    run_id = running[0].info.run_id
+    project.run("git", "checkout", "-q", ".")
+    project.params(finetune={"lr": 3e-3, "epochs": 1})
+    assert project.repro() == ["compose", "finetune", "evaluate@tuned", "publish"]
+    statuses = {r.info.run_id: r.info.status for r in project.runs(parents=False)}
+    assert statuses[run_id] == "KILLED"
+    assert "RUNNING" not in statuses.values()
+    assert "RUNNING" not in {r.info.status for r in project.runs(parents=True)}
+    assert not list(project.folder.glob("artifacts/.*.tmp"))
+
+
+def test_bad_settings_stop_before_any_stage(project: Project) -> None:
+    project.params(finetune={"learning_rate": 1.0})
+    done = project.run("dvc", "repro", check=False)
+    assert done.returncode != 0 and stages_run(done.stdout) == ["compose"]
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert "params.yaml" in line and "finetune.learning_rate" in line
+
+
+def test_an_unreachable_tracking_server_costs_a_warning(project: Project) -> None:
+    done = project.run("python", "-m", "stages.publish", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert [x for x in done.stderr.splitlines() if x.startswith("warning: MLflow")]
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_two_checkouts_give_the_same_bytes(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A second copy runs everything anew, with LoRA for a change, twice: same digests, same metrics."""
+    other = make_project(tmp_path_factory.mktemp("other"))
+    other.repro()
+    assert other.lock() == project.lock()
+    for path in sorted(project.folder.glob("metrics/*")):
+        assert (other.folder / "metrics" / path.name).read_bytes() == path.read_bytes(), path.name
+    other.params(method="lora")
+    other.repro()
+    first = other.lock()
+    done = other.run(
+        "dvc", "repro", "-f", "-s", "--no-run-cache", "finetune", "evaluate@base", "evaluate@tuned"
+    )
+    assert stages_run(done.stdout) == ["finetune", "evaluate@base", "evaluate@tuned"]
+    assert other.lock() == first
