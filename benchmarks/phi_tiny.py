@@ -42,4 +42,4 @@ def load() -> tuple[Phi, Any, TextTokenizer]:
 
 def material(chosen: Settings) -> Material:
     """Return the textbook's training pairs and evaluation items."""
-    return sources.load(chosen.prepare, Path(chosen.prepare.data_file), Path())
+    return sources.load(chosen.prepare, Path(chosen.prepare.data_file))

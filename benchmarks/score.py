@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import phi_tiny
 from benchmarks.timing import alternate
-from steadyphi.data.sources import Item
+from steadyphi.data.store import Item
 from steadyphi.inference.scoring import Request, score
 from steadyphi.prompts import FORMATS
 

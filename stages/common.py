@@ -1,8 +1,9 @@
 """What every stage shares: where things lie, one process at a time, errors in one line."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,22 +42,32 @@ def cache(stage: str) -> Path:
     return folder
 
 
-def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
-    """Run a stage: record it in MLflow, and end with one line when the input is at fault.
+@contextlib.contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Guard a stage: one process at a time, and one line when it fails by its input or is stopped.
 
     A killed `dvc` leaves its stage running; the lock keeps a second one from writing to the same
     outputs.
     """
     lock = Path(".cache") / "locks" / f"{name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=0):
-            published = settings("publish", config.Publish)
-            with stage_run(name, experiment=published.experiment, digest=published.digest) as run:
-                body(run)
+            yield
     except Timeout:
         sys.exit(f"error: {lock}: another process still runs the stage {name} here; wait for it or stop it")
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # no such file, no right to it, no space for it
+        sys.exit(f"error: {error.filename or name}: {error.strerror or error}")
     except KeyboardInterrupt:
+        print(f"stopped: {name}; dvc repro starts it again", file=sys.stderr)
         sys.exit(130)
+
+
+def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
+    """Run a stage, guarded and recorded in MLflow."""
+    with one_at_a_time(name):
+        published = settings("publish", config.Publish)
+        with stage_run(name, experiment=published.experiment, digest=published.digest) as run:
+            body(run)

@@ -1,12 +1,11 @@
 """Stage `compose`: params.yaml and conf/ become one resolved file of settings for each stage."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from stages.common import one_at_a_time
 from steadyphi.composing import compose, read_params
 from steadyphi.config import Settings, digest, stage_files
-from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_text
 from steadyphi.tracking import stage_run
 
@@ -28,7 +27,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_at_a_time("compose"):
         main()
-    except SteadyPhiError as error:
-        sys.exit(f"error: {error}")

@@ -4,9 +4,8 @@ import sys
 from dataclasses import asdict
 
 from stages import common
-from steadyphi.checkpoint.manifest import sha256
 from steadyphi.config import Evaluate
-from steadyphi.files import write_csv, write_json
+from steadyphi.files import sha256, write_csv, write_json
 from steadyphi.tracking import StageRun
 
 

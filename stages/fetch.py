@@ -5,7 +5,7 @@ from dataclasses import asdict
 from stages import common
 from steadyphi.checkpoint import hub, manifest
 from steadyphi.config import Fetch
-from steadyphi.files import atomic_dir, write_json
+from steadyphi.files import atomic_dir, sha256, write_json
 from steadyphi.tracking import StageRun
 
 
@@ -20,7 +20,7 @@ def main(run: StageRun) -> None:
     metrics = {"files": len(made["files"]), "bytes": sum(f["size"] for f in made["files"].values())}
     write_json(common.METRICS / "fetch.json", metrics)
     run.metrics(metrics)
-    run.output("manifest", manifest.sha256(common.WEIGHTS / manifest.NAME))
+    run.output("manifest", sha256(common.WEIGHTS / manifest.NAME))
 
 
 if __name__ == "__main__":

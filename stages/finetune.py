@@ -3,9 +3,8 @@
 from dataclasses import asdict
 
 from stages import common
-from steadyphi.checkpoint.manifest import sha256
 from steadyphi.config import Finetune
-from steadyphi.files import atomic_dir, write_csv, write_json
+from steadyphi.files import atomic_dir, sha256, write_csv, write_json
 from steadyphi.tracking import StageRun
 
 
@@ -36,14 +35,14 @@ def main(run: StageRun) -> None:
     validated = [
         {"step": r.step, "lr": r.lr, "train_loss": r.train_loss, "valid_loss": r.valid_loss}
         for r in curve
-        if r.valid_loss is not None
+        if r.valid_loss is not None  # there is one at the last step at least
     ]
     write_csv(common.METRICS / "finetune.csv", validated)
     metrics = {
         "steps": steps,
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "train_loss": round(curve[-1].train_loss, 6),
-        "valid_loss": round(float(validated[-1]["valid_loss"] or 0.0), 6),
+        "valid_loss": round(validated[-1]["valid_loss"], 6),
     }
     write_json(common.METRICS / "finetune.json", metrics)
     run.metrics(metrics, step=steps)

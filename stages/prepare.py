@@ -4,9 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages import common
-from steadyphi.checkpoint.manifest import sha256
 from steadyphi.config import Prepare
-from steadyphi.files import write_json
+from steadyphi.files import sha256, write_json
 from steadyphi.tracking import StageRun
 
 
@@ -18,7 +17,7 @@ def main(run: StageRun) -> None:
     settings = common.settings("prepare", Prepare)
     run.params(asdict(settings))
     tokenizer = TextTokenizer(common.MODEL)
-    metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA, common.cache("prepare"))
+    metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA)
     write_json(common.METRICS / "prepare.json", metrics)
     run.metrics(metrics)
     for path in sorted(common.DATA.glob("*.parquet")):

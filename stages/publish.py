@@ -14,9 +14,8 @@ def main(run: StageRun) -> None:
 
     settings = common.settings("publish", Publish)
     values = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(common.METRICS.glob("*.json"))
-        if path.stem != "summary"
+        name: json.loads((common.METRICS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("fetch", "convert", "prepare", "finetune", "evaluate-base", "evaluate-tuned")
     }
     base, tuned = (read_csv(common.METRICS / f"evaluate-{which}.csv") for which in ("base", "tuned"))
     with atomic_dir(common.REPORT) as folder:

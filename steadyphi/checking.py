@@ -9,6 +9,7 @@ from steadyphi.config import Settings
 from steadyphi.prompts import FORMATS
 
 GENERATOR = "steadyphi/data/textbook.py"
+ROWS = (".jsonl", ".json", ".csv", ".parquet")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -32,6 +33,11 @@ def mistakes(settings: Settings, root: Path) -> Iterator[tuple[str, str]]:
 def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
     source = s.fetch.source
     if (root / source).is_dir():
+        if not (root / source).resolve().is_relative_to((root / "assets").resolve()):
+            yield (
+                "fetch.source",
+                f"{source} is not below assets/, the folder whose changes DVC sees; copy it there",
+            )
         return
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source, re.ASCII):
         yield "fetch.source", f"{source!r} is neither a folder nor a Hub id such as microsoft/phi-2"
@@ -42,13 +48,17 @@ def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
 
 def _data(s: Settings) -> Iterator[tuple[str, str]]:
     prepare, task, name, file = s.prepare, s.prepare.task, s.data.name, Path(s.prepare.data_file)
-    has_rows = file.suffix in (".jsonl", ".json")
+    has_rows = file.suffix in ROWS
+    if s.prepare.data_file != s.data_file:
+        yield "prepare.data_file", "is not to be set by itself; set data_file, the file that DVC watches"
     if prepare.source == "jsonl" and not has_rows:
-        yield "prepare.data_file", f"data {name} is read from a .jsonl or .json file, not from {file}"
+        yield "prepare.data_file", f"data {name} is read from a {' or '.join(ROWS)} file, not from {file}"
     if prepare.source == "textbook" and file != Path(GENERATOR):
         yield "prepare.data_file", f"data {name} is made by {GENERATOR}, not {file}; set data too"
     if task.source == "jsonl" and not has_rows:
-        yield "prepare.task.source", f"jsonl needs a .jsonl or .json file, and data_file is {file}"
+        yield "prepare.task.source", f"jsonl needs a {' or '.join(ROWS)} file, and data_file is {file}"
+    if prepare.source == "textbook" and prepare.examples is None:
+        yield "prepare.examples", "the textbook has no end; write how many examples to take from it"
     if prepare.source == "jsonl":
         columns = {"instruction": prepare.instruction, "response": prepare.response}
         yield from _columns("prepare", columns)
@@ -81,3 +91,6 @@ def _formats(s: Settings) -> Iterator[tuple[str, str]]:
         for name in names:
             if name not in FORMATS:
                 yield key, f"unknown format {name!r}; {did_you_mean(name, FORMATS)}"
+    for key in ("styles", "formats"):
+        if getattr(s.evaluate, key) != getattr(s.prepare, key):
+            yield f"evaluate.{key}", f"is not what was prepared; set prepare.{key}, which evaluate follows"

@@ -98,7 +98,7 @@ class _Composed:
                 raise self.refusal(key, _unknown(parts, KEYS))
             if value == "???":
                 raise self.refusal(key, "??? stands for a value that is still to be written")
-            if isinstance(value, str) and "${oc.env" in value:
+            if isinstance(value, str) and re.search(r"\$\{[^}]*:", value):  # oc.env, now and their like
                 raise self.refusal(key, "settings must not depend on the machine; write the value itself")
         # In the order of the fields: a group's own mistake comes before the stages that it feeds.
         hints = typing.get_type_hints(Settings, include_extras=True)

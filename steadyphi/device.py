@@ -5,10 +5,16 @@ import random
 
 import torch
 
+from steadyphi.errors import SteadyPhiError
+
 
 def pick_device() -> torch.device:
     """Return the CUDA device if there is one, else the CPU. `STEADYPHI_DEVICE` overrides."""
     name = os.environ.get("STEADYPHI_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise SteadyPhiError(f"STEADYPHI_DEVICE: this machine has no device {name!r}; unset it") from None
     return torch.device(name)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -42,9 +43,12 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; when the block succeeds it replaces `path`.
 
     A folder cannot be renamed over a full one, so the old one is removed first: a kill
-    between the two leaves `path` absent, never mixed.
+    between the two leaves `path` absent, never mixed. What an earlier kill left beside it is
+    removed too, so only one process at a time may write to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     try:
         yield temporary
@@ -57,6 +61,12 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

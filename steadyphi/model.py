@@ -82,7 +82,7 @@ class Phi(nn.Module):
         try:
             state = torch.load(path, mmap=True, weights_only=True, map_location="cpu")
         except FileNotFoundError:
-            raise SteadyPhiError(f"{path}: not found; run the convert stage (dvc repro convert)") from None
+            raise SteadyPhiError(f"{path}: not found; run dvc repro") from None
         except (RuntimeError, UnpicklingError, EOFError) as error:  # no zip, cut short, or code in it
             reason = str(error).strip().splitlines()[0]
             raise SteadyPhiError(f"{path}: cannot be read as weights ({reason})") from None

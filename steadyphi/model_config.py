@@ -40,11 +40,11 @@ class PhiConfig:
         """Read `config.json` of a Hub or lit-gpt checkpoint folder."""
         path = folder / "config.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise SteadyPhiError(f"{path}: not found; a checkpoint folder needs its config.json") from None
-        except ValueError as error:
-            raise SteadyPhiError(f"{path}: is not JSON ({error})") from None
+        except (ValueError, TypeError) as error:
+            raise SteadyPhiError(f"{path}: is not a JSON object ({error})") from None
         return cls.from_hub(values, path)
 
     @classmethod
@@ -59,20 +59,21 @@ class PhiConfig:
                 f"{path}: model_type is {values.get('model_type')!r}; only 'phi' is supported"
             )
         heads = values.get("num_attention_heads")
+        # transformers 5 writes the rotary settings into one group; older files have them flat.
+        rope = values.get("rope_parameters") or {}
         unsupported = {
             "num_key_value_heads": values.get("num_key_value_heads") not in (None, heads),
             "qk_layernorm": bool(values.get("qk_layernorm")),
             "tie_word_embeddings": bool(values.get("tie_word_embeddings")),
             "rope_scaling": values.get("rope_scaling") is not None,
+            "rope_parameters": rope.get("rope_type", "default") != "default",
             "hidden_act": values.get("hidden_act", "gelu_new") != "gelu_new",
         }
         for key, bad in unsupported.items():
             if bad:
                 raise SteadyPhiError(f"{path}: {key}: {values[key]!r} is not a setting of Phi-1.5 or Phi-2")
-        # transformers 5 writes the rotary settings into one group; older files have them flat.
-        rope = values.get("rope_parameters") or {}
         try:
-            return cls(
+            config = cls(
                 n_layer=values["num_hidden_layers"],
                 n_head=values["num_attention_heads"],
                 n_embd=values["hidden_size"],
@@ -88,6 +89,14 @@ class PhiConfig:
             )
         except KeyError as error:
             raise SteadyPhiError(f"{path}: {error.args[0]} is missing") from None
+        sizes = (config.n_layer, config.n_head, config.n_embd, config.intermediate_size, config.block_size)
+        if not all(isinstance(n, int) and n > 0 for n in (*sizes, config.padded_vocab_size)):
+            raise SteadyPhiError(f"{path}: a size in it is no positive whole number")
+        if config.n_embd % config.n_head:
+            raise SteadyPhiError(
+                f"{path}: hidden_size {config.n_embd} is no multiple of {config.n_head} heads"
+            )
+        return config
 
     def to_litgpt(self, name: str, hf_config: dict[str, str]) -> dict[str, Any]:
         """Return the content of lit-gpt's `model_config.yaml` (litgpt 0.5, `litgpt.config.Config`).

@@ -236,7 +236,9 @@ class StageRun:
     @_never_fails
     def _terminate(self, status: str) -> None:
         self._client.set_terminated(self._id, status)
-        if store.PUBLISHED in self._parent.data.tags:
+        if status != "FINISHED":  # no later stage will run; the next try sets the row RUNNING again
+            self._client.set_terminated(self._parent.info.run_id, status)
+        elif store.PUBLISHED in self._parent.data.tags:
             # Where this stage made what it made before, DVC skips publish, and the row stands.
             store.settle(self._client, self._parent)
 

@@ -38,6 +38,11 @@ def refusal(root: Path, params: str | bytes) -> str:
 
 # (text of params.yaml, start of the refusal, something that it says)
 IN_PARAMS = [
+    ("fetch: {source: conf}", "params.yaml: fetch.source: conf is not below assets/", "copy it there"),
+    ("prepare: {data_file: a.jsonl}", "params.yaml: prepare.data_file: ", "set data_file"),
+    ("evaluate: {styles: [qa]}", "params.yaml: evaluate.styles: ", "set prepare.styles"),
+    ("evaluate: {formats: [qa]}", "params.yaml: evaluate.formats: ", "set prepare.formats"),
+    ("seed: '${now:%Y}'", "params.yaml: seed: ", "must not depend on the machine"),
     ("model: phi2", "params.yaml: model: unknown option 'phi2'", "did you mean phi-2?"),
     ("data: gms8k", "params.yaml: data: unknown option", "did you mean gsm8k?"),
     ("method: qlora", "params.yaml: method: unknown option", "did you mean lora?"),
@@ -84,7 +89,7 @@ IN_PARAMS = [
     ("prepare: {styles: qa}", "params.yaml: prepare.styles: should be a list", "qa"),
     ("data_file: my.jsonl", "params.yaml: data_file: data textbook is made by", "not my.jsonl"),
     ("data: gsm8k\ndata_file: a.py", "params.yaml: data_file: data gsm8k", ".jsonl"),
-    ("data: jsonl\ndata_file: a.csv", "params.yaml: data_file: data jsonl", ".jsonl"),
+    ("data: jsonl\ndata_file: a.txt", "params.yaml: data_file: data jsonl", ".jsonl"),
     ("data: svamp\ndata_file: a", "params.yaml: data_file: data svamp", ".jsonl"),
     ("task: gsm8k", "conf/task/gsm8k.yaml: task.source: jsonl needs", "textbook.py"),
     (

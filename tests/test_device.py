@@ -4,11 +4,15 @@ import pytest
 import torch
 
 from steadyphi.device import make_repeatable, pick_device, pick_dtype
+from steadyphi.errors import SteadyPhiError
 
 
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEADYPHI_DEVICE", "meta")
     assert pick_device() == torch.device("meta")
+    monkeypatch.setenv("STEADYPHI_DEVICE", "abacus")
+    with pytest.raises(SteadyPhiError, match="STEADYPHI_DEVICE: this machine has no device 'abacus'"):
+        pick_device()
     monkeypatch.delenv("STEADYPHI_DEVICE")
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 

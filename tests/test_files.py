@@ -30,6 +30,11 @@ def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
         (temporary / "half").touch()
         raise KeyboardInterrupt
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+    (tmp_path / ".d.killed.tmp").mkdir()  # what a SIGKILL leaves, the next writer removes
+    with atomic_dir(folder) as temporary:
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "new").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
     assert (folder / "sub" / "new").exists()
 
 

@@ -21,7 +21,7 @@ def test_transformers_loads_it_and_computes_the_same(phi_tiny: Path, lit_tiny: P
     assert type(reference).__name__ == "PhiForCausalLM"
     theirs = transformers.AutoTokenizer.from_pretrained(phi_tiny)
     ours = TextTokenizer(lit_tiny)
-    for text in ("Instruct: What is 23 plus 45?\nOutput: 68", "  Größe\t→ 3\n\n", "<|endoftext|>x"):
+    for text in ("Instruct: What is 23 plus 45?\nOutput: 68", "  Größe\t→ 3\n\n"):
         ids = ours.encode(text)
         assert theirs(text)["input_ids"] == ids and ours.decode(ids) == text
     assert theirs.eos_token_id == ours.eos_id
@@ -40,11 +40,11 @@ def test_hub_layout_within_twelve_megabytes(phi_tiny: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_knows_something_and_is_sensitive(lit_tiny: Path, tmp_path: Path) -> None:
+def test_it_knows_something_and_is_sensitive(lit_tiny: Path) -> None:
     """On held-out questions drawn with a seed that nothing else uses."""
     params = {"data": "textbook", "data_file": "steadyphi/data/textbook.py", "seed": 77}
     settings = compose(params | {"prepare": {"items": 400}}, ROOT / "conf")
-    items = sources.load(settings.prepare, Path("unused"), tmp_path).items
+    items = sources.load(settings.prepare, Path("unused")).items
     model = Phi.load(lit_tiny, torch.float32)
     rows = evaluation.evaluate(model, TextTokenizer(lit_tiny), items, settings.evaluate, torch.float32)
     found = evaluation.summarize(rows)

@@ -198,7 +198,7 @@ def main() -> None:
         "device": str(device),
         "valid_loss": [(r.step, round(r.valid_loss, 4)) for r in rows if r.valid_loss is not None],
     }
-    write(folder / "training.json", record)
+    (folder / "training.txt").write_text(json.dumps(record) + "\n")
     print(json.dumps(record))
 
 

@@ -13,7 +13,7 @@ from steadyphi.checkpoint import manifest
 from steadyphi.checkpoint.layouts import hub_parts
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import write_text
+from steadyphi.files import sha256, write_text
 from steadyphi.model_config import PhiConfig
 from steadyphi.progress import Progress
 
@@ -36,12 +36,13 @@ def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
             f"{source}: tokenizer.json has {tokens} tokens, config.json's vocab_size is {rows}"
         )
     fetched = manifest.read(source)
-    progress = Progress("convert", sum(f["size"] for f in fetched["files"].values()), "B")
+    shapes = config.tensor_shapes()
+    progress = Progress("convert", len(shapes), "tensors")
     with Shards(source) as shards:
         state = {}
-        for name, shape in config.tensor_shapes().items():
+        for name, shape in shapes.items():
             state[name] = _assemble(shards, name, shape, dtype)
-            progress.add(state[name].nbytes)
+            progress.add(1)
         shards.check_all_used()
         # The zip's inner folder is named after the file, so a temporary name would be in the bytes.
         torch.save(state, target / WEIGHTS)
@@ -57,7 +58,7 @@ def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
         "source_tensors": len(shards.used),
         "tensors": len(state),
         "parameters": sum(t.numel() for t in state.values()),
-        "sha256": manifest.sha256(target / WEIGHTS),
+        "sha256": sha256(target / WEIGHTS),
     }
     manifest.write(target, made)
     return made

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def fetch(source: str, revision: str | None, into: Path, cache: Path) -> dict[st
     """
     if Path(source).is_dir():
         for path in sorted(Path(source).iterdir()):
-            if any(path.match(pattern) for pattern in PATTERNS):
+            if path.is_file() and _is_wanted(path.name):
                 shutil.copyfile(path, into / path.name)
         expected: Mapping[str, str] = {}
     else:
@@ -46,12 +47,18 @@ def _download(source: str, revision: str | None, cache: Path) -> tuple[Path, Map
     folder = cache / "files"
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True)
-        snapshot_download(source, revision=revision, local_dir=folder, allow_patterns=PATTERNS)
+        wanted = [s for s in info.siblings or [] if _is_wanted(s.rfilename)]
+        names = [s.rfilename for s in wanted]
+        snapshot_download(source, revision=revision, local_dir=folder, allow_patterns=names)
     except Exception as error:  # its HTTP client's exceptions come through as they are, of many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SteadyPhiError(f"{source} at {revision}: could not be fetched: {first}") from None
-    listed = {s.rfilename: s.lfs.sha256 for s in info.siblings or [] if s.lfs is not None}
-    return folder, {name: digest for name, digest in listed.items() if (folder / name).is_file()}
+    return folder, {s.rfilename: s.lfs.sha256 for s in wanted if s.lfs is not None}
+
+
+def _is_wanted(name: str) -> bool:
+    """Whether a file of the repository's top folder is needed; what lies deeper is another format."""
+    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in PATTERNS)
 
 
 def _place(source: Path, target: Path) -> None:

@@ -1,22 +1,15 @@
 """The manifest of a checkpoint folder: which files there are, how large, with which digest."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import write_json
+from steadyphi.files import sha256, write_json
 
 NAME = "manifest.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_map(folder: Path) -> dict[str, str]:
@@ -34,9 +27,10 @@ def weight_map(folder: Path) -> dict[str, str]:
         names: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
         raise SteadyPhiError(f"{index}: is not a weight index ({type(error).__name__}: {error})") from None
-    for file in sorted(set(names.values())):
+    for file in names.values():
         if not isinstance(file, str) or file in ("", ".", "..") or Path(file).name != file:
             raise SteadyPhiError(f"{index}: weight_map: {file!r} is not the name of a file in the folder")
+    for file in sorted(set(names.values())):
         if not (folder / file).is_file():
             raise SteadyPhiError(f"{folder / file}: is named by {INDEX} but not there; fetch it again")
     return names
@@ -59,16 +53,20 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read a folder's manifest; SteadyPhiError when it is absent or broken."""
+    """Read the manifest of a fetched folder; SteadyPhiError when it is absent or broken."""
     path = folder / NAME
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        return {key: found[key] for key in ("source", "revision", "files")}
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise SteadyPhiError(f"{path}: cannot be read ({error}); run the fetch stage again") from None
 
 
 def _header_names(path: Path) -> list[str]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        return list(file.keys())
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise SteadyPhiError(f"{path}: is not a whole safetensors file ({error}); fetch it again") from None

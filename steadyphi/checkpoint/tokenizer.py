@@ -19,6 +19,11 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception for every cause
             raise SteadyPhiError(f"{path}: no tokenizer could be read from it ({error})") from None
+        # A file may ask for padding to eos or for cutting; and `<|endoftext|>` in a text is text, for only
+        # the end of a document may end it.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True
         eos_id = self._tokenizer.token_to_id(END_OF_TEXT)
         if eos_id is None:
             raise SteadyPhiError(f"{path}: has no {END_OF_TEXT} token")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-
 
 @dataclass(frozen=True)
 class Example:
@@ -38,19 +36,6 @@ class Batch:
             self.at.to(device, non_blocking=True),
             self.targets.to(device, non_blocking=True),
         )
-
-
-def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
-    """Tokenize (prompt, response) pairs: prompt and response apart, as in use, and the end token last.
-
-    The end token is supervised in every example, so that the model learns to stop.
-    """
-    prompts = tokenizer.encode_batch([prompt for prompt, _ in pairs])
-    responses = tokenizer.encode_batch([response for _, response in pairs])
-    return [
-        Example([*prompt, *response, tokenizer.eos_id], len(prompt))
-        for prompt, response in zip(prompts, responses, strict=True)
-    ]
 
 
 def collate(examples: Sequence[Example]) -> Batch:

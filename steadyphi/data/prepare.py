@@ -8,8 +8,9 @@ from pathlib import Path
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.config import Prepare
 from steadyphi.data import sources, store
-from steadyphi.data.packing import Example, encode_examples
-from steadyphi.data.sources import Item, Pair
+from steadyphi.data.packing import Example
+from steadyphi.data.sources import Pair
+from steadyphi.data.store import Item
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import FORMATS
 
@@ -24,14 +25,12 @@ class Part:
     skipped: int  # longer than the context
 
 
-def prepare(
-    settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path, cache: Path
-) -> dict[str, float]:
+def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path) -> dict[str, float]:
     """Write train.parquet, valid.parquet and items.parquet into `into`; return what was counted.
 
     Raises SteadyPhiError when the data cannot be used or nothing fits the context.
     """
-    material = sources.load(settings, file, cache)
+    material = sources.load(settings, file)
     train = tokenize(material.train, settings, tokenizer)
     valid = tokenize(material.valid, settings, tokenizer)
     items = fitting_items(material.items, settings, tokenizer)
@@ -74,6 +73,19 @@ def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer)
         [examples[n] for n in kept],
         len(examples) - len(kept),
     )
+
+
+def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
+    """Tokenize (prompt, response) pairs: prompt and response apart, as in use, and the end token last.
+
+    The end token is supervised in every example, so that the model learns to stop.
+    """
+    prompts = tokenizer.encode_batch([prompt for prompt, _ in pairs])
+    responses = tokenizer.encode_batch([response for _, response in pairs])
+    return [
+        Example([*prompt, *response, tokenizer.eos_id], len(prompt))
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:

@@ -1,7 +1,7 @@
 """Prepared data on disk: Parquet files that any table tool can open."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steadyphi.data.packing import Example
-from steadyphi.data.sources import Item
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_file
 
@@ -30,6 +29,17 @@ ITEMS = pa.schema(
         ("answer", pa.int32()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One evaluation question with its choices; `answer` is the index of the right one."""
+
+    id: str
+    skill: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:

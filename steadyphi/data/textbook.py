@@ -3,11 +3,12 @@
 Phi was trained on synthetic textbooks; phi-tiny is trained on these. Everything is drawn from a
 seed. Every question has a key that does not depend on its wording or on the order of its
 options, and the key's hash decides whether the question belongs to pretraining, fine-tuning or
-evaluation: the three are disjoint for any seeds, and no lesson states an evaluation question's
-answer by way of example.
+evaluation: the three are disjoint for any seeds. A lesson is about a question of its own split;
+what it teaches (that a carrot is a vegetable) may of course help with others.
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -233,10 +234,18 @@ def stream(split: Split, seed: int, skills: Sequence[Skill] = SKILLS) -> Iterato
 
 
 def questions(split: Split, seed: int, count: int) -> list[Question]:
-    """Return `count` questions of one split, no two with the same key, the skills in equal parts."""
+    """Return `count` questions of one split, no two with the same key.
+
+    The skills take turns, so they have equal parts, but for one that runs out: there are only some
+    120 different additions in a tenth of all.
+    """
+    streams = [stream(split, seed, (skill,)) for skill in SKILLS]
     found: dict[tuple[str, str], Question] = {}
-    for question in stream(split, seed):
-        if len(found) == count:
-            break
-        found.setdefault((question.skill, question.key), question)
-    return list(found.values())
+    while True:
+        for questions_of_skill in streams:
+            for question in itertools.islice(questions_of_skill, 50):  # so many tries at a new one
+                if (question.skill, question.key) not in found:
+                    found[question.skill, question.key] = question
+                    break
+            if len(found) == count:
+                return list(found.values())

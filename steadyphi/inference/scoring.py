@@ -1,5 +1,6 @@
 """Log-probabilities of continuations, over exact token ids: nothing stripped, moved or truncated."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ def score(
     A token sequence that several requests need is computed once, and so is one that is the
     beginning of another: choices of one token cost one forward pass together. The head runs at
     the needed positions only. Sequences are packed by length into batches of `batch_tokens`.
-    Raises SteadyPhiError for a request that is empty or longer than the model's context.
+    Raises SteadyPhiError for a request that is empty or longer than the model's context, or whose
+    score is NaN.
     """
     device = model.lm_head.weight.device
     wanted: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -63,6 +65,9 @@ def score(
             scores[owner] += value
         progress.add(len(tokens))
     progress.close()
+    for request, value in zip(requests, scores, strict=True):
+        if math.isnan(value):
+            raise SteadyPhiError(f"{request.name}: its score is not a number; the weights are broken")
     return scores
 
 

@@ -9,7 +9,7 @@ import torch
 
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.config import Evaluate
-from steadyphi.data.sources import Item
+from steadyphi.data.store import Item
 from steadyphi.inference.scoring import Request, score
 from steadyphi.model import Phi
 from steadyphi.prompts import FORMATS

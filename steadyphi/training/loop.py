@@ -45,6 +45,12 @@ def fit(
     `settings.micro_tokens`; its loss is the mean over the step's supervised tokens, however it is
     split. `on_log` is called after every step. Raises SteadyPhiError when the loss is not finite.
     """
+    longest = max(len(e.tokens) for e in (*train, *valid))
+    if longest > model.config.block_size:
+        raise SteadyPhiError(
+            f"finetune: an example has {longest} tokens, the model's config.json allows "
+            f"{model.config.block_size}; lower prepare.context"
+        )
     steps = _plan(train, settings)
     valid_lengths = [len(e.tokens) for e in valid]
     valid_batches = [
@@ -62,13 +68,13 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = lr
         loss = _backward(model, [train[i] for i in step], settings.micro_tokens, dtype)
-        if not math.isfinite(loss):
-            raise SteadyPhiError(f"finetune: the loss at step {number} is {loss}; try a smaller finetune.lr")
+        _check_finite("loss", loss, number)
         torch.nn.utils.clip_grad_norm_(trained, settings.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         due = number % every == 0 or number == len(steps)
         valid_now = mean_loss(model, valid_batches, dtype) if due and valid_batches else None
+        _check_finite("validation loss", valid_now or 0.0, number)
         valid_loss = valid_now if valid_now is not None else valid_loss
         note = f"step {number}/{len(steps)}, loss {loss:.3f}"
         progress.add(
@@ -80,6 +86,11 @@ def fit(
     progress.close()
     model.eval()
     return len(steps)
+
+
+def _check_finite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise SteadyPhiError(f"finetune: the {what} at step {step} is {value}; try a smaller finetune.lr")
 
 
 def _plan(train: Sequence[Example], settings: Finetune) -> list[list[int]]:

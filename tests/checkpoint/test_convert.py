@@ -13,6 +13,7 @@ from steadyphi.checkpoint import hub, manifest
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.layouts import hub_parts
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import sha256
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
 from tests.conftest import make_hub_folder
@@ -168,11 +169,11 @@ def test_fetch_refuses_incomplete_and_escaping_folders(hub_folder: Path, tmp_pat
     with pytest.raises(SteadyPhiError, match=f"{shard.name}: is named by .* but not there"):
         fetch(hub_folder, tmp_path / "a")
     index = json.loads((hub_folder / manifest.INDEX).read_text())
-    for bad in ("../secret.safetensors", "/etc/passwd", "a/b.safetensors", ".."):
+    for bad in ("../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", 7, ["x"]):
         index["weight_map"]["lm_head.bias"] = bad
         (hub_folder / manifest.INDEX).write_text(json.dumps(index))
         with pytest.raises(SteadyPhiError, match="is not the name of a file"):
-            fetch(hub_folder, tmp_path / f"b{hash(bad)}")
+            fetch(hub_folder, tmp_path / f"b{len(str(bad))}")
 
 
 def test_fetch_takes_no_code_and_no_pickle(hub_folder: Path, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_fetch_takes_no_code_and_no_pickle(hub_folder: Path, tmp_path: Path) -> 
     files = manifest.read(weights)["files"]
     assert set(files) == {p.name for p in weights.iterdir()} - {"manifest.json"}
     for name, facts in files.items():
-        assert facts == {"size": (weights / name).stat().st_size, "sha256": manifest.sha256(weights / name)}
+        assert facts == {"size": (weights / name).stat().st_size, "sha256": sha256(weights / name)}
 
 
 def test_truncated_shard(hub_folder: Path, tmp_path: Path) -> None:
@@ -203,6 +204,10 @@ def test_truncated_shard(hub_folder: Path, tmp_path: Path) -> None:
         ({"qk_layernorm": True}, "qk_layernorm"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings"),
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 4.0}}, "rope_parameters"),
+        ({"num_attention_heads": 0}, "no positive whole number"),
+        ({"hidden_size": None}, "no positive whole number"),
+        ({"num_attention_heads": 3}, "no multiple of 3 heads"),
     ],
 )
 def test_other_architectures_are_refused(phi_tiny: Path, change: dict[str, object], message: str) -> None:

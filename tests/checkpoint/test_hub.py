@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from steadyphi.checkpoint import manifest
+from steadyphi.files import sha256
 from tests.conftest import make_hub_folder
 from tests.pipeline.loopback_hub import serve
 
@@ -39,6 +40,8 @@ def hub_folder(tmp_path: Path) -> Path:
     make_hub_folder(tmp_path / "hub")
     (tmp_path / "hub" / "modeling_phi.py").write_text("raise SystemExit")
     (tmp_path / "hub" / "pytorch_model.bin").write_bytes(b"pickle")
+    (tmp_path / "hub" / "onnx").mkdir()  # another format, gigabytes that nobody needs
+    (tmp_path / "hub" / "onnx" / "model.safetensors").write_bytes(b"other")
     return tmp_path / "hub"
 
 
@@ -47,13 +50,15 @@ def test_the_files_that_are_needed_arrive_whole(hub_folder: Path, tmp_path: Path
         done = fetch(endpoint, tmp_path)
     assert done.returncode == 0, done.stderr
     arrived = {p.name for p in (tmp_path / "weights").iterdir()}
-    assert arrived == {p.name for p in hub_folder.iterdir()} - {"modeling_phi.py", "pytorch_model.bin"} | {
-        manifest.NAME
-    }
+    assert arrived == {p.name for p in hub_folder.iterdir()} - {
+        "modeling_phi.py",
+        "pytorch_model.bin",
+        "onnx",
+    } | {manifest.NAME}
     found = manifest.read(tmp_path / "weights")
     assert (found["source"], found["revision"]) == (REPO, COMMIT)
     for name, facts in found["files"].items():
-        assert facts["sha256"] == manifest.sha256(hub_folder / name)
+        assert facts["sha256"] == sha256(hub_folder / name)
 
 
 def test_a_file_that_is_not_the_listed_one_is_refused(hub_folder: Path, tmp_path: Path) -> None:

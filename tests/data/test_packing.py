@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steadyphi.data.packing import Example, collate, encode_examples, pack
+from steadyphi.data.packing import Example, collate, pack
+from steadyphi.data.prepare import encode_examples
 
 examples = st.lists(
     st.integers(2, 12).flatmap(

@@ -1,6 +1,7 @@
 """Data files: real ones prepared whole, bad ones refused with file, row and column."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def write_rows(path: Path, rows: list[Any]) -> Path:
 def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     settings = make("textbook", "steadyphi/data/textbook.py", examples=300, items=90)
     tokenizer = TextTokenizer(lit_tiny)
-    counted = prepare(settings, Path(settings.data_file), tokenizer, tmp_path, tmp_path / "cache")
+    counted = prepare(settings, Path(settings.data_file), tokenizer, tmp_path)
     train = store.read_examples(tmp_path / "train.parquet")
     assert counted["train_examples"] == len(train) == 300
     assert counted["items"] == 90 and counted["skipped_examples"] == counted["skipped_items"] == 0
@@ -52,7 +53,7 @@ def test_prepared_bytes_depend_on_the_seed_alone(make: Make, lit_tiny: Path, tmp
     tokenizer = TextTokenizer(lit_tiny)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         settings = make("textbook", "steadyphi/data/textbook.py", examples=50, items=9, seed=seed)
-        prepare(settings, Path("x"), tokenizer, tmp_path / name, tmp_path / "cache")
+        prepare(settings, Path("x"), tokenizer, tmp_path / name)
     for file in ("train.parquet", "valid.parquet", "items.parquet"):
         a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
         assert a == b != c
@@ -63,7 +64,7 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
     path = shared / "data" / file
     settings = make(data, path, examples=400)
     tokenizer = TextTokenizer(lit_tiny)
-    counted = prepare(settings, path, tokenizer, tmp_path, tmp_path / "cache")
+    counted = prepare(settings, path, tokenizer, tmp_path)
     assert counted["train_examples"] + counted["valid_examples"] + counted["skipped_examples"] == 400 + 128
     assert counted["longest_example"] <= 512
     items = store.read_items(tmp_path / "items.parquet")
@@ -74,8 +75,9 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
         assert not [a for a in item.choices for b in item.choices if a != b and b.startswith(a)]
         assert re.fullmatch(number, item.choices[item.answer])
     # Apart: no evaluation question stands in what is trained on.
-    trained = {row["id"] for n in ("train", "valid") for row in store.read_table(tmp_path / f"{n}.parquet")}
-    assert not trained & {item.id for item in items}
+    tables = [store.read_table(tmp_path / f"{n}.parquet") for n in ("train", "valid")]
+    trained = "\n".join(tokenizer.decode(row["tokens"]) for table in tables for row in table)
+    assert not [item for item in items if item.question in trained]
     # Right: the answer is the one in the file, read here by hand.
     lines = json.loads(path.read_text()) if path.suffix == ".json" else None
     raw = lines or [json.loads(line) for line in path.read_text().splitlines()]
@@ -92,9 +94,12 @@ GOOD = [{"instruction": f"Say {n}.", "response": str(n)} for n in range(400)]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r[7].pop("response"), r"row 8: the column 'response' is empty"),
-        (lambda r: r[7].update(response=" "), r"row 8: the column 'response' is empty"),
-        (lambda r: [x.pop("response") for x in r], r"no column 'response'; the columns are instruction"),
+        (lambda r: r[7].pop("response"), r"row 8: there is no column 'response'"),
+        (lambda r: r[7].update(response=" "), r"row 8: the column 'response' should hold a text"),
+        (
+            lambda r: [x.pop("response") for x in r],
+            r"row 1: there is no column 'response'; the columns are instruction",
+        ),
         (lambda r: [x.update(response="a") for x in r], r"row \d+: too few different answers"),
         (lambda r: r.__delitem__(slice(250, None)), r"too few for data.valid of 128"),
     ],
@@ -104,7 +109,7 @@ def test_bad_rows_are_named(make: Make, tmp_path: Path, change: Any, message: st
     change(rows)
     file = write_rows(tmp_path / "x.jsonl", rows)
     with pytest.raises(SteadyPhiError, match=message) as caught:
-        sources.load(make("jsonl", file), file, tmp_path / "cache")
+        sources.load(make("jsonl", file), file)
     assert "x.jsonl" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -114,17 +119,15 @@ def test_a_line_that_is_no_json_is_named(make: Make, tmp_path: Path) -> None:
     lines[300] = '{"instruction": "x", '
     file.write_text("\n".join(lines))
     with pytest.raises(SteadyPhiError, match=r"x\.jsonl: row 301: not JSON"):
-        sources.load(make("jsonl", file), file, tmp_path / "cache")
+        sources.load(make("jsonl", file), file)
     with pytest.raises(SteadyPhiError, match="no such file"):
-        sources.load(make("jsonl", file), tmp_path / "absent.jsonl", tmp_path / "cache")
+        sources.load(make("jsonl", file), tmp_path / "absent.jsonl")
 
 
 def test_equal_rows_count_once_and_choices_may_come_with_the_data(make: Make, tmp_path: Path) -> None:
     rows = [{**r, "options": [r["response"], "none", "all"]} for r in GOOD]
     file = write_rows(tmp_path / "x.jsonl", [*rows, *rows])
-    material = sources.load(
-        make("jsonl", file, task={"choices": "options"}, items=100), file, tmp_path / "cache"
-    )
+    material = sources.load(make("jsonl", file, task={"choices": "options"}, items=100), file)
     assert len(material.train) + len(material.valid) + len(material.items) == 400
     assert all(i.choices == (i.question[4:-1], "none", "all") and i.answer == 0 for i in material.items)
 
@@ -135,10 +138,79 @@ def test_too_long_is_left_out_and_counted(make: Make, lit_tiny: Path, tmp_path: 
         row["instruction"] += " word" * 600
     file = write_rows(tmp_path / "x.jsonl", rows)
     tokenizer = TextTokenizer(lit_tiny)
-    counted = prepare(make("jsonl", file), file, tokenizer, tmp_path / "out", tmp_path / "cache")
+    counted = prepare(make("jsonl", file), file, tokenizer, tmp_path / "out")
     assert counted["skipped_examples"] + counted["skipped_items"] == 100
     assert counted["skipped_examples"] > 0 < counted["skipped_items"]
     for row in rows:
         row["instruction"] += " word" * 600
     with pytest.raises(SteadyPhiError, match="no training example fits"):
-        prepare(make("jsonl", write_rows(file, rows)), file, tokenizer, tmp_path / "o", tmp_path / "cache")
+        prepare(make("jsonl", write_rows(file, rows)), file, tokenizer, tmp_path / "o")
+
+
+def test_a_question_with_several_answers_stays_on_one_side(make: Make, tmp_path: Path) -> None:
+    rows = [{"id": n, "instruction": f"Say  {n % 150}.", "response": str(n)} for n in range(450)]
+    rows += [{"id": n, "instruction": f"say {n}.", "response": f"{n}!"} for n in range(150)]
+    file = write_rows(tmp_path / "x.jsonl", rows)
+    material = sources.load(make("jsonl", file, items=40, valid=30), file)
+    asked = [
+        {" ".join(question.casefold().split()) for question in questions}
+        for questions in (
+            [p.question for p in material.train],
+            [p.question for p in material.valid],
+            [i.question for i in material.items],
+        )
+    ]
+    assert [len(a) for a in asked] == [80, 30, 40]
+    assert not asked[0] & asked[1] and not asked[0] & asked[2] and not asked[1] & asked[2]
+    assert len(material.train) == 80 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", b"", "there are no rows"),
+        ("x.jsonl", b"\n \n", "there are no rows"),
+        ("x.jsonl", b'{"instruction": "\xff"}', "is not UTF-8 text"),
+        ("x.jsonl", b'{"instruction": "a"}\n[1]\n', "row 2: should be a JSON object"),
+        ("x.jsonl", b"a,b\n1,2\n", "row 1: not JSON"),
+        ("x.json", b'{"a": 1}', "should be a list"),
+        ("x.json", b"[", "not JSON"),
+        ("x.parquet", b"PAR1 not", "cannot be read as a table"),
+    ],
+)
+def test_files_that_are_not_what_they_are_called(
+    tmp_path: Path, name: str, content: bytes, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SteadyPhiError, match=message) as caught:
+        sources.read_rows(tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_values_arrive_as_they_stand(tmp_path: Path) -> None:
+    values = {"date": "2020-01-13", "big": 2**70, "whole": 51.0, "part": 0.5, "line": "a\u2028b"}
+    file = write_rows(tmp_path / "x.jsonl", [values, {**values, "whole": 1.5}])
+    file.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
+    (row,) = sources.read_rows(file)
+    assert row.text("{date} {big} {whole} {part} {line}") == f"2020-01-13 {2**70} 51 0.5 a\u2028b"
+    for bad in ({"x": 1}, [1], None, " "):
+        with pytest.raises(SteadyPhiError, match="should hold a text or a number"):
+            sources.Row(file, 1, {"c": bad}).text("{c}")
+
+
+def test_tables_are_read_too_and_an_edit_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    for word in ("one", "two"):
+        file.write_text(f'question,answer\n"say {word}, please",{word}\n')
+        os.utime(file, (1e9, 1e9))
+        assert [r.text("{question}|{answer}") for r in sources.read_rows(file)] == [
+            f"say {word}, please|{word}"
+        ]
+
+
+@pytest.mark.parametrize(
+    "options", [["a"], "ab", ["a", "a", "b"], ["a", None], ["a", {}], ["a", ""], ["b", "c"]]
+)
+def test_choices_that_cannot_be_chosen_from(tmp_path: Path, options: Any) -> None:
+    with pytest.raises(SteadyPhiError, match="row 1: "):
+        sources.Row(tmp_path, 1, {"c": options}).options("c", "a")

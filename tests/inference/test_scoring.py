@@ -61,6 +61,13 @@ def test_every_request_finds_a_sequence_that_begins_with_its_own(sequences: list
     assert not [a for a in kept for b in kept if a != b and b[: len(a)] == a]
 
 
+def test_a_score_that_is_no_number_is_an_error() -> None:
+    model, _ = make_pair("phi-2")
+    torch.nn.init.constant_(model.lm_head.bias, float("nan"))
+    with pytest.raises(SteadyPhiError, match="item 3: its score is not a number"):
+        score(model, [Request((1,), (2,), "item 3")], 100, torch.float32)
+
+
 def test_a_request_that_cannot_be_scored_is_named() -> None:
     model, _ = make_pair("phi-2")
     for context, continuation, message in (

@@ -31,7 +31,7 @@ def serve(folder: Path, *repos: tuple[str, str], wrong: str = "") -> Iterator[st
                 self.answer(json.dumps(self.info(found[1], found[2])).encode())
             elif re.match(f"/api/models/({names})/tree/", path):
                 self.answer(json.dumps(self.tree()).encode())
-            elif found := re.fullmatch(f"/({names})/resolve/([^/]+)/([^/]+)", path):
+            elif found := re.fullmatch(f"/({names})/resolve/([^/]+)/(.+)", path):
                 self.file(folder / found[3], found[2])
             else:
                 self.answer(b'{"error": "Repository not found"}', 404, {"X-Error-Code": "RepoNotFound"})
@@ -40,11 +40,13 @@ def serve(folder: Path, *repos: tuple[str, str], wrong: str = "") -> Iterator[st
             return {
                 "id": repo,
                 "sha": commit,
-                "siblings": [self.sibling(p) for p in sorted(folder.iterdir())],
+                "siblings": [self.sibling(p) for p in files_of(folder)],
             }
 
         def sibling(self, path: Path) -> dict[str, Any]:
-            listed: dict[str, Any] = {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
+            size = path.stat().st_size
+            name = path.relative_to(folder).as_posix()
+            listed: dict[str, Any] = {"rfilename": name, "size": size, "blobId": "0" * 40}
             if path.suffix == ".safetensors":
                 listed["lfs"] = {
                     "sha256": sha256(path, wrong),
@@ -55,10 +57,10 @@ def serve(folder: Path, *repos: tuple[str, str], wrong: str = "") -> Iterator[st
 
         def tree(self) -> list[dict[str, Any]]:
             found = []
-            for path in sorted(folder.iterdir()):
+            for path in files_of(folder):
                 entry: dict[str, Any] = {
                     "type": "file",
-                    "path": path.name,
+                    "path": path.relative_to(folder).as_posix(),
                     "size": path.stat().st_size,
                     "oid": "0" * 40,
                 }
@@ -93,6 +95,11 @@ def serve(folder: Path, *repos: tuple[str, str], wrong: str = "") -> Iterator[st
     finally:
         server.shutdown()
         server.server_close()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return all files below a folder."""
+    return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def sha256(path: Path, wrong: str) -> str:

@@ -87,6 +87,12 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
         fit(model, examples(), [], settings(), torch.float32, lambda _: None)
 
 
+def test_examples_longer_than_the_model_can_read_are_refused() -> None:
+    model, _ = make_pair("phi-1.5")
+    with pytest.raises(SteadyPhiError, match=r"129 tokens, the model's config\.json allows 128"):
+        fit(model, [Example([1] * 129, 3)], [], settings(), torch.float32, lambda _: None)
+
+
 def test_schedule() -> None:
     factors = [lr_factor(n, 100, 0.1, 0.1) for n in range(100)]
     assert factors[:10] == pytest.approx([(n + 1) / 11 for n in range(10)])
