@@ -17,7 +17,7 @@ repro: .venv/ready  ## Run the whole pipeline: dvc repro
 	dvc repro
 
 test: .venv/ready  ## Run all tests
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready  ## Check style and types
 	ruff check .

@@ -12,6 +12,9 @@ import torch
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Several test processes share the cores, and OpenMP's threads would wait for one another by spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import torch
 
 from steadyphi.config import Finetune, Full, Lora
 from steadyphi.data.packing import Example, collate
+from steadyphi.device import make_repeatable
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Phi
 from steadyphi.training import adapters
@@ -136,6 +137,20 @@ def test_what_is_saved_is_what_was_trained(base: Path, tmp_path: Path, method: F
     tolerance = 2e-2 if isinstance(method, Full) else 1e-4
     torch.testing.assert_close(found, trained, atol=tolerance, rtol=tolerance)
     assert (found - before).abs().max() > 20 * tolerance
+
+
+def test_lora_twice_gives_the_same_bytes(base: Path, tmp_path: Path) -> None:
+    chosen = settings(method=Lora("lora", 4, 8, 0.1, TARGETS))
+    for name in ("one", "two"):
+        make_repeatable(chosen.seed, chosen.threads)
+        model = adapters.load_for_training(base, chosen, torch.bfloat16, torch.device("cpu"))
+        fit(model, examples(), examples(4), chosen, torch.bfloat16, lambda _: None)
+        (tmp_path / name).mkdir()
+        adapters.save(model, base, tmp_path / name, chosen)
+    files = sorted(p.name for p in (tmp_path / "one").iterdir())
+    assert files == ["adapter_config.json", "adapter_model.safetensors"]
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_adapter_equals_the_formula(base: Path, tmp_path: Path) -> None:
