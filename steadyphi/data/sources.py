@@ -94,10 +94,12 @@ def _items_of_rows(rows: "Sequence[Row]", distinct: list[str], task: Task, seed:
 def _draw_choices(row: "Row", answer: str, others: list[str], count: int, rng: random.Random) -> list[str]:
     """Return `count` choices, the answer among other rows' answers, in random order.
 
-    None is the beginning of another: `51` is never likelier than `5`, whatever the question.
+    The others are as long as the answer, or nearly: a sum of log-probabilities favours what is short,
+    and a model that knows nothing would find `5` among `49200` and `580`. For the same reason none is
+    the beginning of another: `51` is never likelier than `5`.
     """
     choices = [answer]
-    for other in rng.sample(others, len(others)):
+    for other in sorted(rng.sample(others, len(others)), key=lambda text: abs(len(text) - len(answer))):
         if not any(other.startswith(c) or c.startswith(other) for c in choices):
             choices.append(other)
         if len(choices) == count:

@@ -74,6 +74,8 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
         assert len(set(item.choices)) == 4
         assert not [a for a in item.choices for b in item.choices if a != b and b.startswith(a)]
         assert re.fullmatch(number, item.choices[item.answer])
+    lengths = [[len(choice) for choice in item.choices] for item in items]
+    assert sum(max(n) - min(n) for n in lengths) / len(items) < 0.5  # length does not tell the answer
     # Apart: no evaluation question stands in what is trained on.
     tables = [store.read_table(tmp_path / f"{n}.parquet") for n in ("train", "valid")]
     trained = "\n".join(tokenizer.decode(row["tokens"]) for table in tables for row in table)
