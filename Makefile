@@ -30,6 +30,7 @@ ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
 
 bench: .venv/ready  ## Run the benchmarks beside their peers, quick sizes
 	python -m benchmarks.score --quick
+	python -m benchmarks.train --quick
 
 clean:  ## Remove what the pipeline and the tools made; git's files and .venv stay
 	rm -rf artifacts .cache mlflow.db* mlartifacts dvc_plots .dvc/cache .dvc/tmp
