@@ -210,7 +210,7 @@ def read_rows(file: Path) -> list[Row]:
         if not isinstance(row, dict):
             raise SteadyPhiError(f'{file}: row {number}: should be a JSON object such as {{"question": "…"}}')
         content = json.dumps(row, sort_keys=True, default=str)
-        if content not in seen:
+        if row and content not in seen:
             seen.add(content)
             rows.append(Row(file, number, row))
     if not rows:
@@ -222,11 +222,10 @@ def _read_jsonl(file: Path) -> list[Any]:
     rows = []
     # Not splitlines, which also ends a line at U+2028, a letter that JSON texts may hold.
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise SteadyPhiError(f"{file}: row {number}: not JSON ({error})") from None
+        try:
+            rows.append(json.loads(line) if line.strip() else {})  # so that rows are counted as lines
+        except ValueError as error:
+            raise SteadyPhiError(f"{file}: row {number}: not JSON ({error})") from None
     return rows
 
 

@@ -175,6 +175,8 @@ def test_a_question_with_several_answers_stays_on_one_side(make: Make, tmp_path:
         ("x.jsonl", b'{"instruction": "\xff"}', "is not UTF-8 text"),
         ("x.jsonl", b'{"instruction": "a"}\n[1]\n', "row 2: should be a JSON object"),
         ("x.jsonl", b"a,b\n1,2\n", "row 1: not JSON"),
+        ("x.jsonl", b"\n\n[1]", "row 3: should be a JSON object"),
+        ("x.jsonl", b"null", "row 1: should be a JSON object"),
         ("x.json", b'{"a": 1}', "should be a list"),
         ("x.json", b"[", "not JSON"),
         ("x.parquet", b"PAR1 not", "cannot be read as a table"),
