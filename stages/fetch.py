@@ -13,9 +13,9 @@ def main(run: StageRun) -> None:
     """Fetch what `artifacts/config/fetch.yaml` names into `artifacts/weights`."""
     settings = common.settings("fetch", Fetch)
     run.params(asdict(settings))
-    partial = common.cache("fetch") / f"{settings.source.replace('/', '--')}@{settings.revision}"
+    kept = common.cache("fetch") / f"{settings.source.replace('/', '--')}@{settings.revision}"
     with atomic_dir(common.WEIGHTS) as folder:
-        made = hub.fetch(settings.source, settings.revision, folder, partial)
+        made = hub.fetch(settings.source, settings.revision, folder, kept, settings.from_safetensors)
         manifest.write(folder, made)
     metrics = {"files": len(made["files"]), "bytes": sum(f["size"] for f in made["files"].values())}
     write_json(common.METRICS / "fetch.json", metrics)

@@ -119,10 +119,11 @@ class Task:
 
 @dataclass(frozen=True, config=STRICT)
 class Fetch:
-    """What the stage `fetch` needs: a folder, or a Hub id at a commit."""
+    """What the stage `fetch` needs: a folder, or a Hub id at a commit; which weights, if it has several."""
 
     source: Text
     revision: Commit | None
+    from_safetensors: bool | None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -130,6 +131,7 @@ class Convert:
     """What the stage `convert` needs."""
 
     dtype: Literal["keep", "float16", "bfloat16", "float32"]
+    check_finite: bool
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -15,7 +15,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.terminal = sys.stderr.isatty()
         self.every = every if every is not None else (0.2 if self.terminal else 5.0)
-        self.done = 0.0
+        self.done = self.skipped = 0.0
         self.note = ""
         self.start = self.last = time.monotonic()
 
@@ -28,6 +28,14 @@ class Progress:
             self.last = now
             self._show(self.note, end="" if self.terminal else "\n")
 
+    def skip(self, amount: float) -> None:
+        """Count `amount` as done that took no work of its own, so that the rate and the time left stay true.
+
+        Below zero: done work that has to be done again.
+        """
+        self.skipped += amount
+        self.done += amount
+
     def close(self) -> None:
         """Write the last line, with the last note."""
         self._show(self.note, end="\n")
@@ -35,11 +43,11 @@ class Progress:
     @property
     def rate(self) -> float:
         """Units per second so far."""
-        return self.done / max(time.monotonic() - self.start, 1e-9)
+        return (self.done - self.skipped) / max(time.monotonic() - self.start, 1e-9)
 
     def _show(self, note: str, end: str) -> None:
         seconds = time.monotonic() - self.start
-        left = (self.total - self.done) / self.rate if self.done else 0.0
+        left = (self.total - self.done) / self.rate if self.rate > 0 else 0.0
         times = f"{_clock(seconds)} so far, {_clock(max(left, 0.0))} left"
         share = min(1.0, self.done / self.total) if self.total else 1.0
         text = f"{self.label}: {share:4.0%} | {_short(self.rate)} {self.unit}/s | {times}"

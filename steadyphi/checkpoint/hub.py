@@ -1,69 +1,131 @@
-"""Where weights come from: a folder, or a repository on the Hugging Face Hub at a pinned commit."""
+"""Where weights come from: a folder, or a repository on the Hugging Face Hub at a pinned commit.
 
-import shutil
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
+huggingface_hub lists the repository and speaks HTTP; the bytes are received here, because it
+accepts a corrupt file of the right size and forgets a partial one when its process ends.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from steadyphi.checkpoint import manifest
+from steadyphi.checkpoint.indexes import check_complete
+from steadyphi.checkpoint.transfer import space
+from steadyphi.checkpoint.transfer.listing import Listed, Listing, choose
+from steadyphi.checkpoint.transfer.threads import Shared, for_each, say
 from steadyphi.errors import SteadyPhiError
 
-# What a Phi needs: weights, settings, tokenizer, licence. Never code, never pickles.
-PATTERNS = ["*.safetensors", "*.json", "merges.txt", "LICENSE*", "NOTICE*"]
+if TYPE_CHECKING:
+    from steadyphi.checkpoint.transfer.remote import RemoteFile
+
+__all__ = ["Listed", "Listing", "fetch", "listing", "open_remote"]
 
 
-def fetch(source: str, revision: str | None, into: Path, cache: Path) -> dict[str, Any]:
+def fetch(
+    source: str, revision: str | None, into: Path, cache: Path, from_safetensors: bool | None = None
+) -> dict[str, Any]:
     """Bring the repository `source` into the folder `into`, verify it, and return its manifest.
 
     source: an existing folder, or a Hub id such as `microsoft/phi-2`, then with a `revision`.
-    cache: where partial downloads stay, so that an interrupted download goes on.
-    Raises SteadyPhiError when files are missing, differ from what the Hub says of them, or cannot
-    be fetched.
+    cache: where what has arrived stays, so that an interrupted download goes on.
+    from_safetensors: None prefers safetensors to .bin; True and False insist on one of them.
+    Raises SteadyPhiError when files are missing, differ from what is listed, or cannot be fetched.
     """
     if Path(source).is_dir():
-        for path in sorted(Path(source).iterdir()):
-            if path.is_file() and _is_wanted(path.name):
-                shutil.copyfile(path, into / path.name)
-        expected: Mapping[str, str] = {}
+        hashes = _from_folder(Path(source), into, from_safetensors)
+        commit = revision
     else:
-        folder, expected = _download(source, revision, cache)
-        for path in sorted(p for p in folder.iterdir() if p.is_file()):
-            _place(path, into / path.name)
-    made = manifest.make(into, source=source, revision=revision)
-    for name, digest in expected.items():
-        if made["files"][name]["sha256"] != digest:
-            (cache / "files" / name).unlink(missing_ok=True)  # so that the next try fetches it anew
-            raise SteadyPhiError(
-                f"{source}: {name} is not the file that the Hub lists (SHA-256 differs); try again"
-            )
-    return made
+        cache.mkdir(parents=True, exist_ok=True)
+        with _alone(source, cache):
+            hashes, commit = _from_hub(source, revision, into, cache, from_safetensors)
+    check_complete(into)
+    return manifest.make(into, hashes, source=source, revision=commit)
 
 
-def _download(source: str, revision: str | None, cache: Path) -> tuple[Path, Mapping[str, str]]:
-    """Download through huggingface_hub; return the folder and the SHA-256 of its large files."""
-    from huggingface_hub import HfApi, snapshot_download
+def listing(source: str, revision: str | None) -> Listing:
+    """Return the files in the top folder of a repository on the Hub, and the commit they are of.
 
-    folder = cache / "files"
+    revision None is the default branch as it is now.
+    """
+    from steadyphi.checkpoint.transfer.remote import Hub
+
+    return Hub(source).listing(revision)
+
+
+def open_remote(source: str, commit: str, listed: Listed) -> "RemoteFile":
+    """Return a file on the Hub for reading in places, such as its header; each read is one request."""
+    from steadyphi.checkpoint.transfer.remote import RemoteFile
+
+    return RemoteFile(source, commit, listed)
+
+
+def _from_folder(source: Path, into: Path, from_safetensors: bool | None) -> dict[str, str]:
+    """Return the SHA-256 of each file."""
+    from steadyphi.checkpoint.transfer import folder
+
+    if source.samefile(into):
+        raise SteadyPhiError(f"{source}: is the folder to fetch into; name another")
+    chosen = choose(str(source), folder.listing(source), from_safetensors, local=True)
+    space.check(str(source), [(into, sum(listed.size for listed in chosen.values()))])
+    return _in_threads(chosen, lambda listed, shared: folder.bring(source, listed, into, shared))
+
+
+def _from_hub(
+    source: str, revision: str | None, into: Path, cache: Path, from_safetensors: bool | None
+) -> tuple[dict[str, str], str]:
+    """Return the SHA-256 of each file, and the commit."""
+    from huggingface_hub import is_offline_mode
+
+    from steadyphi.checkpoint.transfer.remote import Hub
+    from steadyphi.checkpoint.transfer.store import Store
+
+    store = Store(source, cache)
+    hub = None if is_offline_mode() else Hub(source)
+    if hub:
+        found = hub.listing(revision)
+        store.save(found)
+    else:
+        found = store.listing(revision)
+    if revision != found.commit:
+        say(f"{source}: {revision or 'its default branch'} is {found.commit} now")
+    chosen = choose(source, found.files, from_safetensors, local=False)
+    if not hub:
+        store.check_complete(chosen)
+    copied = 0 if space.can_link(store.files, into) else sum(listed.size for listed in chosen.values())
+    space.check(source, [(store.files, store.lacks(chosen.values())), (into, copied)])
+
+    def bring(listed: Listed, shared: Shared) -> str:
+        sha256 = store.obtain(listed, found.commit, hub, shared)
+        store.place(listed, into, shared)
+        return sha256
+
+    return _in_threads(chosen, bring), found.commit
+
+
+def _in_threads(chosen: Mapping[str, Listed], bring: Callable[[Listed, Shared], str]) -> dict[str, str]:
+    """Bring the files, the largest first, and return each one's SHA-256."""
+    files = sorted(chosen.values(), key=lambda listed: -listed.size)
+    shared = Shared("fetch", sum(listed.size for listed in files))
     try:
-        info = HfApi().model_info(source, revision=revision, files_metadata=True)
-        wanted = [s for s in info.siblings or [] if _is_wanted(s.rfilename)]
-        names = [s.rfilename for s in wanted]
-        snapshot_download(source, revision=revision, local_dir=folder, allow_patterns=names)
-    except Exception as error:  # its HTTP client's exceptions come through as they are, of many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SteadyPhiError(f"{source} at {revision}: could not be fetched: {first}") from None
-    return folder, {s.rfilename: s.lfs.sha256 for s in wanted if s.lfs is not None}
+        hashes = for_each(files, lambda listed: bring(listed, shared), shared)
+    finally:
+        shared.close()
+    return {listed.name: sha256 for listed, sha256 in zip(files, hashes, strict=True)}
 
 
-def _is_wanted(name: str) -> bool:
-    """Whether a file of the repository's top folder is needed; what lies deeper is another format."""
-    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in PATTERNS)
-
-
-def _place(source: Path, target: Path) -> None:
-    """Link where the file system can, for weights are gigabytes; copy where it cannot."""
+@contextlib.contextmanager
+def _alone(source: str, cache: Path) -> Iterator[None]:
+    """Guard a cache that experiments running at once share; the second waits and finds all there."""
+    lock = FileLock(cache / ".lock")
     try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{source}: another process is fetching it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,49 +1,28 @@
 """The manifest of a checkpoint folder: which files there are, how large, with which digest."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import sha256, write_json
 
 NAME = "manifest.json"
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 
 
-def weight_map(folder: Path) -> dict[str, str]:
-    """Return tensor name -> file name as the folder's index says; for a single file all map to it.
+def make(folder: Path, hashes: Mapping[str, str] | None = None, **facts: Any) -> dict[str, Any]:
+    """Return a manifest: `facts` and the size and SHA-256 of every file.
 
-    Raises SteadyPhiError when there are no safetensors, the index is not readable, or it names a
-    file outside the folder or one that is not there.
+    hashes: the SHA-256 of files that were hashed as they came; the others are read.
     """
-    index = folder / INDEX
-    if not index.exists():
-        if not (folder / SINGLE).exists():
-            raise SteadyPhiError(f"{folder}: neither {INDEX} nor {SINGLE} is there; nothing to convert")
-        return dict.fromkeys(_header_names(folder / SINGLE), SINGLE)
-    try:
-        names: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise SteadyPhiError(f"{index}: is not a weight index ({type(error).__name__}: {error})") from None
-    for file in names.values():
-        if not isinstance(file, str) or file in ("", ".", "..") or Path(file).name != file:
-            raise SteadyPhiError(f"{index}: weight_map: {file!r} is not the name of a file in the folder")
-    for file in sorted(set(names.values())):
-        if not (folder / file).is_file():
-            raise SteadyPhiError(f"{folder / file}: is named by {INDEX} but not there; fetch it again")
-    return names
-
-
-def make(folder: Path, **facts: Any) -> dict[str, Any]:
-    """Return a manifest: `facts` and the size and SHA-256 of every file; the weights must be complete."""
-    weight_map(folder)
-    files = {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != NAME
-    }
+    known = hashes or {}
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME):
+        name = path.relative_to(folder).as_posix()
+        files[name] = {"size": path.stat().st_size, "sha256": known.get(name) or sha256(path)}
     return {**facts, "files": files}
 
 
@@ -53,20 +32,23 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a fetched folder; SteadyPhiError when it is absent or broken."""
-    path = folder / NAME
+    """Return what a folder's manifest says; empty where it has none, as other tools' folders have not."""
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-        return {key: found[key] for key in ("source", "revision", "files")}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SteadyPhiError(f"{path}: cannot be read ({error}); run the fetch stage again") from None
+        return dict(json.loads((folder / NAME).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise SteadyPhiError(f"{folder / NAME}: is no manifest ({error}); delete it to go without") from None
 
 
-def _header_names(path: Path) -> list[str]:
-    from safetensors import SafetensorError, safe_open
+def content(dtype: str, shapes: Mapping[str, tuple[int, ...]], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return what says which numbers a checkpoint has, in whatever layout and however many files.
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return list(file.keys())
-    except SafetensorError as error:
-        raise SteadyPhiError(f"{path}: is not a whole safetensors file ({error}); fetch it again") from None
+    shapes, digests: of each part of the model, by the name that it has today on the Hub; the digest
+    is XXH3-128 of its bytes, row after row. The digest of the whole is XXH3-128 of a line for each part.
+    """
+    lines = [f"{name} {dtype} {list(shapes[name])} {digests[name]}\n" for name in sorted(shapes)]
+    return {
+        "digest": "xxh3_128:" + xxhash.xxh3_128("".join(lines).encode()).hexdigest(),
+        "parts": {name: {"shape": list(shapes[name]), "xxh3_128": digests[name]} for name in shapes},
+    }

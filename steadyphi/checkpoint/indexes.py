@@ -1,0 +1,38 @@
+"""The files that say in which shard each tensor lies, and what weights are called."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from steadyphi.errors import SteadyPhiError
+
+# How weights are kept: as safetensors, in torch's .bin, or in lit-gpt's file; the first found is taken.
+SAFETENSORS, BIN, LIT_WEIGHTS = "model.safetensors", "pytorch_model.bin", "lit_model.pth"
+INDEXES = {single: f"{single}.index.json" for single in (SAFETENSORS, BIN)}
+SINGLES = (SAFETENSORS, BIN, LIT_WEIGHTS)
+
+
+def read_index(data: bytes, path: Path) -> tuple[dict[str, str], int | None]:
+    """Return tensor name -> file name, and the total size in bytes that the index claims."""
+    try:
+        values = json.loads(data)
+        weight_map: dict[str, str] = dict(values["weight_map"])
+        total: Any = (values.get("metadata") or {}).get("total_size")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SteadyPhiError(f"{path}: is not a weight index ({type(error).__name__}: {error})") from None
+    for name in weight_map.values():
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise SteadyPhiError(f"{path}: weight_map: {name!r} is not the name of a file in the folder")
+    if not weight_map:
+        raise SteadyPhiError(f"{path}: weight_map is empty")
+    return weight_map, int(total) if isinstance(total, int | float) else None
+
+
+def check_complete(folder: Path) -> None:
+    """Raise SteadyPhiError when an index in the folder names a file that is not there."""
+    for index in INDEXES.values():
+        if (folder / index).exists():
+            weight_map, _ = read_index((folder / index).read_bytes(), folder / index)
+            for path in sorted({folder / name for name in weight_map.values()}):
+                if not path.is_file():
+                    raise SteadyPhiError(f"{path}: is named by {index} but not there; fetch it again")

@@ -1,0 +1,120 @@
+"""What a source has: each file's name, size and digest, and which of them a Phi needs."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import write_json
+
+Kind = Literal["sha256", "git", "none"]
+# One kind of weights is taken, the first of these that is there, with the file that explains it.
+WEIGHTS = {
+    "safetensors": ("model*.safetensors", "model.safetensors.index.json"),
+    ".bin": ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+    "lit-gpt": ("lit_model.pth", "model_config.yaml"),
+}
+# Settings, tokenizer and licence. Never code.
+BESIDES = ("*.json", "merges.txt", "LICENSE*", "NOTICE*")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as its source lists it.
+
+    kind: `sha256` (Git LFS), `git` (a git blob id) or `none`, where nothing is known of the content.
+    digest: in hex; empty for `none`.
+    """
+
+    name: str
+    size: int
+    kind: Kind
+    digest: str
+
+    def __post_init__(self) -> None:
+        digits = {"sha256": 64, "git": 40, "none": 0}[self.kind]
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", self.digest) or self.size < 0:
+            raise ValueError(f"{self.name}: not a {self.kind} digest: {self.digest!r}, size {self.size}")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files in the top folder of a repository at one commit."""
+
+    source: str
+    commit: str
+    files: dict[str, Listed]
+
+    def save(self, path: Path) -> None:
+        """Write the listing as JSON, for a later fetch without the network."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Listing | None":
+        """Read what `save` wrote; None where there is nothing that can be read."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            files = top_folder(found["source"], (Listed(**f) for f in found["files"].values()))
+            return cls(str(found["source"]), str(found["commit"]), files)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def check_name(source: str, name: str) -> None:
+    """Raise SteadyPhiError for a file name that would leave the folder, by Unix's rules or Windows'."""
+    bad = (
+        not name
+        or name.startswith("/")
+        or re.search(r"[\\\x00]", name)
+        or any(part in (".", "..") or part[1:2] == ":" for part in name.split("/"))
+    )
+    if bad:
+        raise SteadyPhiError(f"{source}: lists a file named {name!r}, which could lie outside its folder")
+
+
+def top_folder(source: str, files: Iterable[Listed]) -> dict[str, Listed]:
+    """Return the files of the top folder by name; SteadyPhiError for any name that leads outside."""
+    found = {}
+    for file in files:
+        check_name(source, file.name)
+        if "/" not in file.name:
+            found[file.name] = file
+    return found
+
+
+def choose(
+    source: str, files: Mapping[str, Listed], from_safetensors: bool | None, *, local: bool
+) -> dict[str, Listed]:
+    """Return the files that are needed: one kind of weights, and what stands beside them.
+
+    from_safetensors: None takes safetensors where there are any; True and False insist.
+    local: a folder may also hold a lit-gpt checkpoint, which counts last.
+    Raises SteadyPhiError when there are no weights of the kind asked for.
+    """
+    there = [
+        kind
+        for kind, (weights, _) in WEIGHTS.items()
+        if (local or kind != "lit-gpt") and any(fnmatchcase(name, weights) for name in files)
+    ]
+    asked = {None: list(WEIGHTS), True: ["safetensors"], False: [".bin"]}[from_safetensors]
+    kind = next((kind for kind in asked if kind in there), None)
+    if kind is None and from_safetensors is None:
+        wanted = " nor ".join(("safetensors", ".bin", "lit_model.pth")[: 3 if local else 2])
+        raise SteadyPhiError(f"{source}: has no weights, neither {wanted}")
+    if kind is None:
+        has = f"has only {' and '.join(there)} weights" if there else "has no weights"
+        asks = f"fetch.from_safetensors: {str(from_safetensors).lower()}"
+        raise SteadyPhiError(f"{source}: {has}, no {asked[0]} as {asks} asks for")
+    indices = [index for _, index in WEIGHTS.values()]
+
+    def needed(name: str) -> bool:
+        if any(fnmatchcase(name, pattern) for pattern in WEIGHTS[kind]):
+            return True
+        other = name in indices or name.endswith(".index.json") or name == "manifest.json"
+        return name.isprintable() and not other and any(fnmatchcase(name, p) for p in BESIDES)
+
+    return {name: file for name, file in sorted(files.items()) if needed(name)}

@@ -1,0 +1,37 @@
+"""Is there room for what is to come?"""
+
+import os
+import shutil
+from pathlib import Path
+
+from steadyphi.errors import SteadyPhiError
+
+
+def check(source: str, needs: list[tuple[Path, int]]) -> None:
+    """Raise SteadyPhiError where a file system has less room than the folders on it need, in bytes."""
+    folders: dict[int, tuple[Path, int]] = {}
+    for folder, size in needs:
+        device = folder.stat().st_dev
+        first, sum_so_far = folders.get(device, (folder, 0))
+        folders[device] = (first, sum_so_far + size)
+    for folder, size in folders.values():
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise SteadyPhiError(
+                f"{source}: needs {size / 1e9:.2f} GB more on the disk of {folder}, "
+                f"where {free / 1e9:.2f} GB are free; make room and run it again"
+            )
+
+
+def can_link(source: Path, target: Path) -> bool:
+    """Whether files in `source` can be hard-linked into `target`; some file systems cannot at all."""
+    probe, link = source / f".probe-{os.getpid()}", target / f".probe-{os.getpid()}"
+    try:
+        probe.touch()
+        link.hardlink_to(probe)
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
+    return True
