@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint ui bench clean
+.PHONY: help repro test lint ui bench peers clean
 
 help:  ## Show what there is to do
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -28,9 +28,13 @@ ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
 	mlflow ui --host 127.0.0.1 --port $(PORT) \
 		--backend-store-uri "$$(python -c 'from steadyphi.tracking import tracking_uri; print(tracking_uri())')"
 
-bench: .venv/ready  ## Run the benchmarks beside their peers, quick sizes
+bench: .venv/ready peers  ## Run the benchmarks beside their peers, quick sizes
 	python -m benchmarks.score --quick
 	python -m benchmarks.train --quick
+	python -m benchmarks.convert --quick
+	python -m benchmarks.fetch --quick
+
+peers: .venv-peers/ready  ## Install the tools that the benchmarks measure beside ours, in .venv-peers
 
 clean:  ## Remove what the pipeline and the tools made; git's files and .venv stay
 	rm -rf artifacts .cache mlflow.db* mlartifacts dvc_plots .dvc/cache .dvc/tmp
@@ -41,4 +45,10 @@ clean:  ## Remove what the pipeline and the tools made; git's files and .venv st
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-peers/ready: benchmarks/peers.lock
+	@sh scripts/check-tools.sh "$(PYTHON)"
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --disable-pip-version-check -q -r benchmarks/peers.lock
 	@touch $@

@@ -15,11 +15,11 @@ def main(run: StageRun) -> None:
     settings = common.settings("convert", Convert)
     run.params(asdict(settings))
     with atomic_dir(common.MODEL) as folder:
-        made = convert(common.WEIGHTS, folder, settings.dtype)
+        made = convert(common.WEIGHTS, folder, settings.dtype, check_finite=settings.check_finite)
     metrics = {key: made[key] for key in ("source_tensors", "tensors", "parameters")}
     write_json(common.METRICS / "convert.json", metrics)
     run.metrics(metrics)
-    run.output("model", made["sha256"])
+    run.output("model", made["digest"])
 
 
 if __name__ == "__main__":

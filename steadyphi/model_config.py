@@ -1,4 +1,4 @@
-"""The shape of a Phi, read from the Hub's config.json and written as lit-gpt's model_config.yaml."""
+"""The shape of a Phi, and how it is read from the config.json of today's Hub."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from steadyphi.errors import SteadyPhiError
+
+MOST_LAYERS, MOST = 1_000, 2**31  # what is beyond them is nonsense, and would take for ever to lay out
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class PhiConfig:
         heads = values.get("num_attention_heads")
         # transformers 5 writes the rotary settings into one group; older files have them flat.
         rope = values.get("rope_parameters") or {}
+        if not isinstance(rope, dict):
+            raise SteadyPhiError(f"{path}: rope_parameters: {rope!r} is no group of settings")
         unsupported = {
             "num_key_value_heads": values.get("num_key_value_heads") not in (None, heads),
             "qk_layernorm": bool(values.get("qk_layernorm")),
@@ -89,60 +93,19 @@ class PhiConfig:
             )
         except KeyError as error:
             raise SteadyPhiError(f"{path}: {error.args[0]} is missing") from None
-        sizes = (config.n_layer, config.n_head, config.n_embd, config.intermediate_size, config.block_size)
-        if not all(isinstance(n, int) and n > 0 for n in (*sizes, config.padded_vocab_size)):
+        return config.checked(path)
+
+    def checked(self, path: Path) -> Self:
+        """Return this; SteadyPhiError naming the file `path` for sizes that no model can have."""
+        sizes = (self.n_layer, self.n_head, self.n_embd, self.intermediate_size, self.block_size)
+        if not all(type(n) is int and n > 0 for n in (*sizes, self.padded_vocab_size)):
             raise SteadyPhiError(f"{path}: a size in it is no positive whole number")
-        if config.n_embd % config.n_head:
-            raise SteadyPhiError(
-                f"{path}: hidden_size {config.n_embd} is no multiple of {config.n_head} heads"
-            )
-        return config
-
-    def to_litgpt(self, name: str, hf_config: dict[str, str]) -> dict[str, Any]:
-        """Return the content of lit-gpt's `model_config.yaml` (litgpt 0.5, `litgpt.config.Config`).
-
-        The dropouts have no key there; they stay in config.json beside it.
-        """
-        return {
-            "name": name,
-            "hf_config": hf_config,
-            "block_size": self.block_size,
-            "n_layer": self.n_layer,
-            "n_embd": self.n_embd,
-            "n_head": self.n_head,
-            "n_query_groups": self.n_head,
-            "head_size": self.head_size,
-            "vocab_size": self.padded_vocab_size,
-            "padded_vocab_size": self.padded_vocab_size,
-            "rotary_percentage": self.rotary_percentage,
-            "rope_base": int(self.rope_base),
-            "parallel_residual": True,
-            "shared_attention_norm": True,
-            "bias": True,
-            "lm_head_bias": True,
-            "norm_class_name": "LayerNorm",
-            "norm_eps": self.norm_eps,
-            "mlp_class_name": "GptNeoxMLP",
-            "gelu_approximate": "tanh",
-            "intermediate_size": self.intermediate_size,
-        }
-
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every tensor of a lit-gpt checkpoint, by name, in the model's order."""
-        width, inner, vocab = self.n_embd, self.intermediate_size, self.padded_vocab_size
-        shapes: dict[str, tuple[int, ...]] = {"lm_head.weight": (vocab, width), "lm_head.bias": (vocab,)}
-        shapes["transformer.wte.weight"] = (vocab, width)
-        for layer in range(self.n_layer):
-            for part, rows, columns in (
-                ("attn.qkv", 3 * width, width),
-                ("attn.proj", width, width),
-                ("mlp.fc", inner, width),
-                ("mlp.proj", width, inner),
-            ):
-                shapes[f"transformer.h.{layer}.{part}.weight"] = (rows, columns)
-                shapes[f"transformer.h.{layer}.{part}.bias"] = (rows,)
-            for kind in ("weight", "bias"):
-                shapes[f"transformer.h.{layer}.norm_1.{kind}"] = (width,)
-        for kind in ("weight", "bias"):
-            shapes[f"transformer.ln_f.{kind}"] = (width,)
-        return shapes
+        if self.n_layer > MOST_LAYERS or max(sizes) > MOST or self.padded_vocab_size > MOST:
+            raise SteadyPhiError(f"{path}: a size in it is far beyond any Phi's")
+        rates = [self.rotary_percentage, self.rope_base, self.norm_eps]
+        rates += [self.embd_pdrop, self.attn_pdrop, self.resid_pdrop]
+        if not all(type(x) in (int, float) and 0 <= x < float("inf") for x in rates):
+            raise SteadyPhiError(f"{path}: a rate in it is no number of zero or more")
+        if self.n_embd % self.n_head:
+            raise SteadyPhiError(f"{path}: width {self.n_embd} is no multiple of {self.n_head} heads")
+        return self

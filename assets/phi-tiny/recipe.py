@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from steadyphi.checkpoint.layouts import hub_parts
+from steadyphi.checkpoint import layouts
 from steadyphi.checkpoint.tokenizer import END_OF_TEXT, TextTokenizer
 from steadyphi.config import Finetune, Full
 from steadyphi.data import textbook, words
@@ -126,9 +126,9 @@ def save_weights(model: Phi, folder: Path) -> None:
     """Write the model in float16 as two safetensors shards and their index."""
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in model.state_dict().items():
-        parts = hub_parts(name)
-        for part, rows in zip(parts, tensor.half().chunk(len(parts)), strict=True):
-            tensors[part] = rows.contiguous().cpu()
+        pieces = layouts.tensors(layouts.LIT, model.config)[name].pieces
+        for piece, rows in zip(pieces, tensor.half().chunk(len(pieces)), strict=True):
+            tensors[piece.part] = rows.contiguous().cpu()
     names = sorted(tensors)
     half = sum(t.nbytes for t in tensors.values()) / 2
     shard_of, size = {}, 0

@@ -1,133 +1,197 @@
-"""A Hub checkpoint folder becomes a lit-gpt one."""
+"""A checkpoint folder of any layout becomes one of any other, without its numbers being understood."""
 
+import contextlib
+import os
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
-import yaml
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
-from steadyphi.checkpoint import manifest
-from steadyphi.checkpoint.layouts import hub_parts
+from steadyphi.checkpoint import configs, copying, layouts, manifest, safetensors_file, torch_zip
+from steadyphi.checkpoint.copying import Edit, Job, Run
+from steadyphi.checkpoint.indexes import INDEXES, LIT_WEIGHTS
+from steadyphi.checkpoint.layouts import Layout, Piece
+from steadyphi.checkpoint.source import Checkpoint, open_folder
+from steadyphi.checkpoint.tensors import WEIGHT_BYTES, elements
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import sha256, write_text
-from steadyphi.model_config import PhiConfig
+from steadyphi.files import write_json
 from steadyphi.progress import Progress
 
-WEIGHTS = "lit_model.pth"
-CONFIG = "model_config.yaml"
+SHARD_BYTES = 5_000_000_000  # as large as the Hub's own files of Phi-2
+# Files that go along as they are.
+KEPT = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"]
+KEPT += ["added_tokens.json", "generation_config.json", "LICENSE*", "NOTICE*"]
+
+END_OF_TEXT = 50256  # Phi's only special token, where there is no tokenizer to ask
+
+Shape = tuple[str, tuple[int, ...]]  # dtype and shape
 
 
-def convert(source: Path, target: Path, dtype: str) -> dict[str, Any]:
-    """Write the lit-gpt checkpoint of the Hub folder `source` into the empty folder `target`.
+def convert(
+    source: Path,
+    target: Path,
+    dtype: str = "keep",
+    layout: Layout = layouts.LIT,
+    *,
+    from_safetensors: bool | None = None,
+    check_finite: bool = True,
+    edit: Edit = Edit(),  # noqa: B008 - it is frozen
+) -> dict[str, Any]:
+    """Write the checkpoint in the folder `source` into the empty folder `target`, in another layout.
 
-    dtype: `keep`, or a torch dtype's name that all tensors are turned into.
+    dtype: `keep`, or float16, bfloat16 or float32, to which all numbers are rounded.
+    from_safetensors: which of the source's weights to take where there are both.
+    check_finite: whether a NaN or Inf among the numbers is an error.
+    edit: parts to change on the way.
     returns: the manifest written beside the weights.
-    Raises SteadyPhiError when a tensor is missing, superfluous, of another shape or of another
-    dtype than the rest.
+    Raises SteadyPhiError when the source is not whole or contradicts itself, or the target cannot be
+    written; what `target` then holds is of no use.
     """
-    config = PhiConfig.from_folder(source)
-    tokens, rows = TextTokenizer(source).size, config.padded_vocab_size
-    if tokens > rows:
-        raise SteadyPhiError(
-            f"{source}: tokenizer.json has {tokens} tokens, config.json's vocab_size is {rows}"
+    opened = open_folder(source, from_safetensors)
+    kept = opened.dtype if dtype == "keep" else dtype
+    check_tokenizer(source, opened.config.padded_vocab_size)
+    wanted = layouts.tensors(layout, opened.config)
+    shapes = {name: (kept, tensor.shape) for name, tensor in wanted.items()}
+    parts = source_runs(opened)
+    total = sum(run.nbytes for runs in parts.values() for run in runs)
+    progress = Progress("convert", total, "B")
+    with open_writers(target, layout, shapes) as writers:
+        jobs = (
+            Job(name, _pick(wanted[name].pieces, parts, opened), fd, writer.places[name])
+            for writer, fd in writers
+            for name in writer.places
         )
-    fetched = manifest.read(source)
-    shapes = config.tensor_shapes()
-    progress = Progress("convert", len(shapes), "tensors")
-    with Shards(source) as shards:
-        state = {}
-        for name, shape in shapes.items():
-            state[name] = _assemble(shards, name, shape, dtype)
-            progress.add(1)
-        shards.check_all_used()
-        # The zip's inner folder is named after the file, so a temporary name would be in the bytes.
-        torch.save(state, target / WEIGHTS)
+        copied = copying.copy(jobs, kept, check_finite, progress.add, edit)
+        for writer, fd in writers:
+            writer.finish(fd, copied.checksums)
     progress.close()
-    _copy_small_files(source, target)
-    name = str(fetched["source"])
-    write_text(target / CONFIG, yaml.safe_dump(config.to_litgpt(name.split("/")[-1], _hf_config(name))))
-    made = {
-        "source": name,
-        "revision": fetched["revision"],
-        "layout": "lit-gpt",
-        "dtype": str(state["lm_head.weight"].dtype).removeprefix("torch."),
-        "source_tensors": len(shards.used),
-        "tensors": len(state),
-        "parameters": sum(t.numel() for t in state.values()),
-        "sha256": sha256(target / WEIGHTS),
-    }
+    made = _manifest(opened, layout, kept, target, copied.digests)
+    _write_small_files(opened, target, layout, made)
     manifest.write(target, made)
     return made
 
 
-class Shards:
-    """The tensors of a Hub folder by name, opened lazily, each to be taken once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.where = manifest.weight_map(folder)
-        self.used: set[str] = set()
-        self.dtype: torch.dtype | None = None
-        self._open: dict[str, Any] = {}
-
-    def __enter__(self) -> "Shards":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.clear()
-
-    def take(self, name: str) -> Tensor:
-        """Return a tensor; SteadyPhiError when it is absent, unreadable or of a dtype of its own."""
-        if name not in self.where:
-            raise SteadyPhiError(f"{self.folder}: the tensor {name} is missing; config.json asks for it")
-        path = self.folder / self.where[name]
-        try:
-            if path.name not in self._open:
-                self._open[path.name] = safe_open(path, framework="pt")
-            tensor: Tensor = self._open[path.name].get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise SteadyPhiError(f"{path}: {name} cannot be read ({error}); fetch the file again") from None
-        self.dtype = self.dtype or tensor.dtype
-        if tensor.dtype != self.dtype:
-            raise SteadyPhiError(f"{path}: {name} is {tensor.dtype}, the tensors before it {self.dtype}")
-        self.used.add(name)
-        return tensor
-
-    def check_all_used(self) -> None:
-        """Raise SteadyPhiError for a tensor that no part of the model took."""
-        for name in sorted(self.where.keys() - self.used):
-            raise SteadyPhiError(
-                f"{self.folder}: the tensor {name} belongs to no part of a Phi of this config.json"
-            )
+def source_runs(checkpoint: Checkpoint) -> dict[str, list[Run]]:
+    """Return where each part of the model lies in the source's files, in order, by its name on the Hub."""
+    parts: dict[str, list[Run]] = {}
+    for name, tensor in layouts.tensors(checkpoint.layout, checkpoint.config).items():
+        stored = checkpoint.tensors[name]
+        offset, row = stored.offset, stored.nbytes // tensor.shape[0]
+        for piece in tensor.pieces:
+            size = (piece.stop - piece.start) * row
+            run = Run(piece.part, piece.start * row, stored.path, offset, size, stored.dtype)
+            parts.setdefault(piece.part, []).append(run)
+            offset += size
+    return parts
 
 
-def _assemble(shards: Shards, name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
-    """Return lit-gpt's tensor `name`: its Hub parts one below the other."""
-    names = hub_parts(name)
-    rows = (shape[0] // len(names), *shape[1:])
-    parts = []
-    for part in names:
-        tensor = shards.take(part)
-        if tuple(tensor.shape) != rows:
-            raise SteadyPhiError(
-                f"{shards.folder}: {part} is {tuple(tensor.shape)}, config.json asks for {rows}"
-            )
-        parts.append(tensor)
-    whole = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return whole if dtype == "keep" else whole.to(getattr(torch, dtype))
+def _pick(pieces: Iterable[Piece], parts: Mapping[str, list[Run]], opened: Checkpoint) -> list[Run]:
+    """Return the runs that make these pieces: each run of a part, cut to the rows that are asked for."""
+    shapes = layouts.part_shapes(opened.config)
+    picked = []
+    for piece in pieces:
+        runs = parts[piece.part]
+        row = elements(shapes[piece.part][1:]) * WEIGHT_BYTES[runs[0].dtype]
+        start, stop = piece.start * row, piece.stop * row
+        for run in runs:
+            first, end = max(start, run.first), min(stop, run.first + run.nbytes)
+            if first < end:
+                offset = run.offset + first - run.first
+                picked.append(Run(run.part, first, run.path, offset, end - first, run.dtype))
+    return picked
 
 
-def _copy_small_files(source: Path, target: Path) -> None:
-    for path in sorted(source.iterdir()):
-        weights = path.suffix == ".safetensors" or path.name in (manifest.INDEX, manifest.NAME)
-        if path.is_file() and not weights:
+class _Writer(Protocol):
+    path: Path
+    size: int
+    places: dict[str, int]
+
+    def finish(self, fd: int, checksums: Mapping[str, int]) -> None: ...
+
+
+@contextlib.contextmanager
+def open_writers(
+    target: Path, layout: Layout, shapes: Mapping[str, Shape]
+) -> Iterator[list[tuple[_Writer, int]]]:
+    """Lay out the target's files and open them; they are closed and safe on disk in the end."""
+    writers: list[_Writer]
+    if layout.files == "torch":
+        writers = [torch_zip.Writer(target / LIT_WEIGHTS, shapes)]
+    else:
+        writers = list(_shards(target, shapes))
+    needed, free = sum(writer.size for writer in writers), shutil.disk_usage(target).free
+    if needed > free:
+        gigabytes = f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        raise SteadyPhiError(f"{target.parent}: {gigabytes}")
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for writer in writers:
+            fd = os.open(writer.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            stack.callback(os.close, fd)
+            opened.append((writer, fd))
+        yield opened
+
+
+def _shards(target: Path, shapes: Mapping[str, Shape]) -> Iterator[safetensors_file.Writer]:
+    """Divide the tensors among safetensors files of at most `SHARD_BYTES`, and write their index."""
+    groups: list[dict[str, Shape]] = [{}]
+    sizes = [0]
+    for name, (dtype, shape) in shapes.items():
+        size = elements(shape) * WEIGHT_BYTES[dtype]
+        if groups[-1] and sizes[-1] + size > SHARD_BYTES:
+            groups.append({})
+            sizes.append(0)
+        groups[-1][name] = (dtype, shape)
+        sizes[-1] += size
+    if len(groups) == 1:
+        yield safetensors_file.Writer(target / "model.safetensors", groups[0])
+        return
+    names = [f"model-{n:05}-of-{len(groups):05}.safetensors" for n in range(1, len(groups) + 1)]
+    weight_map = {tensor: name for name, group in zip(names, groups, strict=True) for tensor in group}
+    index = {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map}
+    write_json(target / INDEXES["model.safetensors"], index)
+    for name, group in zip(names, groups, strict=True):
+        yield safetensors_file.Writer(target / name, group)
+
+
+def _manifest(
+    opened: Checkpoint, layout: Layout, dtype: str, target: Path, digests: Mapping[str, str]
+) -> dict[str, Any]:
+    fetched = manifest.read(opened.folder)
+    shapes = layouts.part_shapes(opened.config)
+    weights = sorted(p for p in target.iterdir() if p.suffix in (".pth", ".safetensors"))
+    return {
+        "source": fetched.get("source", opened.folder.name),
+        "revision": fetched.get("revision"),
+        "source_layout": opened.layout.name,
+        "layout": layout.name,
+        "dtype": dtype,
+        "source_tensors": len(opened.tensors),
+        "tensors": len(layouts.tensors(layout, opened.config)),
+        "parameters": sum(map(elements, shapes.values())),
+        "files": {path.name: {"size": path.stat().st_size} for path in weights},
+        **manifest.content(dtype, shapes, digests),
+    }
+
+
+def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, made: Mapping[str, Any]) -> None:
+    for pattern in KEPT:
+        for path in sorted(opened.folder.glob(pattern)):
             shutil.copyfile(path, target / path.name)
+    has_tokenizer = (opened.folder / "tokenizer.json").exists()
+    eos_id = TextTokenizer(opened.folder).eos_id if has_tokenizer else END_OF_TEXT
+    names = {"name": str(made["source"]), "dtype": str(made["dtype"])}
+    configs.write(target, layout, opened.config, opened.folder, eos_id=eos_id, **names)
+    if layout.files == "safetensors" and not (target / "generation_config.json").exists():
+        ids = {"bos_token_id": eos_id, "eos_token_id": eos_id}
+        write_json(target / "generation_config.json", {"_from_model_config": True, **ids})
 
 
-def _hf_config(source: str) -> dict[str, str]:
-    parts = source.split("/")
-    return {"org": parts[0], "name": parts[-1]}
+def check_tokenizer(source: Path, rows: int) -> None:
+    """Raise SteadyPhiError when the folder's tokenizer has more tokens than the model has rows for."""
+    if not (source / "tokenizer.json").exists():
+        return
+    tokens = TextTokenizer(source).size
+    if tokens > rows:
+        raise SteadyPhiError(f"{source}: tokenizer.json has {tokens} tokens, the model's vocabulary {rows}")

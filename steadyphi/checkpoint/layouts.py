@@ -1,26 +1,214 @@
-"""Tensor names of the checkpoint layouts, each as one table that is read in both directions."""
+"""The checkpoint layouts: how each names and joins the tensors of a Phi. One table a layout.
 
-# lit-gpt's name -> the names in today's Hub layout whose rows, one below the other, make that tensor.
-# {n} is the layer, {kind} weight or bias.
-HUB = {
-    "lm_head.{kind}": ("lm_head.{kind}",),
-    "transformer.wte.{kind}": ("model.embed_tokens.{kind}",),
-    "transformer.h.{n}.norm_1.{kind}": ("model.layers.{n}.input_layernorm.{kind}",),
-    "transformer.h.{n}.attn.qkv.{kind}": (
-        "model.layers.{n}.self_attn.q_proj.{kind}",
-        "model.layers.{n}.self_attn.k_proj.{kind}",
-        "model.layers.{n}.self_attn.v_proj.{kind}",
-    ),
-    "transformer.h.{n}.attn.proj.{kind}": ("model.layers.{n}.self_attn.dense.{kind}",),
-    "transformer.h.{n}.mlp.fc.{kind}": ("model.layers.{n}.mlp.fc1.{kind}",),
-    "transformer.h.{n}.mlp.proj.{kind}": ("model.layers.{n}.mlp.fc2.{kind}",),
-    "transformer.ln_f.{kind}": ("model.final_layernorm.{kind}",),
+A Phi has the same parts in every layout: embedding, and in each layer a norm, q, k, v, dense, fc1 and
+fc2, then the final norm and the head, each with a weight and most with a bias. The tables say what a
+part is called, and whether q, k and v are one tensor. They are read in both directions, so that
+adding a layout means adding a table.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.model_config import PhiConfig
+
+Kind = Literal["safetensors", "torch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A layout's name, what people know it as, and the names of its tensors without `.weight` or `.bias`.
+
+    Keys of `names`: the parts; `qkv` is [q; k; v] one below the other, `qkv_by_head` each head's q, k
+    and v before the next head's. In the values, {n} is the layer counted from 0, {m} = n + 1, and {last}
+    one more than there are layers.
+    """
+
+    name: str
+    what: str
+    files: Kind  # what is written; what is read may be either
+    names: Mapping[str, str]
+    buffers: tuple[str, ...] = field(default=("rotary_emb.inv_freq", "causal_mask"))  # computed, so dropped
+
+
+_TODAY = {
+    "embedding": "model.embed_tokens",
+    "norm": "model.layers.{n}.input_layernorm",
+    "q": "model.layers.{n}.self_attn.q_proj",
+    "k": "model.layers.{n}.self_attn.k_proj",
+    "v": "model.layers.{n}.self_attn.v_proj",
+    "dense": "model.layers.{n}.self_attn.dense",
+    "fc1": "model.layers.{n}.mlp.fc1",
+    "fc2": "model.layers.{n}.mlp.fc2",
+    "final_norm": "model.final_layernorm",
+    "head": "lm_head",
 }
+_FUSED = {key: name for key, name in _TODAY.items() if key not in "qkv"}
+_LIT = {
+    "head": "lm_head",
+    "embedding": "transformer.wte",
+    "qkv": "transformer.h.{n}.attn.qkv",
+    "dense": "transformer.h.{n}.attn.proj",
+    "fc1": "transformer.h.{n}.mlp.fc",
+    "fc2": "transformer.h.{n}.mlp.proj",
+    "norm": "transformer.h.{n}.norm_1",
+    "final_norm": "transformer.ln_f",
+}
+_OLD_LIT = {key: name for key, name in _LIT.items() if key != "qkv"}
+
+HUB = Layout("hub", "today's layout on the Hub: q_proj, k_proj and v_proj", "safetensors", _TODAY)
+FUSED = Layout(
+    "hub-fused",
+    "the Hub's before: query_key_value, head by head",
+    "safetensors",
+    {**_FUSED, "qkv_by_head": "model.layers.{n}.self_attn.query_key_value"},
+)
+PHI_MSFT = Layout(
+    "phi-msft",
+    "Microsoft's own: transformer.h.N.mixer.Wqkv",
+    "safetensors",
+    {
+        "embedding": "transformer.embd.wte",
+        "norm": "transformer.h.{n}.ln",
+        "qkv": "transformer.h.{n}.mixer.Wqkv",
+        "dense": "transformer.h.{n}.mixer.out_proj",
+        "fc1": "transformer.h.{n}.mlp.fc1",
+        "fc2": "transformer.h.{n}.mlp.fc2",
+        "final_norm": "lm_head.ln",
+        "head": "lm_head.linear",
+    },
+)
+MIXFORMER = Layout(
+    "mixformer",
+    "the first Phi-1.5's: a sequence of layers",
+    "safetensors",
+    {
+        "embedding": "layers.0.wte",
+        "norm": "layers.{m}.ln",
+        "qkv": "layers.{m}.mixer.Wqkv",
+        "dense": "layers.{m}.mixer.out_proj",
+        "fc1": "layers.{m}.mlp.fc1",
+        "fc2": "layers.{m}.mlp.fc2",
+        "final_norm": "layers.{last}.ln",
+        "head": "layers.{last}.linear",
+    },
+)
+LIT = Layout("lit", "LitGPT's today: attn.qkv is [q; k; v]", "torch", _LIT)
+LEGACY = Layout(
+    "legacy",
+    "lit-gpt's before: attn.attn, head by head",
+    "torch",
+    {**_OLD_LIT, "qkv_by_head": "transformer.h.{n}.attn.attn"},
+)
+LAYOUTS = {layout.name: layout for layout in (HUB, FUSED, PHI_MSFT, MIXFORMER, LIT, LEGACY)}
 
 
-def hub_parts(litgpt_name: str) -> tuple[str, ...]:
-    """Return the Hub tensors that make up a lit-gpt tensor, in the order of their rows."""
-    *path, kind = litgpt_name.split(".")
-    layer = path[2] if path[:2] == ["transformer", "h"] else ""
-    key = ".".join([*path[:2], "{n}", *path[3:]] if layer else path)
-    return tuple(name.format(n=layer, kind=kind) for name in HUB[f"{key}.{{kind}}"])
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a part; the part goes by the name that it has today on the Hub."""
+
+    part: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A layout's tensor: its shape, and the pieces that lie in it one below the other.
+
+    Pieces of the same part are in ascending order, none left out between them.
+    """
+
+    shape: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+
+def tensors(layout: Layout, config: PhiConfig) -> dict[str, Tensor]:
+    """Return every tensor of a Phi of this shape in this layout, by name, in the table's order."""
+    shapes = part_shapes(config)
+    found = {}
+    for key, template, layer in _keys(layout, config):
+        for kind in ("weight", "bias"):
+            if key == "embedding" and kind == "bias":
+                continue
+            pieces = _pieces(key, layer, kind, config)
+            parts = {piece.part for piece in pieces}
+            rows = sum(shapes[part][0] for part in parts)
+            name = f"{_format(template, layer, config)}.{kind}"
+            found[name] = Tensor((rows, *shapes[pieces[0].part][1:]), pieces)
+    return found
+
+
+def part_shapes(config: PhiConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every part of a Phi by its name today on the Hub."""
+    width, inner, vocab = config.n_embd, config.intermediate_size, config.padded_vocab_size
+    weights = {
+        "embedding": (vocab, width),
+        "norm": (width,),
+        **dict.fromkeys(("q", "k", "v", "dense"), (width, width)),
+        "fc1": (inner, width),
+        "fc2": (width, inner),
+        "final_norm": (width,),
+        "head": (vocab, width),
+    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for key, template, layer in _keys(HUB, config):
+        name = _format(template, layer, config)
+        shapes[f"{name}.weight"] = weights[key]
+        if key != "embedding":
+            shapes[f"{name}.bias"] = weights[key][:1]
+    return shapes
+
+
+def detect(names: Collection[str]) -> Layout:
+    """Return the layout whose tensors these are, told by the names alone.
+
+    The one with most of its first layer's names among them is taken, so that a file that lacks a
+    tensor is still recognized and what it lacks can be named.
+    """
+
+    def matches(layout: Layout) -> int:
+        first = [t.format(n=0, m=1, last=-1) for t in layout.names.values()]
+        return sum(f"{name}.{kind}" in names for name in first for kind in ("weight", "bias"))
+
+    best = max(LAYOUTS.values(), key=matches)
+    if matches(best) < 6:  # a few names are common to many models
+        some = ", ".join(sorted(names)[:3])
+        raise SteadyPhiError(f"the tensors ({some}, …) are those of no known layout of Phi")
+    return best
+
+
+def is_buffer(layout: Layout, name: str) -> bool:
+    """Whether a tensor is one that the model computes for itself, and that is dropped."""
+    return name.endswith(layout.buffers)
+
+
+def _keys(layout: Layout, config: PhiConfig) -> Iterator[tuple[str, str, int]]:
+    """Yield (key, name, layer) in the order of the table, layer by layer."""
+    entries = list(layout.names.items())
+    layered = [i for i, (_, name) in enumerate(entries) if "{n}" in name or "{m}" in name]
+    first, last = layered[0], layered[-1]
+    yield from ((key, name, 0) for key, name in entries[:first])
+    for layer in range(config.n_layer):
+        yield from ((key, name, layer) for key, name in entries[first : last + 1])
+    yield from ((key, name, 0) for key, name in entries[last + 1 :])
+
+
+def _format(template: str, layer: int, config: PhiConfig) -> str:
+    return template.format(n=layer, m=layer + 1, last=config.n_layer + 1)
+
+
+def _pieces(key: str, layer: int, kind: str, config: PhiConfig) -> tuple[Piece, ...]:
+    def part(which: str) -> str:
+        return f"{_format(_TODAY[which], layer, config)}.{kind}"
+
+    size, width = config.head_size, config.n_embd
+    if key == "qkv":
+        return tuple(Piece(part(which), 0, width) for which in "qkv")
+    if key == "qkv_by_head":
+        starts = range(0, width, size)
+        return tuple(Piece(part(which), start, start + size) for start in starts for which in "qkv")
+    rows = {"fc1": config.intermediate_size, "embedding": config.padded_vocab_size}
+    rows["head"] = config.padded_vocab_size
+    return (Piece(part(key), 0, rows.get(key, width)),)

@@ -1,0 +1,204 @@
+"""The pickle inside a torch checkpoint, read and written without executing any of it.
+
+Python's unpickler calls whatever a pickle names. Here the opcodes are only listed (`pickletools`) and
+the few that a dict of tensors is made of are followed by hand; anything else is refused.
+"""
+
+import pickletools
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steadyphi.checkpoint.tensors import contiguous_stride, elements
+
+STORAGES = {"HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32"}
+# Types of buffers alone, with the bytes an element takes.
+OTHER_STORAGES = {"DoubleStorage": 8, "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2}
+OTHER_STORAGES |= {"CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1}
+
+
+class BadPickle(Exception):
+    """The pickle is not that of a dict of tensors."""
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """A tensor: `shape` elements of the storage `key`, from element `offset` on."""
+
+    storage: str  # torch's class, such as HalfStorage
+    key: str
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def read(data: bytes) -> dict[str, TensorRef]:
+    """Return the tensors that a state dict's pickle names; BadPickle for anything else in it.
+
+    A dict under the key `model`, as LitGPT saves what it trained, is looked into.
+    """
+    try:
+        top = _Machine().run(data)
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BadPickle(f"it is damaged ({type(error).__name__}: {error})") from None
+    if isinstance(top, dict) and isinstance(top.get("model"), dict):
+        top = top["model"]
+    if not isinstance(top, dict) or not top:
+        raise BadPickle("it holds no dict of tensors")
+    for name, value in top.items():
+        if not isinstance(name, str) or not isinstance(value, TensorRef):
+            raise BadPickle(f"its entry {name!r} is no tensor")
+    return top
+
+
+@dataclass(frozen=True)
+class _Global:
+    name: str
+
+
+_LITERALS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "BINFLOAT", "UNICODE", "BINUNICODE"}
+_LITERALS |= {"SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_MAKERS: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+
+
+class _Machine:
+    """A stack and a memo, as pickle's, on which only data can be built."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, data: bytes) -> Any:
+        for opcode, argument, _ in pickletools.genops(data):
+            name = opcode.name
+            if name == "STOP":
+                return self.stack.pop()
+            if name in _LITERALS:
+                self.stack.append(argument)
+            elif name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[name])
+            elif name in _MAKERS:
+                self.stack.append(_MAKERS[name]())
+            elif name not in ("PROTO", "FRAME"):
+                step = getattr(self, f"_{name.lower()}", None)
+                if step is None:
+                    raise BadPickle(f"it uses {name}, which a dict of tensors does not need")
+                step(argument)
+        raise BadPickle("it ends too early")
+
+    def _mark(self, _: Any) -> None:
+        self.marks.append(len(self.stack))
+
+    def _since_mark(self) -> list[Any]:
+        place = self.marks.pop()
+        items = self.stack[place:]
+        del self.stack[place:]
+        return items
+
+    def _tuple(self, _: Any) -> None:
+        self.stack.append(tuple(self._since_mark()))
+
+    def _last(self, count: int) -> None:
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def _tuple1(self, _: Any) -> None:
+        self._last(1)
+
+    def _tuple2(self, _: Any) -> None:
+        self._last(2)
+
+    def _tuple3(self, _: Any) -> None:
+        self._last(3)
+
+    def _binput(self, place: int) -> None:
+        self.memo[place] = self.stack[-1]
+
+    _long_binput = _binput
+
+    def _memoize(self, _: Any) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def _binget(self, place: int) -> None:
+        self.stack.append(self.memo[place])
+
+    _long_binget = _binget
+
+    def _setitem(self, _: Any) -> None:
+        key, value = self.stack[-2:]
+        del self.stack[-2:]
+        self._fill([key, value])
+
+    def _setitems(self, _: Any) -> None:
+        self._fill(self._since_mark())
+
+    def _fill(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], dict):
+            raise BadPickle("it fills what is no dict")
+        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+    def _global(self, name: str) -> None:
+        self.stack.append(_Global(name))
+
+    def _stack_global(self, _: Any) -> None:
+        module, name = self.stack[-2:]
+        self.stack[-2:] = [_Global(f"{module} {name}")]
+
+    def _binpersid(self, _: Any) -> None:
+        kind, storage, key, _place, _count = self.stack.pop()
+        if kind != "storage" or not isinstance(storage, _Global) or not isinstance(key, str):
+            raise BadPickle("it refers to something that is no storage")
+        self.stack.append(("storage", storage.name.split()[-1], key))
+
+    def _build(self, _: Any) -> None:
+        self.stack.pop()  # attributes of the dict, such as the versions of modules
+
+    def _reduce(self, _: Any) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, _Global):
+            raise BadPickle("it calls what is no function")
+        if function.name == "collections OrderedDict" and not arguments:
+            self.stack.append({})
+        elif function.name == "torch._utils _rebuild_tensor_v2":
+            (_, storage, key), offset, shape, stride = arguments[:4]
+            for number in (offset, *shape, *stride):
+                if type(number) is not int or number < 0:
+                    raise BadPickle("a tensor's size is no whole number")
+            self.stack.append(TensorRef(storage, key, offset, tuple(shape), tuple(stride)))
+        elif function.name == "torch._utils _rebuild_parameter" and isinstance(arguments[0], TensorRef):
+            self.stack.append(arguments[0])
+        else:
+            called = function.name.replace(" ", ".")
+            raise BadPickle(f"it would call {called}, which no weights need; it was not executed")
+
+
+def write(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
+    """Return the pickle of a dict of contiguous tensors (dtype, shape), each in a storage of its own.
+
+    The storages' keys are "0", "1", … in the order given, as torch.save names them.
+    """
+    classes = {name: storage for storage, name in STORAGES.items()}
+    out = [b"\x80\x02}("]
+    for key, (name, (dtype, shape)) in enumerate(tensors.items()):
+        kind = f"ctorch\n{classes[dtype]}\n".encode()
+        storage = [_text("storage"), kind, _text(str(key)), _text("cpu"), _int(elements(shape))]
+        out += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n(", b"(", *storage, b"tQ", _int(0)]
+        out += [_ints(shape), _ints(contiguous_stride(shape)), b"\x89ccollections\nOrderedDict\n)RtR"]
+    return b"".join([*out, b"u."])
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def _int(value: int) -> bytes:
+    if value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    return b"\x8a\x08" + struct.pack("<q", value)
+
+
+def _ints(values: tuple[int, ...]) -> bytes:
+    return b"(" + b"".join(map(_int, values)) + b"t"

@@ -1,0 +1,146 @@
+"""torch's checkpoint file: a zip of uncompressed records, one a storage, and a pickle that names them.
+
+Reading finds where the bytes of each tensor lie. Writing lays the file out first, so that the tensors
+can be filled in from several threads; the checksums follow at the end.
+"""
+
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from steadyphi.checkpoint import torch_pickle
+from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, contiguous_stride, elements
+from steadyphi.errors import SteadyPhiError
+
+LONGEST_PICKLE = 64_000_000
+ALIGNMENT = 64  # torch.save's, so that tensors can be mapped into memory
+_LOCAL, _CENTRAL, _END64, _LOCATOR, _END = (b"PK" + n for n in (b"\3\4", b"\1\2", b"\6\6", b"\6\7", b"\5\6"))
+
+
+def read(file: BinaryIO, size: int, path: Path, *, places: bool = True) -> dict[str, Stored]:
+    """Return the tensors of an open torch checkpoint by name; no pickled code is executed.
+
+    places: whether to look up each tensor's `offset`, which takes a read for each; without, it is
+    where its record begins, and of no use but to tell records apart.
+    Raises SteadyPhiError when the file is no whole zip, or its pickle anything but a dict of tensors.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+            pickle = records["data.pkl"]
+            if pickle.file_size > LONGEST_PICKLE:
+                raise torch_pickle.BadPickle(f"it is {pickle.file_size:,} bytes long")
+            if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
+                raise SteadyPhiError(f"{path}: was written big-endian; load and save it on another machine")
+            references = torch_pickle.read(archive.read(pickle))
+        return {
+            name: _locate(file, size, path, name, reference, records, places)
+            for name, reference in references.items()
+        }
+    except torch_pickle.BadPickle as error:
+        raise SteadyPhiError(f"{path}: the pickle in it is not followed: {error}") from None
+    except SteadyPhiError:
+        raise
+    except Exception as error:  # zipfile raises a dozen kinds for damaged files
+        kind = type(error).__name__
+        raise SteadyPhiError(
+            f"{path}: is not a whole torch checkpoint ({kind}: {error}); fetch it again, or save it anew"
+        ) from None
+
+
+def _locate(
+    file: BinaryIO,
+    size: int,
+    path: Path,
+    name: str,
+    reference: torch_pickle.TensorRef,
+    records: Mapping[str, zipfile.ZipInfo],
+    places: bool,
+) -> Stored:
+    info = records[f"data/{reference.key}"]
+    dtype = torch_pickle.STORAGES.get(reference.storage, reference.storage)
+    width = WEIGHT_BYTES.get(dtype) or torch_pickle.OTHER_STORAGES[dtype]
+    numel = elements(reference.shape)
+    if numel > 1 and reference.stride != contiguous_stride(reference.shape):
+        raise SteadyPhiError(f"{path}: {name} is not stored row after row; save it with .contiguous()")
+    begin, plain = info.header_offset, info.compress_type == zipfile.ZIP_STORED
+    if places:
+        file.seek(info.header_offset)
+        local = file.read(30)
+        length, extra = struct.unpack("<HH", local[26:30])
+        named = file.read(length) == info.orig_filename.encode()
+        plain = plain and named and local[:4] == _LOCAL
+        begin += 30 + length + extra
+    if not plain:
+        raise ValueError(f"the record of {name} is not stored plainly")
+    if (reference.offset + numel) * width > info.file_size or begin + info.file_size > size:
+        raise ValueError(f"{name} of shape {list(reference.shape)} ends behind its record")
+    return Stored(path, begin + reference.offset * width, dtype, reference.shape, numel * width)
+
+
+class Writer:
+    """Lays out a checkpoint of contiguous tensors (dtype, shape) in the order given.
+
+    places: tensor name -> the byte of the file at which it begins.
+    size: bytes up to where the directory of the zip begins.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        self.path = path
+        self._records: list[tuple[str, int, int, int]] = []  # name, header, data, length
+        self._small = {"data.pkl": torch_pickle.write(tensors), "byteorder": b"little"}
+        end = 0
+        for name, data in self._small.items():
+            end = self._add(name, len(data), end)
+        self.places: dict[str, int] = {}
+        for key, (name, (dtype, shape)) in enumerate(tensors.items()):
+            end = self._add(f"data/{key}", elements(shape) * WEIGHT_BYTES[dtype], end)
+            self.places[name] = self._records[-1][2]
+        self._small["version"] = b"3\n"
+        self.size = self._add("version", 2, end)
+
+    def _add(self, name: str, length: int, end: int) -> int:
+        full = f"{self.path.stem}/{name}"
+        data = -(-(end + 30 + len(full) + 4) // ALIGNMENT) * ALIGNMENT
+        self._records.append((full, end, data, length))
+        if length >= 2**32 - 1:
+            raise SteadyPhiError(f"{self.path}: a tensor of {length:,} bytes is too large for a torch zip")
+        return data + length
+
+    def finish(self, fd: int, checksums: Mapping[str, int]) -> None:
+        """Write what is not tensors: the small records, all headers, the directory.
+
+        checksums: tensor name -> CRC-32 of its bytes.
+        """
+        from isal.isal_zlib import crc32
+
+        crcs = [checksums[name] for name in self.places]
+        directory = b""
+        for full, header, data, length in self._records:
+            name = full.partition("/")[2]
+            if name in self._small:
+                content = self._small[name]
+                os.pwrite(fd, content, data)
+                crc = crc32(content)
+            else:
+                crc = crcs[int(name.removeprefix("data/"))]
+            encoded = full.encode()
+            # version 0, no flags, stored, no time: as torch writes them, and the same bytes each time.
+            facts = struct.pack("<HHHHHIIIH", 0, 0, 0, 0, 0, crc, length, length, len(encoded))
+            gap = data - header - 30 - len(encoded)
+            padding = struct.pack("<2sH", b"FB", gap - 4) + b"Z" * (gap - 4)
+            os.pwrite(fd, _LOCAL + facts + struct.pack("<H", gap) + encoded + padding, header)
+            where = struct.pack("<HHQ", 1, 8, header)  # zip64: this far into the file
+            directory += _CENTRAL + struct.pack("<H", 45) + facts
+            directory += struct.pack("<HHHHII", len(where), 0, 0, 0, 0, 2**32 - 1) + encoded + where
+        os.pwrite(fd, directory + _end(len(self._records), len(directory), self.size), self.size)
+
+
+def _end(count: int, length: int, start: int) -> bytes:
+    """The end of a zip64 file whose directory of `count` entries takes `length` bytes from `start`."""
+    end = _END64 + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, length, start)
+    end += _LOCATOR + struct.pack("<IQI", 0, start + length, 1)
+    return end + _END + struct.pack("<HHHHIIH", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
