@@ -1,0 +1,442 @@
+"""What was fine-tuned, exported, against the pipeline itself, transformers and peft."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from steadyphi.checkpoint import layouts, manifest
+from steadyphi.checkpoint.convert import convert
+from steadyphi.checkpoint.export import export
+from steadyphi.config import Full, Lora
+from steadyphi.errors import SteadyPhiError
+from steadyphi.model import Phi
+from steadyphi.model_config import PhiConfig
+from steadyphi.training import adapters
+from tests.conftest import make_hub_folder
+from tests.training.test_loop import TARGETS, settings
+
+TOKENS = torch.tensor([5, 900, 17, 17, 1279, 64, 3, 250, 31, 0, 77])
+CPU = torch.device("cpu")
+Change = Callable[[dict[str, Any], dict[str, Tensor]], None]
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def write_adapter(
+    path: Path, base: Path, targets: Sequence[str] = TARGETS, r: int = 6, **config: Any
+) -> Path:
+    """Write an adapter as the pipeline does, by hand: random numbers, alpha / r = 2.5."""
+    path.mkdir()
+    torch.manual_seed(1)
+    tensors = {}
+    for name, tensor in layouts.tensors(layouts.LIT, PhiConfig.from_folder(base)).items():
+        module, _, kind = name.rpartition(".")
+        if kind == "weight" and f".{module}".endswith(tuple(f".{target}" for target in targets)):
+            rows, columns = tensor.shape
+            tensors[f"{module}.lora_A.weight"] = 0.1 * torch.randn(r, columns)
+            tensors[f"{module}.lora_B.weight"] = 0.1 * torch.randn(rows, r)
+    save_file(tensors, path / "adapter_model.safetensors")
+    values = {"peft_type": "LORA", "r": r, "lora_alpha": 15, "target_modules": list(targets)}
+    (path / "adapter_config.json").write_text(json.dumps({**values, "use_dora": False, **config}))
+    return path
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    return dict(load_file(path / "model.safetensors"))
+
+
+def formula(base: Path, tuned: Path, scale: float) -> dict[str, Tensor]:
+    """W + scale · B A of every weight, and [q; k; v] cut in three, by the names on the Hub."""
+    state = torch.load(base / "lit_model.pth", weights_only=True)
+    for key, a in load_file(tuned / "adapter_model.safetensors").items():
+        if key.endswith("lora_A.weight"):
+            b = load_file(tuned / "adapter_model.safetensors")[key.replace("lora_A", "lora_B")]
+            name = key.replace(".lora_A", "")
+            state[name] = (state[name].float() + scale * (b @ a)).to(state[name].dtype)
+    found = {}
+    renamed = {"attn.proj": "self_attn.dense", "mlp.fc": "mlp.fc1", "mlp.proj": "mlp.fc2"}
+    renamed |= {"transformer.h": "model.layers", "norm_1": "input_layernorm"}
+    renamed |= {"transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.final_layernorm"}
+    for name, tensor in state.items():
+        for old, new in renamed.items():
+            name = name.replace(old, new)
+        if "attn.qkv" in name:
+            for which, part in zip("qkv", tensor.chunk(3), strict=True):
+                found[name.replace("attn.qkv", f"self_attn.{which}_proj")] = part
+        else:
+            found[name] = tensor
+    return found
+
+
+@pytest.mark.parametrize(
+    "targets", [TARGETS, ("attn.qkv",), ("mlp.proj", "attn.proj"), ("lm_head", "mlp.fc")]
+)
+def test_merged_equals_the_formula(lit_tiny: Path, tmp_path: Path, targets: tuple[str, ...]) -> None:
+    """Hu et al. 2021, arXiv 2106.09685, eq. 3, and nothing else is changed."""
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, targets)
+    made = export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=False)
+    found, expected = weights(tmp_path / "out"), formula(lit_tiny, tuned, 2.5)
+    before = formula(lit_tiny, tuned, 0.0)
+    assert found.keys() == expected.keys()
+    changed = 0
+    for name, tensor in expected.items():
+        assert found[name].dtype == torch.float16
+        if torch.equal(tensor, before[name]):
+            assert torch.equal(found[name], tensor), name
+        else:
+            changed += 1
+            torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-3, msg=name)
+    per_layer = {"attn.qkv": 3, "lm_head": 0}  # the head is there once
+    assert changed == sum(4 * per_layer.get(target, 1) for target in targets) + ("lm_head" in targets)
+    source = json.loads((lit_tiny / "manifest.json").read_text())["source"]
+    assert made == json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert made["source"] == source and len(made["adapter"].pop("sha256")) == 64
+    assert made["adapter"] == {"scale": 2.5}
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize("layout", [layout for layout in layouts.LAYOUTS.values() if layout.name != "lit"])
+def test_the_base_may_have_any_layout(lit_tiny: Path, tmp_path: Path, layout: layouts.Layout) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny)
+    convert(lit_tiny, folder(tmp_path / "base"), layout=layout)
+    export(tuned, tmp_path / "base", folder(tmp_path / "out"), as_adapter=False)
+    found, expected = weights(tmp_path / "out"), formula(lit_tiny, tuned, 2.5)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-3, msg=name)
+
+
+def test_rank_stabilized_scale(lit_tiny: Path, tmp_path: Path) -> None:
+    """Kalajdzievski 2023, arXiv 2312.03732: alpha over the root of r."""
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, r=9, use_rslora=True)
+    export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=False)
+    for name, tensor in formula(lit_tiny, tuned, 5.0).items():
+        torch.testing.assert_close(weights(tmp_path / "out")[name], tensor, atol=1e-6, rtol=1e-3)
+
+
+def test_a_whole_model_is_converted(lit_tiny: Path, tmp_path: Path) -> None:
+    chosen, tuned, out = (
+        settings(method=Full(name="full")),
+        folder(tmp_path / "tuned"),
+        folder(tmp_path / "out"),
+    )
+    model = adapters.load_for_training(lit_tiny, chosen, torch.float32, CPU)
+    torch.nn.init.normal_(model.lm_head.weight)
+    adapters.save(model, lit_tiny, tuned, chosen)
+    made = export(tuned, tmp_path / "no base needed", out, as_adapter=False)
+    assert made["layout"] == "hub" and "adapter" not in made
+    assert torch.equal(weights(out)["lm_head.weight"], model.lm_head.weight.half())
+    assert made["digest"] == convert(tuned, folder(tmp_path / "again"))["digest"]
+    with pytest.raises(SteadyPhiError, match=r"has a whole model, .* and no adapter$"):
+        export(tuned, lit_tiny, folder(tmp_path / "adapter"), as_adapter=True)
+
+
+def test_adapter_files(lit_tiny: Path, tmp_path: Path) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, lora_dropout=0.1)
+    made = export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=True)
+    old, new = (load_file(path / "adapter_model.safetensors") for path in (tuned, tmp_path / "out"))
+    ours, theirs = "transformer.h.1.attn.qkv.lora", "base_model.model.model.layers.1.self_attn"
+    for n, which in enumerate("qkv"):
+        assert torch.equal(new[f"{theirs}.{which}_proj.lora_A.weight"], old[f"{ours}_A.weight"])
+        rows = old[f"{ours}_B.weight"][256 * n : 256 * (n + 1)]
+        assert torch.equal(new[f"{theirs}.{which}_proj.lora_B.weight"], rows)
+    assert len(new) == made["tensors"] == 4 * 6 * 2
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["dense", "fc1", "fc2", "k_proj", "q_proj", "v_proj"]
+    source = json.loads((lit_tiny / "manifest.json").read_text())["source"]
+    assert (config["task_type"], config["base_model_name_or_path"]) == ("CAUSAL_LM", source)
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (6, 15, 0.1)
+    assert sorted(made["files"]) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert made == json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
+
+
+@pytest.mark.parametrize(
+    "targets, wanted",
+    [
+        (("mlp.proj",), ["fc2"]),
+        (("lm_head", "attn.proj"), ["dense", "lm_head"]),
+        (("h.0.mlp.fc", "h.2.mlp.fc"), ["model.layers.0.mlp.fc1", "model.layers.2.mlp.fc1"]),
+    ],
+)
+def test_no_module_without_an_adapter_is_a_target(
+    lit_tiny: Path, tmp_path: Path, targets: tuple[str, ...], wanted: list[str]
+) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, targets)
+    export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=True)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["target_modules"] == wanted
+
+
+def test_revision_of_the_base_and_a_base_without_manifest(lit_tiny: Path, tmp_path: Path) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny)
+    base = Path(shutil.copytree(lit_tiny, tmp_path / "base"))
+    manifest.write(base, {**manifest.read(base), "source": "microsoft/phi-2", "revision": "810d367"})
+    for name, expected in (("with", ("microsoft/phi-2", "810d367")), ("without", (str(base), None))):
+        export(tuned, base, folder(tmp_path / name), as_adapter=True)
+        config = json.loads((tmp_path / name / "adapter_config.json").read_text())
+        assert (config["base_model_name_or_path"], config["revision"]) == expected
+        (base / "manifest.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_sum_that_the_type_cannot_hold_is_refused(lit_tiny: Path, tmp_path: Path, dtype: str) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny)
+    path = tuned / "adapter_model.safetensors"
+    state = load_file(path)
+    largest = torch.finfo(getattr(torch, dtype)).max
+    state["transformer.h.2.attn.qkv.lora_B.weight"][300] = largest / 2  # a row of k's
+    state["transformer.h.2.attn.qkv.lora_A.weight"][:] = 1.0
+    save_file(state, path)
+    convert(lit_tiny, folder(tmp_path / "base"), dtype)
+    message = rf"layers\.2\.self_attn\.k_proj\.weight, merged with the adapter, has NaN .* beyond {dtype}$"
+    with pytest.raises(SteadyPhiError, match=message):
+        export(tuned, tmp_path / "base", folder(tmp_path / "out"), as_adapter=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"peft_type": "LOHA"},
+        {"r": 0},
+        {"r": "8"},
+        {"lora_alpha": None},
+        {"lora_alpha": float("nan")},
+        {"target_modules": "all-linear"},
+        {"init_lora_weights": "pissa"},
+        {"rank_pattern": {"mlp.fc": 2}},
+        {"alpha_pattern": {"mlp.fc": 2}},
+        {"use_dora": True},
+        {"bias": "lora_only"},
+        {"lora_bias": True},
+        {"modules_to_save": ["lm_head"]},
+        {"fan_in_fan_out": True},
+        {"layers_to_transform": [1]},
+        {"an_option_of_tomorrow": 1.5},
+    ],
+)
+@pytest.mark.parametrize("as_adapter", [False, True])
+def test_settings_that_are_not_understood(
+    lit_tiny: Path, tmp_path: Path, change: dict[str, Any], as_adapter: bool
+) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny)
+    path = tuned / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(SteadyPhiError, match=rf"adapter_config\.json: {next(iter(change))}: .* exported$"):
+        export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter)
+
+
+def _without(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    del state["transformer.h.3.mlp.fc.lora_B.weight"]
+
+
+def _one_more(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    state["transformer.h.4.mlp.fc.lora_B.weight"] = torch.zeros(1024, 6)
+
+
+def _for_transformers(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    config["target_modules"] = ["q_proj"]
+
+
+def _of_another_width(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    state["transformer.h.0.attn.qkv.lora_A.weight"] = torch.zeros(6, 160)
+
+
+def _of_another_rank(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    config["r"] = 8
+
+
+def _not_a_number(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    state["transformer.h.0.mlp.proj.lora_B.weight"][3, 3] = torch.nan
+
+
+def _fewer_targets(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    config["target_modules"] = ["attn.qkv", "attn.proj", "mlp.proj"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (_without, r"h\.3\.mlp\.fc\.lora_B\.weight is missing; was it trained on this model\?$"),
+        (_one_more, r"h\.4\.mlp\.fc\.lora_B\.weight belongs to no target of adapter_config\.json"),
+        (_for_transformers, r"lora_[AB]\.weight belongs to no target of adapter_config\.json"),
+        (_fewer_targets, r"mlp\.fc\.lora_[AB]\.weight belongs to no target of adapter_config\.json"),
+        (_of_another_width, r"attn\.qkv\.lora_A\.weight has shape \(6, 160\), .* need \(6, 256\)$"),
+        (_of_another_rank, r"lora_A\.weight has shape \(6, 256\), this model and rank need \(8, 256\)$"),
+        (_not_a_number, r"h\.0\.mlp\.proj\.lora_B\.weight has NaN or infinite numbers$"),
+    ],
+)
+@pytest.mark.parametrize("as_adapter", [False, True])
+def test_an_adapter_that_does_not_fit(
+    lit_tiny: Path, tmp_path: Path, change: Change, message: str, as_adapter: bool
+) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny)
+    config = json.loads((tuned / "adapter_config.json").read_text())
+    state = load_file(tuned / "adapter_model.safetensors")
+    change(config, state)
+    save_file(state, tuned / "adapter_model.safetensors")
+    (tuned / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(SteadyPhiError, match=message) as caught:
+        export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_not_what_they_should_be(lit_tiny: Path, tmp_path: Path) -> None:
+    tuned, out = write_adapter(tmp_path / "tuned", lit_tiny), folder(tmp_path / "out")
+    for as_adapter in (False, True):
+        with pytest.raises(SteadyPhiError, match="nowhere: is not a folder"):
+            export(tuned, tmp_path / "nowhere", out, as_adapter)
+        for neither in (out, tmp_path / "nowhere"):
+            with pytest.raises(SteadyPhiError, match=r"has neither adapter_config\.json nor lit_model\.pth"):
+                export(neither, lit_tiny, out, as_adapter)
+    path = tuned / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SteadyPhiError, match="is not a whole safetensors file"):
+        export(tuned, lit_tiny, out, as_adapter=True)
+    path.unlink()
+    with pytest.raises(SteadyPhiError, match=r"adapter_model\.safetensors: No such file"):
+        export(tuned, lit_tiny, out, as_adapter=True)
+    (tuned / "adapter_config.json").write_text("{")
+    with pytest.raises(SteadyPhiError, match=r"adapter_config\.json: cannot be read as settings"):
+        export(tuned, lit_tiny, out, as_adapter=True)
+
+
+def test_no_targets_in_the_model(lit_tiny: Path, tmp_path: Path) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, ("mlp.gate",))
+    with pytest.raises(SteadyPhiError, match=r"target_modules: \['mlp\.gate'\] are not in this model$"):
+        export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=False)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A Hub folder, its lit-gpt form, an adapter that the pipeline saved, and both exports of it."""
+
+    hub: Path
+    lit: Path
+    tuned: Path
+    merged: Path
+    adapter: Path
+
+
+def export_both(path: Path, dtype: torch.dtype, rslora: bool) -> Exported:
+    """All targets; A and B random, for with peft's B of zeros nothing could go wrong."""
+    made = Exported(*(path / name for name in ("hub", "lit", "tuned", "merged", "adapter")))
+    make_hub_folder(made.hub, dtype)
+    convert(made.hub, folder(made.lit))
+    chosen = settings(method=Lora("lora", 6, 15, 0.1, TARGETS))
+    model = adapters.load_for_training(made.lit, chosen, torch.float32, CPU)
+    torch.manual_seed(4)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = 0.1 * torch.randn_like(parameter)
+    adapters.save(model, made.lit, folder(made.tuned), chosen)
+    config = made.tuned / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "use_rslora": rslora}))
+    export(made.tuned, made.lit, folder(made.merged), as_adapter=False)
+    export(made.tuned, made.lit, folder(made.adapter), as_adapter=True)
+    return made
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["alpha / r", "alpha / sqrt r"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_both(tmp_path_factory.mktemp("wide"), torch.float32, request.param)
+
+
+@pytest.fixture(scope="module", params=[torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_both(tmp_path_factory.mktemp("narrow"), request.param, False)
+
+
+def transformers_phi(path: Path) -> Any:
+    import transformers
+
+    model, problems = transformers.PhiForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+    )
+    assert not any(problems.values()), problems
+    return model
+
+
+def logits(model: Any) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(TOKENS[None]).logits[0]
+
+
+@pytest.mark.slow
+def test_merged_has_the_logits_that_the_pipeline_evaluates(wide: Exported) -> None:
+    ours = adapters.load_for_inference(wide.lit, wide.tuned, torch.float32, CPU)
+    with torch.no_grad():
+        expected = ours(TOKENS, [len(TOKENS)])
+    found = logits(transformers_phi(wide.merged))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (found - logits(transformers_phi(wide.hub))).abs().max() > 0.1
+
+
+@pytest.mark.slow
+def test_adapter_has_the_merged_models_logits_in_peft(wide: Exported) -> None:
+    from peft import PeftModel
+
+    expected = logits(transformers_phi(wide.merged))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # peft warns of keys that it misses
+        model = PeftModel.from_pretrained(transformers_phi(wide.hub), str(wide.adapter))
+    torch.testing.assert_close(logits(model), expected, atol=1e-5, rtol=0)
+    with model.disable_adapter():
+        assert (logits(model) - expected).abs().max() > 0.1
+
+
+@pytest.mark.slow
+def test_adapter_can_be_trained_further(wide: Exported) -> None:
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model = PeftModel.from_pretrained(transformers_phi(wide.hub), str(wide.adapter), is_trainable=True)
+    stored = load_file(wide.adapter / "adapter_model.safetensors")
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.replace(".default", "") for name in trained} == stored.keys()
+    assert len(stored) == 2 * 6 * 2
+    for name, parameter in trained.items():
+        assert torch.equal(parameter, stored[name.replace(".default", "")]), name
+    assert model.active_peft_config.lora_dropout == 0.1
+    model.train()(TOKENS[None], labels=TOKENS[None]).loss.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in trained.values())
+
+
+@pytest.mark.slow
+def test_merged_bits_are_those_of_peft(narrow: Exported) -> None:
+    """Merged by peft in transformers, in float32, then rounded: by way of the exported adapter."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(transformers_phi(narrow.hub), str(narrow.adapter))
+    expected = model.merge_and_unload().state_dict()
+    found = weights(narrow.merged)
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name].to(tensor.dtype)), name
+
+
+@pytest.mark.slow
+def test_merged_bits_are_those_that_the_pipeline_evaluates(narrow: Exported, tmp_path: Path) -> None:
+    """Merged by peft in our own model, where q, k and v are one."""
+    convert(narrow.merged, folder(tmp_path / "lit"))
+    stored = torch.load(tmp_path / "lit" / "lit_model.pth", weights_only=True)
+    dtype = next(iter(stored.values())).dtype
+    expected = adapters.load_for_inference(narrow.lit, narrow.tuned, dtype, CPU).state_dict()
+    before = Phi.load(narrow.lit, dtype).state_dict()
+    assert stored.keys() == expected.keys()
+    for name, tensor in stored.items():
+        assert torch.equal(tensor, expected[name]), name
+        adapted = name.endswith("weight") and (".attn." in name or ".mlp." in name)
+        assert torch.equal(tensor, before[name]) != adapted, name
