@@ -12,9 +12,10 @@ the head too; the embedding and the head are two matrices.
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,14 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
 
 WEIGHTS = "lit_model.pth"
+
+
+class Context(Protocol):
+    """Where tokens stand and what each attends to: `Documents` here; inference has a tree and a cache."""
+
+    def rotate(self, x: Tensor) -> Tensor: ...
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor: ...
 
 
 class Phi(nn.Module):
@@ -51,11 +60,14 @@ class Phi(nn.Module):
         """
         if sum(lengths) != len(tokens) or min(lengths) < 1 or max(lengths) > self.config.block_size:
             raise ValueError(f"lengths {list(lengths)[:8]} do not fit {len(tokens)} tokens and the context")
+        return self.run(tokens, itertools.repeat(Documents(self.config, lengths, tokens.device)))
+
+    def run(self, tokens: Tensor, contexts: Iterable["Context"]) -> Tensor:
+        """Return the final hidden states (T, n_embd) of tokens (T,); each layer attends in its context."""
         x = self.transformer["wte"](tokens)
         x = F.dropout(x, self.config.embd_pdrop, self.training)
-        documents = Documents(self.config, lengths, tokens.device)
-        for block in self.transformer["h"].children():
-            x = block(x, documents)
+        for block, context in zip(self.transformer["h"].children(), contexts, strict=False):
+            x = block(x, context)
         return self.transformer["ln_f"](x)
 
     def forward(self, tokens: Tensor, lengths: Sequence[int], at: Tensor | None = None) -> Tensor:
@@ -105,15 +117,15 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, documents: "Documents") -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         normed = self.norm_1(x)
-        attention = F.dropout(self.attn(normed, documents), self.resid_pdrop, self.training)
+        attention = F.dropout(self.attn(normed, context), self.resid_pdrop, self.training)
         mlp = F.dropout(self.mlp(normed), self.resid_pdrop, self.training)
         return x + attention + mlp
 
 
 class Attention(nn.Module):
-    """Causal self-attention within each document, with rotary positions on part of every head."""
+    """Causal self-attention within a context, with rotary positions on part of every head."""
 
     def __init__(self, config: PhiConfig) -> None:
         super().__init__()
@@ -121,10 +133,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, documents: "Documents") -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         q, k, v = self.qkv(x).view(len(x), 3, self.config.n_head, self.config.head_size).unbind(1)
-        q, k = documents.rotate(q), documents.rotate(k)
-        out = documents.attend(q, k, v, self.config.attn_pdrop if self.training else 0.0)
+        q, k = context.rotate(q), context.rotate(k)
+        out = context.attend(q, k, v, self.config.attn_pdrop if self.training else 0.0)
         return self.proj(out.reshape(len(x), -1))
 
 
@@ -161,23 +173,14 @@ def flash_over_documents() -> Callable[..., Tensor] | None:
     return varlen_attn
 
 
-class Documents:
-    """Where the documents of a packed row begin: their positions and who may attend to whom.
+class Rotary:
+    """Turns each token's queries and keys by its position: positions (T,), counted from 0."""
 
-    Made once a forward pass and shared by all layers.
-    """
-
-    def __init__(self, config: PhiConfig, lengths: Sequence[int], device: torch.device) -> None:
-        self.lengths = list(lengths)
-        sizes = torch.tensor(self.lengths, device=device)
-        ends = sizes.cumsum(0)
-        starts = torch.repeat_interleave(ends - sizes, sizes, output_size=sum(self.lengths))
-        positions = torch.arange(len(starts), device=device) - starts
-        exponents = torch.arange(0, config.rope_n_elem, 2, device=device).float() / config.rope_n_elem
-        angles = positions[:, None].float() * (1.0 / config.rope_base**exponents)
+    def __init__(self, config: PhiConfig, positions: Tensor) -> None:
+        exponents = torch.arange(0, config.rope_n_elem, 2, device=positions.device).float()
+        angles = positions[:, None].float() * (1.0 / config.rope_base ** (exponents / config.rope_n_elem))
         angles = torch.cat((angles, angles), dim=-1)[:, None]  # (T, 1, rope_n_elem): the same for each head
         self.cos, self.sin = angles.cos(), angles.sin()
-        self.bounds = F.pad(ends, (1, 0)).int()
 
     def rotate(self, x: Tensor) -> Tensor:
         """Rotate the first `rope_n_elem` dimensions of x (T, n_head, head_size), in float32.
@@ -188,6 +191,21 @@ class Documents:
         first, second = turned.chunk(2, dim=-1)
         quarter = torch.cat((-second, first), dim=-1)
         return torch.cat(((turned * self.cos + quarter * self.sin).to(x.dtype), kept), dim=-1)
+
+
+class Documents(Rotary):
+    """Where the documents of a packed row begin: their positions and who may attend to whom.
+
+    Made once a forward pass and shared by all layers.
+    """
+
+    def __init__(self, config: PhiConfig, lengths: Sequence[int], device: torch.device) -> None:
+        self.lengths = list(lengths)
+        sizes = torch.tensor(self.lengths, device=device)
+        ends = sizes.cumsum(0)
+        starts = torch.repeat_interleave(ends - sizes, sizes, output_size=sum(self.lengths))
+        super().__init__(config, torch.arange(len(starts), device=device) - starts)
+        self.bounds = F.pad(ends, (1, 0)).int()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
         """Causal attention of q, k, v (T, n_head, head_size), each document for itself."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from steadyphi.checkpoint import layouts
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
 
@@ -168,4 +169,5 @@ def test_wrong_lengths_are_refused() -> None:
 
 def test_names_and_shapes_are_those_of_the_table() -> None:
     model, _ = make_pair("phi-2")
-    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == model.config.tensor_shapes()
+    table = {name: tensor.shape for name, tensor in layouts.tensors(layouts.LIT, model.config).items()}
+    assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == table

@@ -4,12 +4,11 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import scoring
 from steadyphi.inference.scoring import Request, score
+from steadyphi.model import Phi
 from tests.test_model import make_pair
 
 
@@ -39,26 +38,32 @@ def test_scores_equal_transformers(batch_tokens: int) -> None:
         assert value == pytest.approx(expected, abs=1e-4)
 
 
-def test_shared_sequences_are_computed_once() -> None:
+def computed_tokens(model: Phi, requests: list[Request], monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    seen: list[list[int]] = []
+    run = Phi.run
+    monkeypatch.setattr(
+        Phi, "run", lambda self, tokens, c: (seen.append(tokens.tolist()), run(self, tokens, c))[1]
+    )
+    score(model, requests, 1000, torch.float32)
+    return seen
+
+
+def test_shared_beginnings_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = make_pair("phi-1.5")
-    seen = []
-    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].tolist()))
     requests = [Request((1, 2, 3), (n,), "one token") for n in range(50)]
     requests += [Request((1, 2), (3, 9), "the prompt is a beginning of the others'")]
-    score(model, requests, 1000, torch.float32)
-    assert seen == [[1, 2, 3]]
+    assert computed_tokens(model, requests, monkeypatch) == [[1, 2, 3]]
+    requests += [Request((1, 2, 4), (5, n, 7), "two tokens of three are read") for n in (8, 9)]
+    assert computed_tokens(model, requests, monkeypatch) == [[1, 2, 3, 4, 5, 8, 9]]
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5).map(tuple), min_size=1, max_size=20))
-@settings(deadline=None)
-def test_every_request_finds_a_sequence_that_begins_with_its_own(sequences: list[tuple[int, ...]]) -> None:
-    wanted = {tokens: [n] for n, tokens in enumerate(dict.fromkeys(sequences))}
-    rows = scoring._without_prefixes(wanted)
-    owner = {index: tokens for tokens, indices in rows for index in indices}
-    for tokens, (index,) in wanted.items():
-        assert owner[index][: len(tokens)] == tokens
-    kept = [tokens for tokens, _ in rows]
-    assert not [a for a in kept for b in kept if a != b and b[: len(a)] == a]
+@pytest.mark.parametrize("rows", [1, 3, 1024])
+def test_the_head_goes_row_by_row_or_all_at_once(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = make_pair("phi-2")
+    requests = random_requests(40)
+    expected = score(model, requests, 500, torch.float32)
+    monkeypatch.setattr(scoring, "HEAD_ROWS", rows)
+    assert score(model, requests, 500, torch.float32) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_score_that_is_no_number_is_an_error() -> None:
