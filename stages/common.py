@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from steadyphi import config
 from steadyphi.errors import SteadyPhiError
-from steadyphi.tracking import StageRun, stage_run
+from steadyphi.tracking import StageRun, stage_run, unrecorded
 
 CONFIG = Path("artifacts/config")
 WEIGHTS = Path("artifacts/weights")
@@ -66,7 +66,11 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
 
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
-    """Run a stage, guarded and recorded in MLflow."""
+    """Run a stage, guarded and recorded in MLflow; under torchrun the first process records it."""
+    if rank := int(os.environ.get("RANK", 0)):
+        with one_at_a_time(f"{name}.{rank}"):
+            body(unrecorded())
+        return
     with one_at_a_time(name):
         published = settings("publish", config.Publish)
         with stage_run(name, experiment=published.experiment, digest=published.digest) as run:

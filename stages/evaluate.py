@@ -11,9 +11,11 @@ from steadyphi.tracking import StageRun
 
 def main(run: StageRun, which: str) -> None:
     """Score the items with the base or the tuned model; write rows, a table by format, and headlines."""
+    from steadyphi import ranks
     from steadyphi.checkpoint.tokenizer import TextTokenizer
     from steadyphi.data.store import read_items, write_table
     from steadyphi.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.inference.score_cache import ScoreCache, digest_of
     from steadyphi.sensitivity import evaluation
     from steadyphi.training.adapters import load_for_inference
 
@@ -24,11 +26,19 @@ def main(run: StageRun, which: str) -> None:
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
     model = load_for_inference(common.MODEL, tuned, dtype, device)
+    tokenizer = TextTokenizer(common.MODEL)
     items = read_items(common.DATA / "items.parquet")
-    rows = evaluation.evaluate(model, TextTokenizer(common.MODEL), items, settings, dtype)
+    digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])
+    cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", digest, dtype, device)
+    with ranks.joined():
+        rows = evaluation.evaluate(model, tokenizer, items, settings, dtype, cache)
+        noise = evaluation.noise(model, tokenizer, items, settings, dtype, rows)
+    if ranks.rank():
+        return  # the first process writes
     scores = common.SCORES / which / "scores.parquet"
     write_table(scores, rows, evaluation.SCORES)
     table, metrics = evaluation.by_format(rows, settings.confidence), evaluation.summarize(rows)
+    metrics["noise_flip_rate"] = round(noise, 6)
     write_csv(common.METRICS / f"evaluate-{which}.csv", table)
     write_json(common.METRICS / f"evaluate-{which}.json", metrics)
     run.metrics(metrics)

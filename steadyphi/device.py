@@ -11,6 +11,8 @@ from steadyphi.errors import SteadyPhiError
 def pick_device() -> torch.device:
     """Return the CUDA device if there is one, else the CPU. `STEADYPHI_DEVICE` overrides."""
     name = os.environ.get("STEADYPHI_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun's processes take a GPU each
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):

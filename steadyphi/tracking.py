@@ -273,6 +273,13 @@ def _sigterm_exits() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def unrecorded() -> StageRun:
+    """Return a run that records nothing, for all processes of a stage but the first."""
+    run = StageRun()
+    run._on = False
+    return run
+
+
 @contextlib.contextmanager
 def stage_run(stage: str, *, experiment: str, digest: str) -> Iterator[StageRun]:
     """Record a stage as a child run of its experiment's row.

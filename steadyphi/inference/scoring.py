@@ -5,10 +5,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import psutil
 import torch
 from torch import Tensor
 
+from steadyphi import ranks
 from steadyphi.errors import SteadyPhiError
+from steadyphi.inference.score_cache import ScoreCache
 from steadyphi.inference.tree import Tree, Walk
 from steadyphi.model import Phi
 from steadyphi.progress import Progress
@@ -37,32 +40,75 @@ class _Batch:
 
 @torch.inference_mode()
 def score(
-    model: Phi, requests: Sequence[Request], batch_tokens: int, dtype: torch.dtype, label: str = "score"
+    model: Phi,
+    requests: Sequence[Request],
+    batch_tokens: int,
+    dtype: torch.dtype,
+    label: str = "score",
+    cache: ScoreCache | None = None,
 ) -> list[float]:
     """Return for each request the log-probability (nats) of its whole continuation.
 
     What several requests begin with is computed once: the requests of a batch form a tree, of at most
-    `batch_tokens` tokens where a single request is not longer. The head runs at the needed positions only.
+    `batch_tokens` tokens (fewer where memory is short) where a single request is not longer. The head runs
+    at the needed positions only.
+    Under torchrun each process computes its share of the batches, and all return all scores.
+    cache: where scores are kept; a batch is taken from there if it has all of it, so that the numbers do not
+    depend on what it has.
     Raises SteadyPhiError for a request that is empty or longer than the model's context, or whose
     score is NaN.
     """
-    device = model.lm_head.weight.device
-    batches = list(_batches(requests, model.config.block_size, batch_tokens))
-    progress = Progress(label, sum(len(batch.walk.tokens) for batch in batches), "tokens")
-    scores = [0.0] * len(requests)
-    for batch in batches:
-        tree = Tree(model.config, batch.walk, device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            hidden = model.run(torch.tensor(batch.walk.tokens, device=device), itertools.repeat(tree))
-            logprobs = _logprobs(model, hidden, batch)
-        for owner, value in zip(batch.owners, logprobs, strict=True):
-            scores[owner] += value
-        progress.add(len(batch.walk.tokens))
+    batches = list(_batches(requests, model.config.block_size, min(batch_tokens, _room(model))))
+    mine = batches[ranks.rank() :: ranks.world_size()]
+    progress = Progress(label, sum(len(batch.walk.tokens) for batch in mine), "tokens")
+    found: dict[int, float] = {}
+    for batch in mine:
+        indices = list(dict.fromkeys(batch.owners))
+        asked = [requests[index] for index in indices]
+        values = cache.get(asked) if cache else None
+        if values is None:
+            values = _compute(model, batch, dtype)
+            _check(asked, values)
+            if cache:
+                cache.put(zip(asked, values, strict=True))
+            progress.add(len(batch.walk.tokens))
+        else:
+            progress.skip(len(batch.walk.tokens))
+        found.update(zip(indices, values, strict=True))
     progress.close()
-    for request, value in zip(requests, scores, strict=True):
+    for share in ranks.gather(found):
+        found |= share
+    return [found[index] for index in range(len(requests))]
+
+
+def _room(model: Phi) -> int:
+    """Return for how many tokens half of the free memory is enough.
+
+    A token's hidden states, queries, keys and values, what attention gathers of them and the MLP's inside
+    are some 20 numbers for each of the model's width, of 4 bytes at most.
+    """
+    device = model.lm_head.weight.device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return max(1, int(free / 2 / (80 * model.config.n_embd)))
+
+
+def _compute(model: Phi, batch: _Batch, dtype: torch.dtype) -> list[float]:
+    """Return the scores of a batch's requests, in the order of the walk."""
+    device = model.lm_head.weight.device
+    tree = Tree(model.config, batch.walk, device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        hidden = model.run(torch.tensor(batch.walk.tokens, device=device), itertools.repeat(tree))
+        logprobs = _logprobs(model, hidden, batch)
+    scores: dict[int, float] = {}
+    for owner, value in zip(batch.owners, logprobs, strict=True):
+        scores[owner] = scores.get(owner, 0.0) + value
+    return list(scores.values())
+
+
+def _check(requests: Sequence[Request], values: Sequence[float]) -> None:
+    for request, value in zip(requests, values, strict=True):
         if math.isnan(value):
             raise SteadyPhiError(f"{request.name}: its score is not a number; the weights are broken")
-    return scores
 
 
 def _batches(requests: Sequence[Request], context: int, batch_tokens: int) -> Iterator[_Batch]:

@@ -1,5 +1,6 @@
 """The same items asked in every format: one row per item and format, and what follows from them."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.config import Evaluate
 from steadyphi.data.store import Item
+from steadyphi.inference.score_cache import ScoreCache
 from steadyphi.inference.scoring import Request, score
 from steadyphi.model import Phi
 from steadyphi.prompts import FORMATS
@@ -31,9 +33,17 @@ SCORES = pa.schema(
 
 
 def evaluate(
-    model: Phi, tokenizer: TextTokenizer, items: Sequence[Item], settings: Evaluate, dtype: torch.dtype
+    model: Phi,
+    tokenizer: TextTokenizer,
+    items: Sequence[Item],
+    settings: Evaluate,
+    dtype: torch.dtype,
+    cache: ScoreCache | None = None,
 ) -> list[dict[str, Any]]:
-    """Score every choice of every item in every format; return one row per item and format (`SCORES`)."""
+    """Score every choice of every item in every format; return one row per item and format (`SCORES`).
+
+    cache: see `steadyphi.inference.scoring.score`.
+    """
     requests = []
     for name in settings.formats:
         format_ = FORMATS[name]
@@ -41,13 +51,33 @@ def evaluate(
         for item, prompt in zip(items, prompts, strict=True):
             for answer in tokenizer.encode_batch([format_.answer(c) for c in item.choices]):
                 requests.append(Request(tuple(prompt), tuple(answer), f"item {item.id} in format {name}"))
-    scores = score(model, requests, settings.batch_tokens, dtype, label="evaluate")
+    scores = score(model, requests, settings.batch_tokens, dtype, "evaluate", cache)
     results = iter(zip(requests, scores, strict=True))
     return [
         _row(item, name, [next(results) for _ in item.choices], settings)
         for name in settings.formats
         for item in items
     ]
+
+
+def noise(
+    model: Phi,
+    tokenizer: TextTokenizer,
+    items: Sequence[Item],
+    settings: Evaluate,
+    dtype: torch.dtype,
+    rows: Sequence[dict[str, Any]],
+) -> float:
+    """Return the share of answers that change when the same prompts are only batched otherwise.
+
+    That is what rounding does (hardly ever in float32, at times in bfloat16), so a flip rate or a
+    difference between formats no larger than this says nothing about prompts. Measured on every
+    tenth item, in batches of an eighth of the size; nothing is taken from the cache.
+    """
+    smaller = dataclasses.replace(settings, batch_tokens=max(1, settings.batch_tokens // 8))
+    again = evaluate(model, tokenizer, items[::10], smaller, dtype)
+    chosen = {(row["item"], row["format"]): row["chosen"] for row in rows}
+    return float(np.mean([chosen[row["item"], row["format"]] != row["chosen"] for row in again]))
 
 
 def _row(item: Item, name: str, results: list[tuple[Request, float]], settings: Evaluate) -> dict[str, Any]:

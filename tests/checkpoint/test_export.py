@@ -295,7 +295,7 @@ def test_an_adapter_that_does_not_fit(
 def test_folders_that_are_not_what_they_should_be(lit_tiny: Path, tmp_path: Path) -> None:
     tuned, out = write_adapter(tmp_path / "tuned", lit_tiny), folder(tmp_path / "out")
     for as_adapter in (False, True):
-        with pytest.raises(SteadyPhiError, match="nowhere: is not a folder"):
+        with pytest.raises(SteadyPhiError, match="nowhere: not found"):
             export(tuned, tmp_path / "nowhere", out, as_adapter)
         for neither in (out, tmp_path / "nowhere"):
             with pytest.raises(SteadyPhiError, match=r"has neither adapter_config\.json nor lit_model\.pth"):

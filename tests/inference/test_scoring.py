@@ -1,6 +1,7 @@
 """Scores against a plain computation with transformers, one request at a time."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,3 +83,14 @@ def test_a_request_that_cannot_be_scored_is_named() -> None:
     ):
         with pytest.raises(SteadyPhiError, match=message):
             score(model, [Request(context, continuation, "item 7 in format qa")], 1000, torch.float32)
+
+
+def test_where_memory_is_short_batches_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = make_pair("phi-2")
+    requests = random_requests(40)
+    expected = score(model, requests, 10_000, torch.float32)
+    memory = SimpleNamespace(available=2 * 80 * model.config.n_embd * 50)
+    monkeypatch.setattr(scoring.psutil, "virtual_memory", lambda: memory)
+    sizes = [len(batch) for batch in computed_tokens(model, requests, monkeypatch)]
+    assert len(sizes) > 3 and max(sizes) <= 50
+    assert score(model, requests, 10_000, torch.float32) == pytest.approx(expected, abs=1e-5)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -163,8 +164,20 @@ def test_an_unreachable_tracking_server_costs_a_warning(project: Project) -> Non
 
 def test_running_twice_gives_the_same_bytes(project: Project) -> None:
     before = project.lock()
+    shutil.rmtree(project.folder / ".cache" / "evaluate")  # the scores of the first time
     again = ["finetune", "evaluate@base", "evaluate@tuned"]
     done = project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *again)
     assert stages_run(done.stdout) == again
     assert project.lock() == before
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_two_processes_score_to_the_same_bytes(project: Project) -> None:
+    scores = project.folder / "artifacts" / "scores" / "base" / "scores.parquet"
+    before = scores.read_bytes()
+    scores.unlink()
+    shutil.rmtree(project.folder / ".cache" / "evaluate")
+    launch = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    project.run(*launch, "-m", "stages.evaluate", "base")
+    assert scores.read_bytes() == before
     assert project.run("git", "status", "--porcelain").stdout == ""

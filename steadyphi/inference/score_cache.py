@@ -1,0 +1,108 @@
+"""Scores on disk: an interrupted evaluation goes on where it was, a repeated one computes nothing.
+
+A score's key is a digest of the model that gave it, the way it was computed, and the exact token ids; so
+another checkpoint, adapter or type finds none, and nothing here is ever stale.
+"""
+
+import hashlib
+import sqlite3
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import xxhash
+
+from steadyphi import model as model_module
+
+if TYPE_CHECKING:
+    from steadyphi.inference.scoring import Request
+
+TABLE = "create table if not exists scores (key blob primary key, value real not null) without rowid"
+# Scores of other code are other scores.
+CODE = [Path(model_module.__file__), *(Path(__file__).with_name(name) for name in ("scoring.py", "tree.py"))]
+LOOK_UP = "select value from scores where key = ?"
+
+
+class ScoreCache:
+    """The scores of one model in the file `path`, which models and processes share.
+
+    model: a digest of its weights, and of the adapter merged into them.
+    A file that cannot be used is said in one line, and then there is no cache: it saves time, no more.
+    """
+
+    def __init__(self, path: Path, model: str, dtype: torch.dtype, device: torch.device) -> None:
+        facts = [model, str(dtype), device.type, torch.__version__, *map(_digest_of_code, CODE)]
+        self._prefix = "\n".join(facts).encode()
+        self._connection: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, timeout=60)
+            connection.execute("pragma journal_mode = wal")  # several processes at once; safe when killed
+            connection.execute(TABLE)
+            self._connection = connection
+        except (OSError, sqlite3.Error) as error:
+            self._fail(path, error)
+
+    def get(self, requests: Sequence["Request"]) -> list[float] | None:
+        """Return the scores of these requests if all of them are known, else None."""
+        if self._connection is None:
+            return None
+        found = []
+        try:
+            for request in requests:
+                row = self._connection.execute(LOOK_UP, (self._key(request),)).fetchone()
+                if row is None:
+                    return None
+                found.append(float(row[0]))
+        except sqlite3.Error as error:
+            self._fail(None, error)
+            return None
+        return found
+
+    def put(self, scores: Iterable[tuple["Request", float]]) -> None:
+        """Keep scores; all of them or, when the process is killed meanwhile, none."""
+        if self._connection is None:
+            return
+        rows = [(self._key(request), value) for request, value in scores]
+        try:
+            with self._connection:
+                self._connection.executemany("insert or replace into scores values (?, ?)", rows)
+        except sqlite3.Error as error:
+            self._fail(None, error)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _key(self, request: "Request") -> bytes:
+        digest = hashlib.blake2b(self._prefix, digest_size=16)
+        digest.update(len(request.context).to_bytes(8, "little"))
+        digest.update(array("q", request.context + request.continuation).tobytes())
+        return digest.digest()
+
+    def _fail(self, path: Path | None, error: Exception) -> None:
+        print(f"warning: scores are not kept: {path or 'the cache'}: {error}", file=sys.stderr)
+        self.close()
+
+
+def _digest_of_code(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def digest_of(folders: Iterable[Path]) -> str:
+    """Return a digest of all weights and settings in these folders, byte for byte: a model's name here."""
+    digest = hashlib.blake2b(digest_size=16)
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.suffix in (".pth", ".safetensors", ".json", ".yaml"):
+                hasher = xxhash.xxh3_128()
+                with path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        hasher.update(block)
+                digest.update(f"{path.name} {hasher.hexdigest()}\n".encode())
+    return digest.hexdigest()
