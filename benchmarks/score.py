@@ -161,7 +161,7 @@ def main() -> None:
     if not PEERS.exists():
         sys.exit(f"error: {PEERS}: is not there; make peers installs the harness into it")
     torch.set_num_threads(2)
-    count, repeats = (2, 1) if options.quick else (8, 3)
+    count, repeats = (2, 1) if options.quick else (4, 3)
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
