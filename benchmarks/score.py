@@ -3,9 +3,9 @@
     make peers && python -m benchmarks.score [--quick] [--shared ../shared]
 
 GSM8K and BBH (date understanding), five or six choices a question, few-shot, on a random Phi of 78 million
-parameters with Phi-2's tokenizer and vocabulary. The harness gets the same token ids, in batches of 16, and runs in
-a process of its own; the two run in turn. Loading is not timed. In float32 the scores have to agree within
-1e-4 and every item's best choice has to be the same. The last line is JSON.
+parameters with Phi-2's tokenizer and vocabulary. The harness gets the same token ids, in batches of 16, and
+runs in a process of its own; the two run in turn. Loading is not timed. In float32 the scores have to
+agree within 1e-4 and every item's best choice has to be the same. The last line is JSON.
 """
 
 import argparse
