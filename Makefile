@@ -33,6 +33,7 @@ bench: .venv/ready peers  ## Run the benchmarks beside their peers, quick sizes
 	python -m benchmarks.train --quick
 	python -m benchmarks.convert --quick
 	python -m benchmarks.fetch --quick
+	python -m benchmarks.generate --quick
 
 peers: .venv-peers/ready  ## Install the tools that the benchmarks measure beside ours, in .venv-peers
 

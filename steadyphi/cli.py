@@ -1,4 +1,4 @@
-"""The command `steadyphi`: look at checkpoints, convert and export them. The pipeline is DVC's: dvc repro."""
+"""The command `steadyphi`: look at checkpoints, convert, export and run them. The pipeline is `dvc repro`."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
+from steadyphi.inference import command
 
 LAYOUTS = ("hub", "hub-fused", "phi-msft", "mixformer", "lit", "legacy")
 DTYPES = ("keep", "float16", "bfloat16", "float32")
@@ -109,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--base", type=Path, default=base, help="the checkpoint it was made from (%(default)s)")
     sub.add_argument("--adapter", action="store_true", help="an adapter for peft and transformers, unmerged")
     sub.set_defaults(run=export)
+
+    command.add_parsers(commands)
     return parser
 
 

@@ -1,0 +1,9 @@
+"""A vocabulary for random models: token n is written as the character n + 192, and none ends a text."""
+
+
+class Letters:
+    def __init__(self, size: int = 211, eos_id: int = -1) -> None:
+        self.size, self.eos_id = size, eos_id
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(chr(192 + i) for i in ids)
