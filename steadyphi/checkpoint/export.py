@@ -67,8 +67,8 @@ def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str,
     """
     if (tuned / CONFIG).exists():
         opened = open_folder(base)
-        values = _settings(tuned / CONFIG)
-        updates = _read(tuned, values, opened.config)
+        values = read_settings(tuned / CONFIG)
+        updates = read_updates(tuned, values, opened.config)
         if as_adapter:
             return _write_adapter(tuned, values, updates, opened, target)
         return _write_merged(tuned, updates, base, target)
@@ -129,7 +129,7 @@ def _is_target(module: str, targets: set[str]) -> bool:
     return any(f".{module}".endswith(f".{target}") for target in targets)
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """Read peft's settings; SteadyPhiError for those that are not understood here."""
     values = configs.values(path)
 
@@ -150,9 +150,9 @@ def _settings(path: Path) -> dict[str, Any]:
     return values
 
 
-def _read(tuned: Path, values: Mapping[str, Any], config: PhiConfig) -> dict[str, Lora]:
+def read_updates(tuned: Path, values: Mapping[str, Any], config: PhiConfig) -> dict[str, Lora]:
     """Return the update of each part, by its name on the Hub, once the adapter fits the model."""
-    tensors = _tensors(tuned / WEIGHTS)
+    tensors = read_tensors(tuned / WEIGHTS)
     r, alpha = values["r"], values["lora_alpha"]
     scale = alpha / (math.sqrt(r) if values.get("use_rslora") else r)
     targets = set(values["target_modules"])
@@ -164,7 +164,7 @@ def _read(tuned: Path, values: Mapping[str, Any], config: PhiConfig) -> dict[str
             continue
         rows, columns = tensor.shape
         wanted = {f"{module}.lora_A.weight": (r, columns), f"{module}.lora_B.weight": (rows, r)}
-        _check_shapes(tuned / WEIGHTS, tensors, wanted)
+        check_shapes(tuned / WEIGHTS, tensors, wanted)
         used |= wanted.keys()
         a, b = (tensors[key] for key in wanted)
         for piece, own in zip(tensor.pieces, b.split([p.stop - p.start for p in tensor.pieces]), strict=True):
@@ -176,7 +176,8 @@ def _read(tuned: Path, values: Mapping[str, Any], config: PhiConfig) -> dict[str
     return updates
 
 
-def _check_shapes(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, int]]) -> None:
+def check_shapes(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, int]]) -> None:
+    """Raise SteadyPhiError unless these tensors of the file are there, of these shapes, and finite."""
     for key, shape in wanted.items():
         if key not in tensors:
             raise SteadyPhiError(f"{path}: {key} is missing; was it trained on this model?")
@@ -187,7 +188,8 @@ def _check_shapes(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str
             raise SteadyPhiError(f"{path}: {key} has NaN or infinite numbers")
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read an adapter's tensors; SteadyPhiError when the file is absent or not whole."""
     from safetensors.torch import load_file
 
     try:

@@ -127,10 +127,10 @@ def read_adapter(folder: Path, config: PhiConfig) -> Mapping[str, Lora]:
 
     The adapter is one of the stage `finetune`, or one for transformers' Phi, as `steadyphi export` writes it.
     """
-    values = export._settings(folder / ADAPTER)
-    tensors = export._tensors(folder / export.WEIGHTS)
+    values = export.read_settings(folder / ADAPTER)
+    tensors = export.read_tensors(folder / export.WEIGHTS)
     if not any(name.startswith(export.PREFIX) for name in tensors):
-        return export._read(folder, values, config)
+        return export.read_updates(folder, values, config)
     r = values["r"]
     scale = values["lora_alpha"] / (math.sqrt(r) if values.get("use_rslora") else r)
     updates = {}
@@ -138,7 +138,7 @@ def read_adapter(folder: Path, config: PhiConfig) -> Mapping[str, Lora]:
         module = export.PREFIX + part.removesuffix(".weight")
         a, b = f"{module}.lora_A.weight", f"{module}.lora_B.weight"
         if part.endswith(".weight") and (a in tensors or b in tensors):
-            export._check_shapes(folder / export.WEIGHTS, tensors, {a: (r, shape[1]), b: (shape[0], r)})
+            export.check_shapes(folder / export.WEIGHTS, tensors, {a: (r, shape[1]), b: (shape[0], r)})
             updates[part] = Lora(tensors.pop(a), tensors.pop(b), scale)
     for name in tensors:
         raise SteadyPhiError(f"{folder / export.WEIGHTS}: {name} belongs to no part of this model")
