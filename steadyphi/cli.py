@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from steadyphi.checkpoint.layouts import LAYOUTS
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
 from steadyphi.inference import command
 
-LAYOUTS = ("hub", "hub-fused", "phi-msft", "mixformer", "lit", "legacy")
 DTYPES = ("keep", "float16", "bfloat16", "float32")
 
 
@@ -45,7 +45,6 @@ def inspect(options: argparse.Namespace) -> None:
 def convert(options: argparse.Namespace) -> None:
     """Convert a checkpoint folder into a new folder of another layout."""
     from steadyphi.checkpoint.convert import convert as convert_folder
-    from steadyphi.checkpoint.layouts import LAYOUTS as BY_NAME
 
     _check_new(options.target)
     with atomic_dir(options.target) as folder:
@@ -53,7 +52,7 @@ def convert(options: argparse.Namespace) -> None:
             options.source,
             folder,
             options.dtype,
-            BY_NAME[options.to],
+            LAYOUTS[options.to],
             from_safetensors=options.from_safetensors,
             check_finite=not options.allow_nan,
         )

@@ -125,8 +125,9 @@ def train_tokenizer(folder: Path) -> None:
 def save_weights(model: Phi, folder: Path) -> None:
     """Write the model in float16 as two safetensors shards and their index."""
     tensors: dict[str, torch.Tensor] = {}
+    table = layouts.tensors(layouts.LIT, model.config)
     for name, tensor in model.state_dict().items():
-        pieces = layouts.tensors(layouts.LIT, model.config)[name].pieces
+        pieces = table[name].pieces
         for piece, rows in zip(pieces, tensor.half().chunk(len(pieces)), strict=True):
             tensors[piece.part] = rows.contiguous().cpu()
     names = sorted(tensors)

@@ -100,9 +100,7 @@ def digest_of(folders: Iterable[Path]) -> str:
     for folder in folders:
         for path in sorted(folder.iterdir()):
             if path.suffix in (".pth", ".safetensors", ".json", ".yaml"):
-                hasher = xxhash.xxh3_128()
                 with path.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        hasher.update(block)
-                digest.update(f"{path.name} {hasher.hexdigest()}\n".encode())
+                    content = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+                digest.update(f"{path.name} {content}\n".encode())
     return digest.hexdigest()

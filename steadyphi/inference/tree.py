@@ -16,6 +16,8 @@ from torch import Tensor
 from steadyphi.model import Rotary, flash_over_documents
 from steadyphi.model_config import PhiConfig
 
+Run = tuple[int, int]
+
 
 @dataclass
 class Branch:
@@ -95,31 +97,19 @@ def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     return next(i for i, (x, y) in enumerate(itertools.zip_longest(a, b)) if x != y)
 
 
-@dataclass(frozen=True)
-class Spans:
-    """Pairs of a run of queries and a run of keys, as (first, behind the last) token each."""
-
-    queries: list[tuple[int, int]]
-    keys: list[tuple[int, int]]
-
-    def index(self, runs: list[tuple[int, int]], device: torch.device) -> Tensor:
-        """Return the tokens of these runs, one run after the other."""
-        return torch.cat([torch.arange(a, b, device=device) for a, b in runs])
-
-
 class Tree(Rotary):
     """Attention over a finished walk: the context of every layer (`steadyphi.model.Context`)."""
 
     def __init__(self, config: PhiConfig, walk: Walk, device: torch.device) -> None:
         super().__init__(config, torch.tensor(walk.depths, device=device))
         own = [(b.start, b.end) for b in walk.branches]
-        self.own = _Blocks(Spans(own, own), device)
+        self.own = _Blocks(own, own, device)
         self.above: list[_Blocks] = []
         forks = [b for b in walk.branches if b.last > b.end]
         for level in sorted({b.level for b in forks}):
             here = [b for b in forks if b.level == level]
-            spans = Spans([(b.end, b.last) for b in here], [(b.start, b.end) for b in here])
-            self.above.append(_Blocks(spans, device))
+            below, own = [(b.end, b.last) for b in here], [(b.start, b.end) for b in here]
+            self.above.append(_Blocks(below, own, device))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
         """Attention of q, k, v (T, n_head, head_size), each token to those on its path from the root."""
@@ -134,12 +124,16 @@ class Tree(Rotary):
 
 
 class _Blocks:
-    """Attention of runs of queries to runs of keys, no query in two of them."""
+    """Attention of runs of queries to runs of keys, each run (first, behind the last) token of the walk.
 
-    def __init__(self, spans: Spans, device: torch.device) -> None:
-        self.queries = spans.index(spans.queries, device)
-        self.keys = spans.index(spans.keys, device)
-        self.lengths = [(b - a, d - c) for (a, b), (c, d) in zip(spans.queries, spans.keys, strict=True)]
+    No query is in two of them.
+    """
+
+    def __init__(self, queries: list[Run], keys: list[Run], device: torch.device) -> None:
+        self.queries, self.keys = (
+            torch.cat([torch.arange(a, b, device=device) for a, b in runs]) for runs in (queries, keys)
+        )
+        self.lengths = [(b - a, d - c) for (a, b), (c, d) in zip(queries, keys, strict=True)]
         ends = [[0, *itertools.accumulate(sizes)] for sizes in zip(*self.lengths, strict=True)]
         self._bounds = [torch.tensor(each, device=device).int() for each in ends]
         # Blocks of one shape share a call; where a block's tokens lie among those of all blocks.
@@ -147,11 +141,10 @@ class _Blocks:
         places: dict[tuple[int, int], list[list[int]]] = {}
         for shape, *firsts in zip(self.lengths, *ends, strict=False):
             places.setdefault(shape, []).append(firsts)
-        for (queries, keys), found in places.items():
+        for shape, found in places.items():
             first = torch.tensor(found, device=device)
-            query = first[:, :1] + torch.arange(queries, device=device)
-            key = first[:, 1:] + torch.arange(keys, device=device)
-            self._shapes[queries, keys] = (query, key)
+            query, key = (first[:, i : i + 1] + torch.arange(shape[i], device=device) for i in (0, 1))
+            self._shapes[shape] = (query, key)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
         """Return the output (queries, n_head, head_size) and the logsumexp (queries, n_head), in float32."""
