@@ -1,6 +1,7 @@
 """steadyphi compare: two evaluations side by side, on the items and formats that both have."""
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -71,27 +72,29 @@ def _folder(where: str, which: str, into: Path) -> Path:
 
 
 def render(found: dict[str, Any]) -> str:
-    """Return a comparison as two tables, what stands out in it and the gate's verdict."""
-    from steadyphi.sensitivity.report.glossary import known
+    """Return a comparison as tables, what stands out in it and the gate's verdict."""
+    from steadyphi.sensitivity.report import beyond
     from steadyphi.sensitivity.report.wording import points
 
     lines = [f"On {found['items']:,} questions in {len(found['variants'])} formats that both have.", ""]
-    lines += [f"{'':34}{'before':>14}{'after':>14}{'change':>16}   interval"]
-    for row in found["measures"]:
-        measure = known(row["key"])
-        texts = (measure.text(row["before"]), measure.text(row["after"]), measure.change(row["change"]))
-        lines.append(
-            f"{measure.name:34}{texts[0]:>14}{texts[1]:>14}{texts[2]:>16}   {measure.interval(row, True)}"
-        )
-    lines += ["", f"{'format':34}{'before':>14}{'after':>14}{'change':>16}   p (Holm)"]
+    lines.append(_line("", "before", "after", "change", "interval"))
+    lines += [_line(*beyond.texts(row)) for row in found["measures"]]
+    lines += ["", _line("format", "before", "after", "change", "p (Holm)")]
     for row in found["variants"]:
+        before, after = (f"{row[key]:.1%}" for key in ("before", "after"))
         change = f"{points(row['change'])} points"
-        lines.append(
-            f"{row['name']:34}{row['before']:>14.1%}{row['after']:>14.1%}{change:>16}   {row['p_holm']:.3f}"
-        )
+        lines.append(_line(row["name"], before, after, change, f"{row['p_holm']:.3f}"))
+    for heading, entries in itertools.groupby(found["beyond"], beyond.heading):
+        lines += ["", heading]
+        rows = ((entry, row) for entry in entries for row in entry["measures"])
+        lines += [_line(f"  {beyond.name(entry, row)}", *beyond.texts(row)[1:]) for entry, row in rows]
     lines += ["", *found["alarms"]]
     gate = found["gate"]
     lines += (
         ["gate: passed"] if gate["passed"] else [f"gate: not passed: {reason}" for reason in gate["reasons"]]
     )
     return "\n".join(lines)
+
+
+def _line(name: str, before: str, after: str, change: str, certainty: str) -> str:
+    return f"{name:34}{before:>14}{after:>14}{change:>16}   {certainty}"

@@ -3,16 +3,18 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.config import Prepare
 from steadyphi.data import sources, store
+from steadyphi.data.fitting import fitting
 from steadyphi.data.packing import Example
 from steadyphi.data.sources import Pair
 from steadyphi.data.store import Item
 from steadyphi.errors import SteadyPhiError
-from steadyphi.prompts import FORMATS
+from steadyphi.prompts import FORMATS, Format
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,10 @@ def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) 
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:
-    """Return the items that fit the context in every format with every choice.
+    """Return the items that fit the context in every format with every choice."""
+    ways = [partial(_asked, FORMATS[name]) for name in settings.formats]
+    return fitting(tokenizer, items, ways, settings.context)
 
-    An item that fits in some formats alone would be missing in the others, and the formats could
-    no longer be compared over the same items.
-    """
 
-    def longest(item: Item) -> int:
-        formats = [FORMATS[name] for name in settings.formats]
-        prompts = tokenizer.encode_batch([f.prompt(item.question) for f in formats])
-        answers = tokenizer.encode_batch([f.answer(c) for f in formats for c in item.choices])
-        return max(map(len, prompts)) + max(map(len, answers))
-
-    return [item for item in items if longest(item) <= settings.context]
+def _asked(format_: Format, item: Item) -> tuple[str, list[str]]:
+    return format_.prompt(item.question), [format_.answer(choice) for choice in item.choices]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from steadyphi.config import Evaluate
 from steadyphi.grammar import NONE, OPTION_FACTORS
-from steadyphi.sensitivity import agreement, calibration, headline, scorers
+from steadyphi.sensitivity import agreement, headline
 from steadyphi.sensitivity.alarms import chance_alarm
 from steadyphi.sensitivity.asked import Asked
 from steadyphi.sensitivity.attribution import attribute
@@ -14,6 +15,7 @@ from steadyphi.sensitivity.bootstrap import intervals
 from steadyphi.sensitivity.cells import Cells
 from steadyphi.sensitivity.describing import describe
 from steadyphi.sensitivity.measures import flip_rate, length_ratio, performance_drop_rate
+from steadyphi.sensitivity.permutation import without_preference
 from steadyphi.sensitivity.recommendation import FOLDS, recommend
 
 QUANTILES = (5, 25, 50, 75, 95)
@@ -139,20 +141,37 @@ def _skills(core: Cells) -> list[dict[str, Any]]:
 def _options(asked: Asked) -> list[dict[str, Any]]:
     """Return, for each style that is asked in several orders, how much the places of options matter."""
     listed = asked.families().get("options", [])
-    found = []
-    for style in dict.fromkeys(v.options for v in listed):
-        some = asked.cells([v for v in listed if v.options == style])
+    found: list[dict[str, Any]] = []
+    for style, format_ in dict.fromkeys((v.options, v.format) for v in listed):
+        some = asked.cells([v for v in listed if (v.options, v.format) == (style, format_)])
         if len(some.variants) < 2:
             continue
-        assert style and some.places is not None
-        chosen_at = scorers.of_choice(some.places, some.chosen)
-        right_at = scorers.of_choice(some.places, some.answer)
+        assert style
         found.append(
-            {"style": style.name, "items": len(some.items), "orders": len(some.variants)}
-            | {"accuracy": float(some.correct.mean()), "flip_rate": flip_rate(some.chosen)}
-            | {"position_bias": calibration.position_bias(chosen_at, right_at)}
-            | {"recall_deviation": calibration.recall_deviation(chosen_at, right_at)}
+            {
+                "style": style.name,
+                "variants": some.variants,
+                "items": len(some.items),
+                "orders": len(some.variants),
+                "accuracy": float(some.correct.mean()),
+                "flip_rate": flip_rate(some.chosen),
+                **_places(some, asked.settings),
+            }
         )
+    return found
+
+
+def _places(some: Cells, settings: Evaluate) -> dict[str, float | None]:
+    """Return how much the model prefers places, with intervals, and what that is without a preference."""
+    assert some.places is not None
+    at, draws, seed = some.positions, settings.draws, settings.seed
+    drawn = intervals(headline.PLACES, at, settings.confidence, draws, seed)
+    chance = without_preference(headline.PLACES, some.chosen, some.places, at["right_at"], draws, seed)
+    found: dict[str, float | None] = {}
+    for key, value in drawn.items():
+        ends = headline.plain(value)
+        found |= {key: value.value, f"{key}_low": ends["low"], f"{key}_high": ends["high"]}
+        found[f"{key}_unbiased"] = chance[key]
     return found
 
 

@@ -18,7 +18,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Asked:
-    """scores: `evaluation.SCORES`; written: `open_answers.TEXTS`, maybe none; variants: the default first."""
+    """scores: `cells.SCORES`; written: `open_answers.TEXTS`, maybe none; variants: the default first."""
 
     scores: Rows
     written: Rows

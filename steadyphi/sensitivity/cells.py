@@ -5,10 +5,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.sensitivity.scorers import length_normalized, of_choice, probabilities
+from steadyphi.sensitivity.scorers import of_choice, probabilities, ranking
+
+SCORES = pa.schema(
+    [
+        ("item", pa.string()),
+        ("skill", pa.string()),
+        ("variant", pa.string()),
+        ("prompt", pa.string()),
+        ("answer", pa.int32()),
+        ("chosen", pa.int32()),
+        ("correct", pa.bool_()),
+        ("logprobs", pa.list_(pa.float32())),  # of each choice, nats, summed over its tokens
+        ("tokens", pa.list_(pa.int32())),  # how many tokens each choice has
+        (
+            "free",
+            pa.list_(pa.float32()),
+        ),  # log-probabilities after the prompt without content, null if not asked
+        ("places", pa.list_(pa.int32())),  # where each choice is shown, counted from 0; null if they are not
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,7 @@ class Cells:
     @property
     def scores(self) -> NDArray[np.float64]:
         """What the choices are ranked by, (N, T, K): see `evaluate.scorer`."""
-        return self.logprobs if self.scorer == "raw" else length_normalized(self.logprobs, self.tokens)
+        return ranking(self.logprobs, self.tokens, self.scorer)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -48,9 +68,15 @@ class Cells:
             "correct": self.correct,
             "chosen": self.chosen,
             "logprobs": self.logprobs,
-            "tokens": self.tokens,
             "probability": of_choice(self.probabilities, self.answer),
         }
+
+    @property
+    def positions(self) -> dict[str, NDArray[np.int_]]:
+        """At which place the chosen and the right choice are shown, (N, T) each, where choices are shown."""
+        assert self.places is not None
+        at = {"chosen_at": self.chosen, "right_at": self.answer}
+        return {key: of_choice(self.places, choice) for key, choice in at.items()}
 
     @property
     def choices(self) -> NDArray[np.int_]:

@@ -1,6 +1,6 @@
 """A row for each variant of an evaluation: how well it does by every scorer, and against the default."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,27 @@ AUDITED = 20  # items whose prompts' ends are looked at
 
 def describe(asked: Asked) -> list[dict[str, Any]]:
     """Return a row a variant, family by family; the p-values are adjusted for all of them together."""
-    rows = [row for family in asked.families().values() for row in _family(asked, family)]
+    prompts = {(row["item"], row["variant"]): row["prompt"] for row in asked.scores}
+    opened = _opened(asked)
+    rows = [row for family in asked.families().values() for row in _family(asked, family, prompts, opened)]
     others = [row for row in rows if row["name"] != asked.default.name]
     for row, p_value in zip(others, holm([row["p_holm"] for row in others]), strict=True):
         row["p_holm"] = p_value
     return rows
 
 
-def _family(asked: Asked, family: Sequence[Variant]) -> list[dict[str, Any]]:
+def _family(
+    asked: Asked,
+    family: Sequence[Variant],
+    prompts: Mapping[tuple[str, str], str],
+    opened: Mapping[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
     """Return the rows of one family, over the items that it and the default were asked; p not adjusted."""
     settings, default = asked.settings, asked.default
     both = asked.cells([default, *(v for v in family if v != default)])
     own = [both.variants.index(v.name) for v in family]
     shares = accuracy(both.correct, settings.confidence)
     ranked = _other_scorers(asked, asked.cells(family), family)
-    prompts = {(row["item"], row["variant"]): row["prompt"] for row in asked.scores}
-    opened = _opened(asked)
     rows = []
     for n, variant in enumerate(family):
         right = both.correct[:, own[n]]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from steadyphi.checkpoint.tokenizer import TextTokenizer
@@ -15,27 +14,10 @@ from steadyphi.data.store import Item
 from steadyphi.inference.score_cache import ScoreCache
 from steadyphi.inference.scoring import Request, score
 from steadyphi.model import Phi
+from steadyphi.sensitivity.scorers import choose, ranking
 from steadyphi.sensitivity.suites import fitting
 from steadyphi.sensitivity.variants import Rendered, Variant, option_order, render
 
-SCORES = pa.schema(
-    [
-        ("item", pa.string()),
-        ("skill", pa.string()),
-        ("variant", pa.string()),
-        ("prompt", pa.string()),
-        ("answer", pa.int32()),
-        ("chosen", pa.int32()),
-        ("correct", pa.bool_()),
-        ("logprobs", pa.list_(pa.float32())),  # of each choice, nats, summed over its tokens
-        ("tokens", pa.list_(pa.int32())),  # how many tokens each choice has
-        (
-            "free",
-            pa.list_(pa.float32()),
-        ),  # log-probabilities after the prompt without content, null if not asked
-        ("places", pa.list_(pa.int32())),  # where each choice is shown, counted from 0; null if they are not
-    ]
-)
 FREE = "N/A"  # in place of the question: the content-free input of Zhao et al. 2021, arXiv 2102.09690
 CALIBRATED = ("format", "grammar", "options")  # the families for which that is asked
 
@@ -61,10 +43,11 @@ def evaluate(
     settings: Evaluate,
     cache: ScoreCache | None = None,
 ) -> list[dict[str, Any]]:
-    """Score every choice of every item in every variant; return one row per item and variant (`SCORES`).
+    """Score every choice of every item in every variant; return a row per item and variant (`cells.SCORES`).
 
-    The formats are asked of all items, the other families of the first `settings.families.items` of those
-    that fit the context in all variants of the family. shots: the examples that a variant may put in front.
+    The formats are asked of all items, the other families of the first `settings.families.items`; of these,
+    one that does not fit the context in some variant of the family is left out of that family.
+    shots: the examples that a variant may put in front.
     cache: see `steadyphi.inference.scoring.score`.
     """
     questions = []
@@ -175,6 +158,5 @@ def _row(question: _Question, known: dict[Request, float], settings: Evaluate) -
 
 def _chosen(logprobs: Sequence[float], requests: Sequence[Request], settings: Evaluate) -> int:
     """Return the choice that ranks first; of equals the first."""
-    if settings.scorer == "raw":
-        return int(np.argmax(logprobs))
-    return int(np.argmax([v / len(r.continuation) for v, r in zip(logprobs, requests, strict=True)]))
+    tokens = np.array([len(request.continuation) for request in requests])
+    return int(choose(ranking(np.array(logprobs)[None, None], tokens, settings.scorer))[0, 0])

@@ -37,6 +37,17 @@ BOUNDED: dict[str, Measure] = {
 }
 
 
+def _of_places(measure: Callable[..., float]) -> Measure:
+    return lambda arrays: measure(arrays["chosen_at"], arrays["right_at"])
+
+
+# Of variants that list the options and differ in their order alone; see `Cells.positions`.
+PLACES: dict[str, Measure] = {
+    "position_bias": _of_places(calibration.position_bias),
+    "recall_deviation": _of_places(calibration.recall_deviation),
+}
+
+
 def _each(cells: Cells, measure: Callable[[Cells, slice], float]) -> NDArray[np.float64]:
     return np.array([measure(cells, slice(n, n + 1)) for n in range(len(cells.items))])
 
@@ -82,8 +93,8 @@ def _of_noise(core: Cells, settings: Evaluate) -> dict[str, dict[str, float | No
         "noise_share": bare(parts.noise_share),
         "p_value": bare(variants_differ(core.correct, settings.draws, settings.seed)),
         "spread_heldout": bare(ends.spread),
-        "accuracy_best_heldout": bare(ends.best.tested),
-        "accuracy_worst_heldout": bare(ends.worst.tested),
+        "accuracy_best_heldout": bare(ends.best),
+        "accuracy_worst_heldout": bare(ends.worst),
     }
 
 

@@ -13,8 +13,10 @@ from steadyphi.data.store import Item, write_items, write_table
 from steadyphi.files import write_json
 from steadyphi.inference.score_cache import ScoreCache
 from steadyphi.model import Phi
+from steadyphi.prompts import Format
 from steadyphi.sensitivity import analysis, evaluation, open_answers
 from steadyphi.sensitivity.asked import Asked
+from steadyphi.sensitivity.cells import SCORES
 from steadyphi.sensitivity.exploring import explore
 from steadyphi.sensitivity.long import measures as long_measures
 from steadyphi.sensitivity.long.asking import ask
@@ -50,7 +52,7 @@ class Outcome:
 
     def write(self, folder: Path, items: Sequence[Item]) -> None:
         """Write scores.parquet, written.parquet, long.parquet, items.parquet and result.json."""
-        write_table(folder / "scores.parquet", self.scores, evaluation.SCORES)
+        write_table(folder / "scores.parquet", self.scores, SCORES)
         write_table(folder / "written.parquet", self.written, open_answers.TEXTS)
         write_table(folder / "long.parquet", self.long, LONG)
         write_items(folder / "items.parquet", items)
@@ -80,7 +82,7 @@ def run(
     if settings.open_answers and settings.open and settings.open.items:
         few, most = items[: settings.open.items], settings.open.max_new_tokens
         written = open_answers.answer(model, tokenizer, few, formats, most, settings.seed, cache)
-    found, left_out = _long(model, tokenizer, items, settings, cache)
+    found, left_out = _long(model, tokenizer, items, variants[0].format, settings, cache)
     asked = Asked(scores, written, variants, items, shots, tokenizer, settings)
     result = analysis.analyse(label, asked)
     result["noise_flip_rate"] = noise
@@ -107,13 +109,13 @@ def _long(
     model: Phi,
     tokenizer: TextTokenizer,
     items: Sequence[Item],
+    format_: Format,
     settings: Evaluate,
     cache: ScoreCache | None,
 ) -> tuple[list[Result], list[str]]:
     """Return the results of the long prompts, and which lengths were left out and why."""
     if settings.long is None:
         return [], []
-    format_ = variants_of(settings)[0].format
     made = probes(
         tokenizer,
         items,

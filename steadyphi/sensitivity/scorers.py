@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 
 from steadyphi.errors import SteadyPhiError
 
@@ -48,6 +48,11 @@ def of_choice(values: NDArray, chosen: Ints) -> NDArray:
     return np.take_along_axis(values, index[:, :, None], axis=2)[:, :, 0]
 
 
+def ranking(logprobs: Floats, tokens: Ints, scorer: str) -> Floats:
+    """Return the scores that `evaluate.scorer` asks for: "raw", or else by tokens, as `length_normalized`."""
+    return logprobs if scorer == "raw" else length_normalized(logprobs, tokens)
+
+
 def length_normalized(logprobs: Floats, lengths: Ints) -> Floats:
     """Return log P(choice) / length: long choices are no longer less likely for being long.
 
@@ -82,8 +87,7 @@ def contextual(logprobs: Floats, free: Floats) -> Floats:
     """Return log P(choice | prompt) - log P(choice | the prompt without content).
 
     free: log-probabilities of the same choices after the same prompts with a content-free input, such as
-    "N/A", in place of the question; shape (items or 1, variants, K). Several such inputs: see
-    `content_free`.
+    "N/A", in place of the question; shape (items or 1, variants, K).
     Where all items share their choices (yes and no) and `free` has one row, this is contextual calibration
     (Zhao et al. 2021, arXiv 2102.09690): the answer is the argmax of W p with W = diag(p_cf)^-1. Their
     normalization of p and p_cf over the labels shifts all of an item's scores alike, so it is left out,
@@ -94,16 +98,6 @@ def contextual(logprobs: Floats, free: Floats) -> Floats:
     there = np.isfinite(logprobs)
     free = np.broadcast_to(free, logprobs.shape)
     return np.subtract(logprobs, free, out=np.full(logprobs.shape, -np.inf), where=there)
-
-
-def content_free(logprobs: Floats) -> Floats:
-    """Return the log of the mean probability over several content-free inputs.
-
-    logprobs: (inputs, items or 1, variants, K); the first axis goes. Zhao et al. 2021 average the
-    probabilities after "N/A", "[MASK]" and the empty string. -inf stays where there is no choice.
-    """
-    mean: Floats = logsumexp(logprobs, axis=0) - np.log(len(logprobs))
-    return mean
 
 
 def batch_calibrated(logprobs: Floats, classes: Ints | None = None) -> Floats:

@@ -1,9 +1,11 @@
 """A suite's variants, from its settings."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.config import Evaluate, Families
+from steadyphi.data.fitting import fitting as fit
 from steadyphi.data.store import Item
 from steadyphi.grammar import OptionStyle
 from steadyphi.sensitivity import families
@@ -58,17 +60,6 @@ def fitting(
     context: int,
     seed: int,
 ) -> list[Item]:
-    """Return the items that fit the context in every variant with every choice.
-
-    An item that fits in some alone would be missing in the others, and these could no longer be compared over
-    the same items.
-    """
-    longest = [0] * len(items)
-    for variant in variants:
-        rendered = [render(variant, item, shots, seed) for item in items]
-        prompts = tokenizer.encode_batch([r.prompt for r in rendered])
-        answers = iter(tokenizer.encode_batch([a for r in rendered for a in r.answers]))
-        for n, (one, prompt) in enumerate(zip(rendered, prompts, strict=True)):
-            answer = max(len(next(answers)) for _ in one.answers)
-            longest[n] = max(longest[n], len(prompt) + answer)
-    return [item for item, length in zip(items, longest, strict=True) if length <= context]
+    """Return the items that fit the context in every variant; see `data.fitting`."""
+    ways = [partial(render, variant, shots=shots, seed=seed) for variant in variants]
+    return fit(tokenizer, items, ways, context)

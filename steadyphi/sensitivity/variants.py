@@ -8,7 +8,7 @@ import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from steadyphi import grammar
 from steadyphi.data.store import Item
@@ -70,8 +70,7 @@ class Variant:
         }
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(NamedTuple):
     """What the model reads, and what it has to write for each of the item's choices, in the item's order."""
 
     prompt: str

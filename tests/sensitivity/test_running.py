@@ -121,6 +121,21 @@ def test_calibration_takes_off_what_is_likely_without_content(outcome: Outcome) 
     assert variants(outcome)["options-A.-newline-label-order-0"]["batch_calibrated"] is not None
 
 
+def test_places_of_options_are_those_of_one_format_in_several_orders(outcome: Outcome) -> None:
+    assert len(outcome.result["options"]) == 2
+    for found in outcome.result["options"]:
+        assert found["variants"] == [f"options-{found['style']}-order-{n}" for n in range(found["orders"])]
+        chosen: dict[str, list[int]] = {}
+        for row in outcome.scores:
+            if row["variant"] in found["variants"]:
+                chosen.setdefault(row["item"], []).append(row["chosen"])
+        pairs = [(a, b) for own in chosen.values() for n, a in enumerate(own) for b in own[:n]]
+        assert found["flip_rate"] == pytest.approx(np.mean([a != b for a, b in pairs]))
+        for key in ("position_bias", "recall_deviation"):
+            assert 0 <= found[f"{key}_low"] <= found[f"{key}_high"] <= 1
+            assert 0 <= found[f"{key}_unbiased"] <= 1
+
+
 def test_long_prompts_and_search_are_there(outcome: Outcome) -> None:
     assert {row["length"] for row in outcome.long} == {0, 192}
     assert outcome.result["notes"] == ["long prompts of 9999 tokens: more than the model's context of 512"]
@@ -164,6 +179,14 @@ def test_read_back_and_compared_with_itself(
     assert found == results.side_by_side(one, other) and found["items"] == 24
     assert all(row["change"] == row["low"] == row["high"] == 0 for row in found["measures"])
     assert found["gate"]["passed"] and len(found["alarms"]) == 1
+    beyond = found["beyond"]
+    families = {"grammar", "instruction", "noise", "shots", "options", "distractor"}
+    assert {e["name"] for e in beyond if e["part"] == "family"} == families
+    styles = {row["style"] for row in outcome.result["options"]}
+    assert {e["name"] for e in beyond if e["part"] == "options"} == styles
+    asked = {(row["task"], row["kind"]) for row in outcome.long}
+    assert len(asked) == sum(e["part"] == "long" for e in beyond) and len(asked) > 4
+    assert all(row["change"] == row["low"] == row["high"] == 0 for e in beyond for row in e["measures"])
     whole = results.whole({"model": "phi-tiny"}, [one, other])
     assert whole["cells"]["variants"] == list(SUITE["formats"]) and len(whole["cells"]["items"]) == 24
     first = whole["cells"]["items"][0]

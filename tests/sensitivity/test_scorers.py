@@ -96,12 +96,6 @@ def test_contextual_calibration_is_the_papers_affine_map(p: NDArray[np.float64],
         assert scorers.probabilities(scores)[item, variant] == pytest.approx(calibrated / calibrated.sum())
 
 
-def test_content_free_inputs_are_averaged_as_probabilities() -> None:
-    free = np.log(np.array([0.8, 0.2, 0.5])).reshape(3, 1, 1, 1)
-    assert np.exp(scorers.content_free(free)).item() == pytest.approx(0.5)
-    assert scorers.content_free(np.full((2, 1, 1, 1), GONE)).item() == GONE
-
-
 def test_a_choice_impossible_without_content_is_found_when_chosen() -> None:
     with pytest.raises(SteadyPhiError, match="item 0, variant 0: choice 1 has the score inf"):
         scorers.choose(scorers.contextual(np.array([[[-1.0, -2.0]]]), np.array([[[-1.0, GONE]]])))

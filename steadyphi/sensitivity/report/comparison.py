@@ -1,6 +1,6 @@
-"""Before and after: every variant as a dot, and which of them changed for sure."""
+"""Before and after: every variant as a dot, which of them changed for sure, and all beyond the formats."""
 
-from steadyphi.sensitivity.report import lanes, reading
+from steadyphi.sensitivity.report import beyond, lanes, reading
 from steadyphi.sensitivity.report.figures import Section, figure, table
 from steadyphi.sensitivity.report.markup import Markup, join, tag
 from steadyphi.sensitivity.report.reading import Result
@@ -50,9 +50,12 @@ def section(result: Result) -> Section | None:
             for v in found["variants"]
         ],
     )
-    return Section(
-        "comparison", "Before and after", join([_gate(found.get("gate")), figure(caption, None, chart, data)])
-    )
+    parts = [
+        _gate(found.get("gate")),
+        figure(caption, None, chart, data),
+        beyond.changes(found.get("beyond") or [], [before, after]),
+    ]
+    return Section("comparison", "Before and after", join(parts))
 
 
 def _gate(gate: dict[str, object] | None) -> Markup | None:

@@ -5,12 +5,14 @@ from typing import Any
 
 from steadyphi.sensitivity.report import lanes, prompts, reading
 from steadyphi.sensitivity.report.figures import Section, figure, table
+from steadyphi.sensitivity.report.glossary import known
 from steadyphi.sensitivity.report.lanes import Lanes, Mark, Row
 from steadyphi.sensitivity.report.markup import Markup, join, tag
 from steadyphi.sensitivity.report.reading import Result, Run, Variant
 from steadyphi.sensitivity.report.wording import listed, number, percent, points, points_interval
 
 FAMILIES = {
+    "grammar": "Formats drawn from the grammar",
     "instruction": "Instructions",
     "noise": "Noise in the question",
     "shots": "Examples before the question",
@@ -110,8 +112,8 @@ def _options(runs: Sequence[Run], labels: Sequence[str]) -> Markup | None:
         [
             o["style"],
             label,
-            *(percent(o[key]) for key in ("accuracy", "flip_rate", "position_bias")),
-            percent(o["recall_deviation"]).rstrip("%"),
+            *(percent(o[key]) for key in ("accuracy", "flip_rate")),
+            *(_place(o, key) for key in ("position_bias", "recall_deviation")),
             o["orders"],
         ]
         for run, label in zip(runs, labels, strict=True)
@@ -123,10 +125,20 @@ def _options(runs: Sequence[Run], labels: Sequence[str]) -> Markup | None:
         "accuracy",
         "answers that change with the order",
         "answers drawn to a place",
-        "deviation between places, points",
+        "deviation between places",
         "orders",
     ]
-    return table("Listed options: does their order matter?", heads, rows, words=2) if rows else None
+    note = "Unbiased: what a model that prefers no place has on average on these questions."
+    drawn = table("Listed options: does their order matter?", heads, rows, words=2)
+    return join([drawn, tag("p", note, class_="quiet")]) if rows else None
+
+
+def _place(found: Mapping[str, Any], key: str) -> Markup:
+    """Return a measure of the options' places, its interval, and what it is without a preference."""
+    measure = known(key)
+    ends = measure.interval({"low": found[f"{key}_low"], "high": found[f"{key}_high"]})
+    chance = f"unbiased: {measure.text(found[f'{key}_unbiased'])}"
+    return tag("span", measure.text(found[key]), tag("small", ends) if ends else None, tag("small", chance))
 
 
 def _reach(found: Sequence[Mapping[tuple[str, str], Mapping[str, Any]]], factor: str) -> float:

@@ -145,9 +145,20 @@ MEASURES = {
         "share",
         "The share of accuracy that is lost under changed prompts (Zhu et al. 2023).",
     ),
-    "option_bias": Measure(
-        "Option bias", "number", "How unevenly right answers are found over the options' places."
+    "against_default": Measure(
+        "Against the default",
+        "points",
+        "Mean accuracy less the default format's on the same questions.",
     ),
+    "position_bias": Measure(
+        "Drawn to a place", "share", "Answers that a preference for places among listed options moves."
+    ),
+    "recall_deviation": Measure(
+        "Deviation between places",
+        "points",
+        "The standard deviation, over the options' places, of how often right answers there are found.",
+    ),
+    "right": Measure("Right", "share", "The share of long prompts that are answered right."),
     "ece": Measure(
         "Calibration error",
         "number",

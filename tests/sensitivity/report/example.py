@@ -6,6 +6,7 @@ from typing import Any
 from steadyphi.prompts import FORMATS
 
 ITEMS = 60
+FAMILIES = ("instruction", "noise", "shots", "options", "distractor")
 SKILLS = ("adding", "capitals", "comparing", "opposites", "plurals", "spelling backwards")
 COLOURS = ("red", "green", "blue", "yellow")
 # What a data set might hold to break a page that trusts it.
@@ -120,7 +121,9 @@ def _run(
         "aliased": ["end", "case"],
         "options": [
             {"style": "A.-newline", "items": 60, "orders": 3, "accuracy": 0.6, "flip_rate": 0.3}
-            | {"position_bias": 0.12, "recall_deviation": 0.07}
+            | {"position_bias": 0.12, "position_bias_low": 0.08, "position_bias_high": 0.16}
+            | {"position_bias_unbiased": 0.031, "recall_deviation_unbiased": 0.044}
+            | {"recall_deviation": 0.07, "recall_deviation_low": 0.05, "recall_deviation_high": 0.09}
         ],
         "items": len(items),
         "chance": 0.25,
@@ -260,7 +263,22 @@ def _comparison(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
         for b, t in zip(base["variants"], tuned["variants"], strict=True)
     ]
     gate = {"passed": True, "reasons": []}
-    return {"measures": measures, "variants": variants, "alarms": [], "gate": gate}
+    beyond = [
+        *(_beyond("family", name, 60, ("accuracy_mean", "against_default", "spread")) for name in FAMILIES),
+        _beyond("options", "A.-newline", 60, ("flip_rate", "position_bias")),
+        *(_beyond("long", name, 20, ("right",)) for name in ("needle", "rules, before", "padding, related")),
+    ]
+    return {"measures": measures, "variants": variants, "alarms": [], "gate": gate, "beyond": beyond}
+
+
+def _beyond(part: str, name: str, items: int, keys: tuple[str, ...]) -> dict[str, Any]:
+    own = random.Random(f"beyond {name}")
+    rows = []
+    for key in keys:
+        before, change = own.random(), own.random() / 5 - 0.1
+        row = {"key": key, "before": before, "after": before + change, "change": change}
+        rows.append(row | {"low": change - 0.06, "high": change + 0.06})
+    return {"part": part, "name": name, "items": items, "variants": 4, "measures": rows}
 
 
 def _search() -> dict[str, Any]:

@@ -93,7 +93,9 @@ def test_what_is_said_of_effects_and_options(text: str) -> None:
     assert "For the base model these effects together explain 83.1% of the variance between formats." in text
     assert "cannot tell the effects of end and case from those of others" in text
     rows = table(text, "Listed options: does their order matter?")
-    assert rows[1] == ["A.-newline", "base", "60.0%", "30.0%", "12.0%", "7.0", "3"]
+    bias = "12.0%8.0% to 16.0%unbiased: 3.1%"
+    deviation = "7.0 points5.0 to 9.0 pointsunbiased: 4.4 points"
+    assert rows[1] == ["A.-newline", "base", "60.0%", "30.0%", bias, deviation, "3"]
 
 
 def test_long_prompts(text: str, whole: dict[str, Any]) -> None:
@@ -157,6 +159,23 @@ def test_skills_and_comparison(text: str, whole: dict[str, Any]) -> None:
     assert row in table(text, "Change of every variant")
     better = sum(v["change"] > 0 for v in whole["comparison"]["variants"])
     assert f"{better} of {len(whole['comparison']['variants'])} variants became better" in text
+
+
+def test_what_changed_beyond_the_formats(text: str, whole: dict[str, Any]) -> None:
+    rows = table(text, "Change beyond the formats")
+    assert rows[0][2:5] == ["base", "tuned", "change"]
+    noise = next(e for e in whole["comparison"]["beyond"] if e["name"] == "noise")
+    found = noise["measures"][0]
+    values = [share(found["before"]), share(found["after"])]
+    moved, low, high = (change(found[key]) for key in ("change", "low", "high"))
+    row = ["noise", "Mean accuracy", *values, f"{moved} points", f"{low} to {high} points", "60", "4"]
+    assert row in rows and len(rows) == 1 + sum(len(e["measures"]) for e in whole["comparison"]["beyond"])
+    drawn = text.split("Noise in the question: 60 questions, 4 variants</p>")[1].split("row group")[0]
+    title = f"<title>Mean accuracy: base {values[0]}, tuned {values[1]}, {moved} points</title>"
+    assert title in drawn and f"<desc>interval: {low} to {high} points</desc>" in drawn
+    assert re.findall(r'<span class="run\d">(.*?)</span>', drawn)[:2] == values
+    assert text.count("Long prompts: 20 questions at each length and depth") == 1
+    assert "Order of the options A.-newline: 60 questions, 4 variants" in text
 
 
 def test_regret_and_gate(text: str) -> None:
