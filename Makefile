@@ -34,6 +34,8 @@ bench: .venv/ready peers  ## Run the benchmarks beside their peers, quick sizes
 	python -m benchmarks.convert --quick
 	python -m benchmarks.fetch --quick
 	python -m benchmarks.generate --quick
+	python -m benchmarks.search --quick
+	python -m benchmarks.equality --every 50
 
 peers: .venv-peers/ready  ## Install the tools that the benchmarks measure beside ours, in .venv-peers
 

@@ -11,8 +11,15 @@ from steadyphi.tracking import stage_run
 
 
 def compose_all(root: Path) -> Settings:
-    """Write `artifacts/config/<stage>.yaml` under `root` for every stage, and return the settings."""
+    """Write `artifacts/config/<stage>.yaml` under `root` for every stage, and return the settings.
+
+    Raises SteadyPhiError where fine-tuning could not run here; what is written is the same on any machine.
+    """
     settings = compose(read_params(root / "params.yaml"), root / "conf")
+    # Not imported above, so that nobody waits for it to hear of a typing error.
+    from steadyphi.foresight import foresee
+
+    foresee(settings, root)
     for stage, text in stage_files(settings).items():
         write_text(root / "artifacts" / "config" / f"{stage}.yaml", text)
     return settings

@@ -15,10 +15,10 @@ def main(run: StageRun, which: str) -> None:
     from steadyphi.checkpoint.tokenizer import TextTokenizer
     from steadyphi.data.store import read_items
     from steadyphi.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.inference.load import load_tuned
     from steadyphi.inference.packed import pack
     from steadyphi.inference.score_cache import ScoreCache, digest_of
     from steadyphi.sensitivity import headline, running
-    from steadyphi.training.adapters import load_for_inference
 
     settings = common.settings("evaluate", Evaluate)
     make_repeatable(0, settings.threads)
@@ -26,7 +26,7 @@ def main(run: StageRun, which: str) -> None:
     dtype = pick_dtype(settings.precision, device)
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
-    model = pack(load_for_inference(common.MODEL, tuned, dtype, device), least=0)
+    model = pack(load_tuned(common.MODEL, tuned, dtype, device), least=0)
     tokenizer = TextTokenizer(common.MODEL)
     items, shots = (read_items(common.DATA / f"{name}.parquet") for name in ("items", "shots"))
     digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])

@@ -1,55 +1,119 @@
 """Stage `finetune`: the model trained on the prepared tokens, by LoRA or in full."""
 
+import os
+import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from stages import common
 from steadyphi.config import Finetune
 from steadyphi.files import atomic_dir, sha256, write_csv, write_json
 from steadyphi.tracking import StageRun
 
+if TYPE_CHECKING:
+    from steadyphi.checkpoint.tokenizer import TextTokenizer
+    from steadyphi.data.packing import Example
+    from steadyphi.training.course import Course, LogRow
+    from steadyphi.training.parallel import Objective
+    from steadyphi.training.speed import Speed
+
+SAVE_SECONDS = float(os.environ.get("STEADYPHI_SAVE_SECONDS", 600))  # between two states to go on from
+
 
 def main(run: StageRun) -> None:
     """Train `artifacts/model` on `artifacts/data` into `artifacts/tuned`."""
+    from steadyphi import ranks
+    from steadyphi.checkpoint.tokenizer import TextTokenizer
     from steadyphi.data.store import read_examples
     from steadyphi.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.model_config import PhiConfig
+    from steadyphi.training import memory, parallel, state
     from steadyphi.training.adapters import load_for_training, save
-    from steadyphi.training.loop import LogRow, fit
+    from steadyphi.training.interrupts import Stopped
+    from steadyphi.training.loop import fit
 
     settings = common.settings("finetune", Finetune)
     make_repeatable(settings.seed, settings.threads)
     device = pick_device()
     dtype = pick_dtype(settings.precision, device)
-    run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
-    model = load_for_training(common.MODEL, settings, dtype, device)
-    train, valid = (read_examples(common.DATA / f"{name}.parquet") for name in ("train", "valid"))
-    curve: list[LogRow] = []
-
-    def on_log(row: LogRow) -> None:
-        values = {key: value for key, value in asdict(row).items() if key != "step" and value is not None}
-        run.metrics(values, step=row.step)
-        curve.append(row)
-
-    steps = fit(model, train, valid, settings, dtype, on_log)
+    world = ranks.world_size()
+    run.params({**asdict(settings), "device": str(device), "dtype": str(dtype), "processes": world})
+    inputs = [common.DATA / "train.parquet", common.DATA / "valid.parquet", common.MODEL / "manifest.json"]
+    train, valid = (read_examples(path) for path in inputs[:2])
+    longest = max(len(example.tokens) for example in (*train, *valid))
+    needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
+    recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
+    store = state.Store(common.cache("finetune") / state.digest(settings, dtype, device, inputs))
+    with ranks.joined(), memory.explained(*needs):
+        model = load_for_training(common.MODEL, settings, dtype, device)
+        try:
+            course = fit(model, train, valid, settings, dtype, recorder, store, SAVE_SECONDS)
+        except Stopped as stopped:
+            if ranks.rank() == 0:
+                where = f"saved after step {stopped.step}; dvc repro goes on from there"
+                print(f"stopped: finetune, {where}", file=sys.stderr)
+            sys.exit(128 + stopped.number)
+        weights = parallel.gather({name: p for name, p in model.named_parameters() if p.requires_grad})
+    if ranks.rank():
+        return  # the first process writes
     with atomic_dir(common.TUNED) as folder:
-        save(model, common.MODEL, folder, settings)
+        save(weights, common.MODEL, folder, settings)
+    _report(run, course, settings.keep, sum(weight.numel() for weight in weights.values()))
+    store.clear()
+
+
+class Recorder:
+    """Tells MLflow of a run, as `Watcher` asks: numbers at every step, sample answers at every validation."""
+
+    def __init__(self, run: StageRun, tokenizer: "TextTokenizer", asked: list["Example"]) -> None:
+        self.run, self.tokenizer, self.asked = run, tokenizer, asked
+
+    def on_step(self, row: "LogRow", speed: "Speed | None") -> None:
+        """Log a step; of those before a run was taken up again all but the speed is known."""
+        values = {**asdict(row), **(asdict(speed) if speed else {})}
+        del values["step"]
+        self.run.metrics({key: value for key, value in values.items() if value is not None}, step=row.step)
+
+    def on_validation(self, step: int, objective: "Objective") -> None:
+        """Log what the model answers now."""
+        from steadyphi.training.samples import answers
+
+        said = answers(objective, self.asked, self.tokenizer.eos_id, most=32)
+        texts = [
+            f"{self.tokenizer.decode(example.tokens[: example.prompt])}▸{self.tokenizer.decode(answer)}\n"
+            for example, answer in zip(self.asked, said, strict=True)
+        ]
+        if texts:
+            self.run.text("\n".join(texts), f"samples/step-{step:06}.txt")
+
+
+def _report(run: StageRun, course: "Course", keep: str, trained: int) -> None:
+    """Write the curve and the headlines; the validation loss is that of the weights that are kept."""
     validated = [
         {"step": r.step, "lr": r.lr, "train_loss": r.train_loss, "valid_loss": r.valid_loss}
-        for r in curve
+        for r in course.rows
         if r.valid_loss is not None  # there is one at the last step at least
     ]
     write_csv(common.METRICS / "finetune.csv", validated)
+    valid_losses = [row.valid_loss for row in course.rows if row.valid_loss is not None]
+    train_loss = next(row.train_loss for row in reversed(course.rows) if row.train_loss is not None)
     metrics = {
-        "steps": steps,
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "train_loss": round(curve[-1].train_loss, 6),
-        "valid_loss": round(validated[-1]["valid_loss"], 6),
+        "steps": course.step,
+        "trained_parameters": trained,
+        "train_loss": round(train_loss, 6),
+        "valid_loss": round(min(valid_losses) if keep == "best" else valid_losses[-1], 6),
+        "best_step": course.best_step,
+        "skipped_steps": course.skipped,
     }
     write_json(common.METRICS / "finetune.json", metrics)
-    run.metrics(metrics, step=steps)
+    run.metrics(metrics, step=course.step)
     run.artifact(common.METRICS / "finetune.csv")
     for path in sorted(common.TUNED.iterdir()):
         run.output(path.name, sha256(path))
 
 
 if __name__ == "__main__":
+    from steadyphi.launching import launch
+
+    launch("stages.finetune")
     common.run_stage("finetune", main)

@@ -48,6 +48,7 @@ class Rates:
 
     lora: Positive
     full: Positive
+    qlora: Positive
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,13 +82,19 @@ class Data:
 
 @dataclass(frozen=True, config=STRICT)
 class Lora:
-    """conf/method: low-rank adapters of rank `r`, scaled by `alpha / r`, on the `targets`."""
+    """conf/method: low-rank adapters of rank `r` on the `targets`, scaled by `alpha / r`.
 
-    name: Literal["lora"]
+    rslora: scaled by `alpha / sqrt(r)`. dora: direction and magnitude are learnt apart.
+    qlora: the frozen base is held in four bits.
+    """
+
+    name: Literal["lora", "qlora"]
     r: Count
     alpha: Count
     dropout: Annotated[Real, Field(ge=0, lt=1)]
     targets: Targets
+    rslora: bool = False
+    dora: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -230,6 +237,7 @@ class Finetune:
 
     method: Method
     lr: Positive
+    schedule: Literal["cosine", "linear", "constant"]
     epochs: Count
     max_steps: Count | None
     batch_tokens: Count
@@ -238,7 +246,13 @@ class Finetune:
     min_lr_ratio: Share
     weight_decay: Annotated[Real, Field(ge=0)]
     clip: Positive
+    dropout: bool
     evals_per_epoch: Count
+    keep: Literal["best", "last"]
+    patience: Count | None
+    samples: Whole
+    checkpointing: bool
+    compile: bool
     precision: Precision
     threads: Count | None
     seed: Seed

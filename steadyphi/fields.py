@@ -5,8 +5,8 @@ import json
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 T = TypeVar("T")
 STRICT = ConfigDict(strict=True, extra="forbid")
@@ -47,6 +47,13 @@ def _columns(value: object) -> str | tuple[str, ...] | None:
     return texts
 
 
+def _no_float16(precision: object) -> object:
+    if precision in ("float16", "fp16", "half"):
+        problem = "float16 overflows in Phi-2's attention scores (QK^T) and gives NaN; use bfloat16 or auto"
+        raise PydanticCustomError("float16", problem)
+    return precision
+
+
 def _one_group(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
@@ -66,7 +73,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch both take
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[Real, Field(gt=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Annotated[Literal["auto", "float32", "bfloat16"], BeforeValidator(_no_float16)]
 Source = Literal["textbook", "jsonl"]
 TaskSource = Literal["textbook", "jsonl", "hub"]
 # A column, several, or none. Any, for of a union pydantic reports an error as one of each member.
@@ -74,7 +81,7 @@ Columns = Annotated[Any, AfterValidator(_columns)]
 Commit = Annotated[str, AfterValidator(_commit)]
 Regex = Annotated[str, AfterValidator(_one_group)]
 Noise = Literal["typos", "misspellings", "spaces", "case", "contractions", "filler"]
-Target = Literal["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj"]
+Target = Literal["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "lm_head", "wte"]
 Targets = Annotated[tuple[Target, ...], AfterValidator(_distinct)]
 
 
@@ -86,9 +93,9 @@ def validate(value: object, kind: Any) -> Any:
 
 def location(error: ErrorDetails, section: str = "") -> str:
     """Return the dotted key that `error`, raised for the value of `section`, is about."""
-    # Pydantic adds the place in a list, and behind `method` which of the two methods it tried.
+    # Pydantic adds the place in a list, and behind `method` which of the methods it tried.
     names = ["", section, *(part for part in error["loc"] if isinstance(part, str))]
-    tried = (("method", "lora"), ("method", "full"))
+    tried = [("method", method) for method in ("lora", "qlora", "full")]
     return ".".join(pair[1] for pair in itertools.pairwise(names) if pair[1] and pair not in tried)
 
 
@@ -99,7 +106,9 @@ def explain(error: ErrorDetails) -> str:
     if error["type"] == "unexpected_keyword_argument":
         return "no such key with this method"  # the one place where the keys depend on a value
     if error["type"].startswith("union_tag"):
-        return "name should be lora or full"
+        return "name should be lora, qlora or full"
+    if error["type"] == "float16":
+        return error["msg"]
     value, text = error["input"], re.sub("^(Value error, |Input |String )", "", error["msg"])
     text = text.replace("an object", "a mapping").replace("a valid array", "a list")
     shown = json.dumps(value, ensure_ascii=False)

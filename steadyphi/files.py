@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -31,9 +32,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp makes 0600
-        _fsync(temporary)
+        fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,11 +55,11 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp makes 0700
         for file in temporary.rglob("*"):
-            _fsync(file)
+            fsync(file)
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

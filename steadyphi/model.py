@@ -51,6 +51,10 @@ class Phi(nn.Module):
             }
         )
 
+    def blocks(self) -> "list[Block]":
+        """Return the layers, the first first."""
+        return list(self.transformer["h"].children())  # type: ignore[arg-type]
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

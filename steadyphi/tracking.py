@@ -147,6 +147,11 @@ class StageRun:
         self._client.log_artifact(self._id, str(path), folder or None)
 
     @_never_fails
+    def text(self, text: str, name: str) -> None:
+        """Log a text as an artifact of this stage, under a name with folders."""
+        self._client.log_text(self._id, _mask(text), name)
+
+    @_never_fails
     def output(self, name: str, digest: str) -> None:
         """Tag the run with the digest of what the stage made."""
         self._client.set_tag(self._id, f"output.{name}", digest)

@@ -46,7 +46,7 @@ IN_PARAMS = [
     ("seed: '${now:%Y}'", "params.yaml: seed: ", "must not depend on the machine"),
     ("model: phi2", "params.yaml: model: unknown option 'phi2'", "did you mean phi-2?"),
     ("data: gms8k", "params.yaml: data: unknown option", "did you mean gsm8k?"),
-    ("method: qlora", "params.yaml: method: unknown option", "did you mean lora?"),
+    ("method: qdora", "params.yaml: method: unknown option", "did you mean qlora?"),
     ("evaluate: {families: {instructions: 20}}", "params.yaml: evaluate.families.instructions", "13"),
     (
         "evaluate: {families: {noise_levels: [0.2, 0.2]}}",
@@ -174,7 +174,7 @@ IN_CONF = [
     (TINY, "512", "???", "model.context: ???", ""),
     (TINY, "8.0e-3", "0", "model.lr.lora: should be greater than 0", ""),
     (TINY, "8.0e-3", "'1e-4'", "model.lr.lora: should be a valid number", "1.0e-4"),
-    (TINY, "lr: {lora: 8.0e-3, full: 1.0e-3}", "lr: 1.0", "model.lr: should be a mapping", ""),
+    (TINY, "lr: {lora: 8.0e-3, full: 1.0e-3, qlora: 8.0e-3}", "lr: 1.0", "model.lr: should be a mapping", ""),
     (TINY, "512", "${modl.x}", "model.context: ", "modl.x"),
     (TINY, "512", "${oc.env:HOME}", "model.context: ", "must not depend on the machine"),
     (TINY, "512", "${", "context: ", "${"),

@@ -56,7 +56,7 @@ def test_the_options_are_the_promised_ones() -> None:
     assert [options(group) for group in (*GROUPS, "task")] == [
         ["phi-1.5", "phi-2", "phi-tiny"],
         ["gsm8k", "jsonl", "svamp", "textbook"],
-        ["full", "lora"],
+        ["full", "lora", "qlora"],
         ["formats", "quick", "standard", "thorough"],
         [*sorted([*HUB_TASKS, "gsm8k-hub", *FILE_TASKS, "gsm8k", "jsonl", "svamp", "textbook"])],
     ]

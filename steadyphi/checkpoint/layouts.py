@@ -101,6 +101,7 @@ LEGACY = Layout(
     "torch",
     {**_OLD_LIT, "qkv_by_head": "transformer.h.{n}.attn.attn"},
 )
+EMBEDDING = f"{_TODAY['embedding']}.weight"
 LAYOUTS = {layout.name: layout for layout in (HUB, FUSED, PHI_MSFT, MIXFORMER, LIT, LEGACY)}
 
 
@@ -177,6 +178,11 @@ def detect(names: Collection[str]) -> Layout:
         some = ", ".join(sorted(names)[:3])
         raise SteadyPhiError(f"the tensors ({some}, …) are those of no known layout of Phi")
     return best
+
+
+def is_target(module: str, targets: Collection[str]) -> bool:
+    """Whether an adapter's target, as peft understands it, is this module: by its name, or the end of it."""
+    return any(f".{module}".endswith(f".{target}") for target in targets)
 
 
 def is_buffer(layout: Layout, name: str) -> bool:

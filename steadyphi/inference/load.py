@@ -1,30 +1,31 @@
 """A checkpoint of any layout as a model to run, straight from its files: no converted copy is written."""
 
 import json
-import math
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import export, layouts
+from steadyphi.checkpoint import layouts
+from steadyphi.checkpoint.adapter import Update, is_adapter, read_updates
 from steadyphi.checkpoint.convert import check_tokenizer, source_runs
 from steadyphi.checkpoint.copying import Run
-from steadyphi.checkpoint.export import Lora
 from steadyphi.checkpoint.source import open_folder
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Phi
-from steadyphi.model_config import PhiConfig
-
-ADAPTER = export.CONFIG
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder has an adapter in peft's format."""
-    return (folder / ADAPTER).exists()
+def load_tuned(base: Path, tuned: Path | None, dtype: torch.dtype, device: torch.device | str = "cpu") -> Phi:
+    """Load what was fine-tuned as `load_model` does: an adapter on `base`, or a whole checkpoint.
+
+    tuned: None for the base itself.
+    """
+    if tuned is None or is_adapter(tuned):
+        return load_model(base, tuned, dtype, device)
+    return load_model(tuned, None, dtype, device)
 
 
 def load_model(
@@ -35,13 +36,13 @@ def load_model(
     On a CPU, tensors that lie in the file as the model has them, in `dtype`, stay memory-mapped: they are
     read when they are first used, and the system may take their memory back. Others are read, and rounded
     where needed, one after the other: so no more memory is taken than the model has, and one part of it.
-    adapter: a folder with what the stage `finetune` made by LoRA. It is merged in float32, before rounding.
+    adapter: a folder with one, in peft's format. It is merged in float32, before rounding.
     Raises SteadyPhiError for a checkpoint that is not whole, and an adapter that does not fit it.
     """
     opened = open_folder(folder)
     config = opened.config
     check_tokenizer(folder, config.padded_vocab_size)
-    updates = read_adapter(adapter, config) if adapter else {}
+    updates = read_updates(adapter, config) if adapter else {}
     files = Files()
     parts = source_runs(opened)
     state = {}
@@ -57,15 +58,23 @@ def load_model(
             at = 0
             for part, runs in own.items():
                 numbers = files.read(runs)
-                if part in updates:
-                    numbers = merged(numbers, updates[part])
-                whole[at : at + len(numbers)] = numbers
+                _put(numbers, updates.get(part), whole[at : at + len(numbers)])
                 at += len(numbers)
         state[name] = whole.view(tensor.shape).to(device)
     with torch.device("meta"):
         model = Phi(config)
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(False).eval()
+
+
+def _put(numbers: Tensor, update: Update | None, place: Tensor) -> None:
+    """Write a part's numbers to their place, rounded to its type; merged with the adapter's update first."""
+    if update is None:
+        place.copy_(numbers)
+        return
+    weight, place = (x.view(len(update.b), update.a.shape[1]) for x in (numbers, place))
+    for rows, new in update.merged(weight):
+        place[rows] = new
 
 
 def same_tokenizer(folder: Path, other: Path) -> bool:
@@ -114,32 +123,3 @@ class Files:
                         raise SteadyPhiError(f"{run.path}: ends within {run.part}; was it changed meanwhile?")
                     at += got
         return torch.from_numpy(self.buffer[:size]).view(getattr(torch, runs[0].dtype))
-
-
-def merged(numbers: Tensor, update: Lora) -> Tensor:
-    """Return a part's numbers with the adapter's update, in float32."""
-    delta = (update.b.float() @ update.a.float()).mul_(update.scale)
-    return delta.view(-1).add_(numbers)
-
-
-def read_adapter(folder: Path, config: PhiConfig) -> Mapping[str, Lora]:
-    """Return the update of each part that an adapter has one for, by the part's name on the Hub.
-
-    The adapter is one of the stage `finetune`, or one for transformers' Phi, as `steadyphi export` writes it.
-    """
-    values = export.read_settings(folder / ADAPTER)
-    tensors = export.read_tensors(folder / export.WEIGHTS)
-    if not any(name.startswith(export.PREFIX) for name in tensors):
-        return export.read_updates(folder, values, config)
-    r = values["r"]
-    scale = values["lora_alpha"] / (math.sqrt(r) if values.get("use_rslora") else r)
-    updates = {}
-    for part, shape in layouts.part_shapes(config).items():
-        module = export.PREFIX + part.removesuffix(".weight")
-        a, b = f"{module}.lora_A.weight", f"{module}.lora_B.weight"
-        if part.endswith(".weight") and (a in tensors or b in tensors):
-            export.check_shapes(folder / export.WEIGHTS, tensors, {a: (r, shape[1]), b: (shape[0], r)})
-            updates[part] = Lora(tensors.pop(a), tensors.pop(b), scale)
-    for name in tensors:
-        raise SteadyPhiError(f"{folder / export.WEIGHTS}: {name} belongs to no part of this model")
-    return updates

@@ -21,9 +21,22 @@ if TYPE_CHECKING:
     from steadyphi.inference.scoring import Request
 
 TABLE = "create table if not exists batches (key blob primary key, value blob not null) without rowid"
-# Other code gives other scores: that of the model, of adapters merged into it, and all of this folder's.
+# Other code gives other scores: that of the model, of where its numbers lie in the files, of adapters
+# merged into it, and all of this folder's.
 HERE = Path(__file__).parent
-CODE = [HERE.parent / "model.py", HERE.parent / "training" / "adapters.py", *sorted(HERE.glob("*.py"))]
+WEIGHTS = [
+    "adapter",
+    "convert",
+    "copying",
+    "indexes",
+    "layouts",
+    "safetensors_file",
+    "source",
+    "torch_pickle",
+    "torch_zip",
+]
+CODE = [HERE.parent / "model.py", *(HERE.parent / "checkpoint" / f"{name}.py" for name in WEIGHTS)]
+CODE += sorted(HERE.glob("*.py"))
 LOOK_UP = "select value from batches where key = ?"
 
 

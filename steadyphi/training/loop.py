@@ -3,33 +3,27 @@
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import signal
+import time
+from collections.abc import Sequence
 
 import torch
 
+from steadyphi import ranks
 from steadyphi.config import Finetune
-from steadyphi.data.packing import Example, collate, pack
+from steadyphi.data.packing import Example, collate
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Phi
 from steadyphi.progress import Progress
-from steadyphi.training.loss import loss_sum, mean_loss
+from steadyphi.training import parallel
+from steadyphi.training.course import Course, LogRow, Nobody, Watcher
+from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
+from steadyphi.training.plan import plan_steps, share_out
+from steadyphi.training.speed import Speed, Speedometer
+from steadyphi.training.state import Store, trained_weights, training_tensors
 
-
-@dataclass(frozen=True)
-class LogRow:
-    """One point of the curves; `valid_loss` is None where no validation was due.
-
-    Losses are nats per supervised token; `step` counts optimizer steps from 1.
-    """
-
-    step: int
-    epoch: float
-    lr: float
-    train_loss: float
-    valid_loss: float | None
-    tokens_per_second: float
+TOLERATED = 3  # steps in a row whose loss or gradient is no finite number
 
 
 def fit(
@@ -38,13 +32,18 @@ def fit(
     valid: Sequence[Example],
     settings: Finetune,
     dtype: torch.dtype,
-    on_log: Callable[[LogRow], None],
-) -> int:
-    """Train the parameters of `model` that require gradients, in place; return the number of steps.
+    watcher: Watcher | None = None,
+    store: Store | None = None,
+    save_seconds: float = 600.0,
+) -> Course:
+    """Train the parameters of `model` that require gradients, in place; return the course of the run.
 
     A step takes up to `settings.batch_tokens` tokens of whole documents, in micro-batches of up to
     `settings.micro_tokens`; its loss is the mean over the step's supervised tokens, however it is
-    split. `on_log` is called after every step. Raises SteadyPhiError when the loss is not finite.
+    split over micro-batches and processes. A step whose loss or gradient is not finite is skipped.
+    With a `store` the state is saved every `save_seconds`, a run that has one there goes on from it, and
+    the weights are in the end those of the best validation, if `settings.keep` says so.
+    Raises SteadyPhiError after `TOLERATED` skipped steps in a row; `Stopped` on SIGTERM or Ctrl-C.
     """
     longest = max(len(e.tokens) for e in (*train, *valid))
     if longest > model.config.block_size:
@@ -52,70 +51,180 @@ def fit(
             f"finetune: an example has {longest} tokens, the model's config.json allows "
             f"{model.config.block_size}; lower prepare.context"
         )
-    steps = _plan(train, settings)
-    valid_lengths = [len(e.tokens) for e in valid]
-    valid_batches = [
-        collate([valid[i] for i in group])
-        for group in pack(valid_lengths, settings.micro_tokens, range(len(valid)))
-    ]
-    optimizer = make_optimizer(model, settings.lr, settings.weight_decay)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    epoch_tokens = sum(len(e.tokens) for e in train)
-    progress = Progress("finetune", sum(len(train[i].tokens) for step in steps for i in step), "tokens")
-    every = max(1, int(len(steps) * epoch_tokens / (progress.total * settings.evals_per_epoch)))
-    model.train()
-    valid_loss: float | None = None
-    for number, step in enumerate(steps, start=1):
-        lr = settings.lr * lr_factor(number - 1, len(steps), settings.warmup_ratio, settings.min_lr_ratio)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = _backward(model, [train[i] for i in step], settings.micro_tokens, dtype)
-        _check_finite("loss", loss, number)
-        torch.nn.utils.clip_grad_norm_(trained, settings.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        due = number % every == 0 or number == len(steps)
-        valid_now = mean_loss(model, valid_batches, dtype) if due and valid_batches else None
-        _check_finite("validation loss", valid_now or 0.0, number)
-        valid_loss = valid_now if valid_now is not None else valid_loss
-        note = f"step {number}/{len(steps)}, loss {loss:.3f}"
-        progress.add(
-            sum(len(train[i].tokens) for i in step),
-            note + (f", valid {valid_loss:.3f}" if valid_loss is not None else ""),
+    run = _Run(model, train, valid, settings, dtype, watcher, store)
+    run.resume()
+    with StopRequest() as request:
+        run.go(request, save_seconds)
+    run.finish()
+    return run.course
+
+
+class _Run:
+    """The objects of one run, and what is done with them."""
+
+    def __init__(
+        self,
+        model: Phi,
+        train: Sequence[Example],
+        valid: Sequence[Example],
+        settings: Finetune,
+        dtype: torch.dtype,
+        watcher: Watcher | None,
+        store: Store | None,
+    ) -> None:
+        self.model, self.settings, self.store = model, settings, store
+        self.watcher = watcher or Nobody()
+        self.train, self.valid = train, [e for e in valid if _supervised([e])]
+        self.lengths = [len(e.tokens) for e in train]
+        self.steps = plan_steps(self.lengths, settings)
+        self.seen = list(itertools.accumulate(sum(self.lengths[i] for i in step) for step in self.steps))
+        per_epoch = len(self.steps) * sum(self.lengths) / self.seen[-1]
+        self.every = max(1, int(per_epoch / settings.evals_per_epoch))
+        self.device = model.device
+        self.objective = parallel.distribute(model, dtype, settings)
+        self.optimizer = make_optimizer(model, settings.lr, settings.weight_decay)
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.meter = Speedometer(model, settings, dtype)
+        self.course = Course()
+
+    def resume(self) -> None:
+        """Go on from the saved state, if there is one."""
+        record = self.store.record() if self.store else None
+        if self.store and record:
+            self.store.load(training_tensors(self.model, self.optimizer))
+            self.course = Course.from_record(record)
+            for row in self.course.rows:
+                self.watcher.on_step(row, None)
+
+    def go(self, request: StopRequest, save_seconds: float) -> None:
+        """Take the steps that are left."""
+        work = [_supervised([self.train[i] for i in step]) for step in self.steps]
+        progress = Progress("finetune", sum(work), "supervised tokens")
+        progress.skip(sum(work[: self.course.step]))
+        saved = time.monotonic()
+        self.objective.train()
+        while self.course.step < len(self.steps) and not self._exhausted():
+            number = self.course.step
+            self.meter.start()
+            loss = self._learn(number, request)
+            speed = self.meter.stop([self.lengths[i] for i in self.steps[number]], work[number])
+            row = self._close(number, loss)
+            self.watcher.on_step(row, speed)
+            progress.add(work[number], self._note(row, speed))
+            due = time.monotonic() - saved >= save_seconds
+            stop, due = (n > 0 for n in parallel.total([request.number, due], self.device))
+            if stop:
+                self._stop(request.number)
+            if due:
+                self._save()
+                saved = time.monotonic()
+        progress.close()
+
+    def finish(self) -> None:
+        """Leave the model with the weights that are kept, ready for use."""
+        best = self.course.best_step
+        if self.store and self.settings.keep == "best" and best not in (0, self.course.step):
+            self.store.load_best(best, trained_weights(self.model))
+        self.objective.eval()
+
+    def _learn(self, number: int, request: StopRequest) -> float | None:
+        """Take a step; return its loss, or None if it was not finite and the step was skipped."""
+        settings, world = self.settings, ranks.world_size()
+        examples = [self.train[i] for i in self.steps[number]]
+        share = _supervised(examples) / world  # for the processes' gradients are averaged
+        # What dropout draws is a function of where the run stands, so there is no generator to save.
+        torch.manual_seed(random.Random(f"{settings.seed} {number} {ranks.rank()}").getrandbits(63))
+        rate = lr_factor(
+            number, len(self.steps), settings.warmup_ratio, settings.min_lr_ratio, settings.schedule
         )
-        on_log(LogRow(number, progress.done / epoch_tokens, lr, loss, valid_now, progress.rate))
-    progress.close()
-    model.eval()
-    return len(steps)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = settings.lr * rate
+        groups = share_out(self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world)
+        summed = torch.zeros((), device=self.device)
+        for n, group in enumerate(groups):
+            if request.number and world == 1:  # many processes stop together, after the step
+                self._stop(request.number)
+            with parallel.gradients_meet(self.objective, n == len(groups) - 1):
+                loss = self._loss([self.train[i] for i in group], examples[0]) / share
+                loss.backward()
+            summed += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, settings.clip)
+        (mean,) = parallel.total([summed.item() / world], self.device)
+        usable = math.isfinite(mean) and math.isfinite(parallel.whole(norm).item())
+        if usable:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._count(usable, mean)
+        return mean if usable else None
+
+    def _loss(self, examples: list[Example], stand_in: Example) -> torch.Tensor:
+        """Return the summed loss; a process without examples computes along with the rest, for nothing."""
+        loss: torch.Tensor = self.objective(collate(examples or [stand_in]).to(self.device))
+        return loss if examples else 0 * loss
+
+    def _count(self, usable: bool, loss: float) -> None:
+        self.course.skipped_in_row = 0 if usable else self.course.skipped_in_row + 1
+        self.course.skipped += not usable
+        if self.course.skipped_in_row >= TOLERATED:
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            raise SteadyPhiError(
+                f"finetune: {what} at step {self.course.step + 1}, as it was in the {TOLERATED - 1} steps "
+                "before, which were skipped; try a smaller finetune.lr"
+            )
+
+    def _close(self, number: int, loss: float | None) -> LogRow:
+        """Count the step, validate where it is due, and return the step's row."""
+        self.course.step = number + 1
+        due = self.valid and (self.course.step % self.every == 0 or self.course.step == len(self.steps))
+        valid_loss = self._validate() if due else None
+        epoch = self.seen[number] / sum(self.lengths)
+        row = LogRow(self.course.step, epoch, self.optimizer.param_groups[0]["lr"], loss, valid_loss)
+        self.course.rows.append(row)
+        return row
+
+    def _validate(self) -> float:
+        """Return the mean loss of the validation examples; keep the weights where it is the best so far."""
+        self.objective.eval()
+        lengths = [len(e.tokens) for e in self.valid]
+        summed = torch.zeros((), device=self.device)
+        with torch.no_grad():
+            for group in share_out(
+                lengths, range(len(lengths)), self.settings.micro_tokens, ranks.rank(), ranks.world_size()
+            ):
+                summed += self._loss([self.valid[i] for i in group], self.valid[0])
+        loss = parallel.total([summed.item()], self.device)[0] / _supervised(self.valid)
+        if not math.isfinite(loss):
+            where = f"the validation loss at step {self.course.step}"
+            raise SteadyPhiError(f"finetune: {where} is {loss}; try a smaller finetune.lr")
+        self.watcher.on_validation(self.course.step, parallel.unwrapped(self.objective))
+        parallel.let_go(self.objective)
+        better = self.course.validated(loss)
+        if better and self.store and self.settings.keep == "best" and self.course.step < len(self.steps):
+            self.store.save_best(self.course.step, trained_weights(self.model))
+        self.objective.train()
+        return loss
+
+    def _exhausted(self) -> bool:
+        return self.settings.patience is not None and self.course.stale >= self.settings.patience
+
+    def _save(self) -> None:
+        if self.store:
+            tensors = training_tensors(self.model, self.optimizer)
+            self.store.save(self.course.step, tensors, self.course.record(), self.course.best_step)
+
+    def _stop(self, number: int) -> None:
+        self._save()
+        raise Stopped(number or signal.SIGTERM, self.course.step)
+
+    def _note(self, row: LogRow, speed: Speed) -> str:
+        loss = "skipped" if row.train_loss is None else f"loss {row.train_loss:.3f}"
+        parts = [f"step {row.step}/{len(self.steps)}", loss]
+        last = next((r.valid_loss for r in reversed(self.course.rows) if r.valid_loss is not None), None)
+        parts += [f"valid {last:.3f}"] if last is not None else []
+        parts += [f"MFU {speed.mfu:.0%}"] if speed.mfu is not None else []
+        return ", ".join([*parts, f"{speed.memory / 1e9:.1f} GB"])
 
 
-def _check_finite(what: str, value: float, step: int) -> None:
-    if not math.isfinite(value):
-        raise SteadyPhiError(f"finetune: the {what} at step {step} is {value}; try a smaller finetune.lr")
-
-
-def _plan(train: Sequence[Example], settings: Finetune) -> list[list[int]]:
-    """Return the examples of every step of the run: each epoch in an order of its own."""
-    lengths = [len(e.tokens) for e in train]
-    steps: list[list[int]] = []
-    for epoch in itertools.count() if settings.max_steps else range(settings.epochs):
-        order = list(range(len(train)))
-        random.Random(f"{settings.seed} {epoch}").shuffle(order)
-        steps.extend(pack(lengths, settings.batch_tokens, order))
-        if settings.max_steps and len(steps) >= settings.max_steps:
-            break
-    return steps[: settings.max_steps]
-
-
-def _backward(model: Phi, examples: list[Example], micro_tokens: int, dtype: torch.dtype) -> float:
-    """Accumulate the gradient of the step's mean loss; return that loss."""
-    device = model.device
-    supervised = sum(len(e.tokens) - max(e.prompt, 1) for e in examples)
-    total = 0.0
-    for group in pack([len(e.tokens) for e in examples], micro_tokens, range(len(examples))):
-        batch = collate([examples[i] for i in group]).to(device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = loss_sum(model, batch) / supervised
-        loss.backward()
-        total += loss.item()
-    return total
+def _supervised(examples: Sequence[Example]) -> int:
+    """Return how many tokens carry a loss; a document's first never does, for nothing is before it."""
+    return sum(max(0, len(e.tokens) - max(e.prompt, 1)) for e in examples)

@@ -1,34 +1,102 @@
-"""The training loss: cross-entropy over the supervised tokens of a packed batch."""
+"""The training loss: cross-entropy over the supervised tokens of a packed batch, never all logits at once."""
+
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from steadyphi.data.packing import Batch
 from steadyphi.model import Phi
+
+CHUNK = 1024  # supervised tokens whose logits are there at one time: 105 MB of them in bfloat16
+ROWS = 32  # of these, in float32
 
 
 def loss_sum(model: Phi, batch: Batch) -> Tensor:
     """Return the summed cross-entropy (nats, float32) over the batch's supervised tokens.
 
     The head runs at supervised positions alone. A sum, not a mean, so that the caller can
-    average over all supervised tokens of a step however it was split. The logits are widened
-    first: in bfloat16 a loss of 8.53 would come out as 8.5 (torch's linear_cross_entropy does that).
+    average over all supervised tokens of a step however it was split.
     """
     hidden = model.hidden(batch.tokens, batch.lengths)[batch.at]
-    return F.cross_entropy(model.lm_head(hidden).float(), batch.targets, reduction="sum")
+    head = model.lm_head
+    if type(head) is nn.Linear:
+        total: Tensor = LinearCrossEntropy.apply(hidden, head.weight, head.bias, batch.targets)
+        return total
+    # An adapted head is no single matrix: its logits come chunk by chunk, and again for the backward.
+    chunks = zip(hidden.split(CHUNK), batch.targets.split(CHUNK), strict=True)
+    return torch.stack([checkpoint(_chunk_loss, head, h, t, use_reentrant=False) for h, t in chunks]).sum()
 
 
-@torch.no_grad()
-def mean_loss(model: Phi, batches: list[Batch], dtype: torch.dtype) -> float:
-    """Return the mean cross-entropy per supervised token over all batches, dropout off."""
-    was_training = model.training
-    model.eval()
-    device = model.device
-    total, count = 0.0, 0
-    for batch in batches:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            total += loss_sum(model, batch.to(device)).item()
-        count += len(batch.targets)
-    model.train(was_training)
-    return total / count
+def _chunk_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(head(hidden).float(), targets, reduction="sum")
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Linear layer and summed cross-entropy in one, chunk by chunk: no logits are kept for the backward.
+
+    The gradients are computed on the way, as in Liger Kernel (Hsu et al. 2024, arXiv 2410.10989, section
+    3.2): that of the logits z of a token with target t is softmax(z) - onehot(t). Logits are widened to
+    float32 and so is the loss; torch's own `linear_cross_entropy` returns a bfloat16 loss, 8.5 for 8.53.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """hidden (S, n_embd), weight (V, n_embd), bias (V,), targets (S,) -> the sum, a float32 scalar."""
+        device = hidden.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        wants_hidden, wants_head = ctx.needs_input_grad[:2]
+        rounded, shift = weight.to(kind), bias.to(kind)
+        d_hidden = torch.empty_like(hidden) if wants_hidden else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_head else None
+        d_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_head else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        # One buffer for all chunks: memory that is taken anew each time costs as much as the arithmetic.
+        buffer = hidden.new_empty((min(CHUNK, len(hidden)), len(weight)), dtype=kind)
+        with torch.autocast(device, enabled=False):
+            for start in range(0, len(hidden), CHUNK):
+                part = hidden[start : start + CHUNK].to(kind)
+                logits = torch.addmm(shift, part, rounded.t(), out=buffer[: len(part)])
+                total += _softmax_less_target(logits, targets[start : start + CHUNK], d_bias)
+                if d_weight is not None:
+                    d_weight += logits.t() @ part
+                if d_hidden is not None:
+                    d_hidden[start : start + CHUNK] = logits @ rounded
+        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+        ctx.kinds = weight.dtype, bias.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *scales: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale what `forward` computed by the gradient of the sum."""
+        (scale,) = scales
+        d_hidden, d_weight, d_bias = ctx.saved_tensors
+        weight, bias = ctx.kinds
+        return (
+            d_hidden * scale.to(d_hidden.dtype) if d_hidden is not None else None,
+            (d_weight.mul_(scale)).to(weight) if d_weight is not None else None,
+            (d_bias.mul_(scale)).to(bias) if d_bias is not None else None,
+            None,
+        )
+
+
+def _softmax_less_target(logits: Tensor, targets: Tensor, d_bias: Tensor | None) -> Tensor:
+    """Return the summed loss of logits (S, V); put their gradient in their place, and add it up in d_bias.
+
+    In float32, on a CPU a few rows at a time: those stay in the processor's cache.
+    """
+    rows = ROWS if logits.device.type == "cpu" else len(logits)
+    wide = logits.new_empty((min(rows, len(logits)), logits.shape[1]), dtype=torch.float32)
+    total = wide.new_zeros(())
+    for part, goals in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
+        z = part if part.dtype == torch.float32 else wide[: len(part)].copy_(part)
+        torch.log_softmax(z, dim=1, out=z)
+        total -= z.gather(1, goals).sum()
+        z.exp_().scatter_add_(1, goals, z.new_full(goals.shape, -1.0))
+        if d_bias is not None:
+            d_bias += z.sum(dim=0)
+        if z is not part:
+            part.copy_(z)
+    return total

@@ -18,14 +18,17 @@ from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.export import export
 from steadyphi.config import Full, Lora
 from steadyphi.errors import SteadyPhiError
+from steadyphi.inference.load import load_tuned
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
 from steadyphi.training import adapters
 from tests.conftest import make_hub_folder
-from tests.training.test_loop import TARGETS, settings
+from tests.training.made import TARGETS, settings
+from tests.training.test_lora import randomized, trained
 
 TOKENS = torch.tensor([5, 900, 17, 17, 1279, 64, 3, 250, 31, 0, 77])
 CPU = torch.device("cpu")
+EVERYWHERE = (*TARGETS, "lm_head", "wte")
 Change = Callable[[dict[str, Any], dict[str, Tensor]], None]
 
 
@@ -35,7 +38,7 @@ def folder(path: Path) -> Path:
 
 
 def write_adapter(
-    path: Path, base: Path, targets: Sequence[str] = TARGETS, r: int = 6, **config: Any
+    path: Path, base: Path, targets: Sequence[str] = TARGETS, r: int = 6, dora: bool = False, **config: Any
 ) -> Path:
     """Write an adapter as the pipeline does, by hand: random numbers, alpha / r = 2.5."""
     path.mkdir()
@@ -45,11 +48,16 @@ def write_adapter(
         module, _, kind = name.rpartition(".")
         if kind == "weight" and f".{module}".endswith(tuple(f".{target}" for target in targets)):
             rows, columns = tensor.shape
-            tensors[f"{module}.lora_A.weight"] = 0.1 * torch.randn(r, columns)
-            tensors[f"{module}.lora_B.weight"] = 0.1 * torch.randn(rows, r)
+            ends = ("lora_A.weight", "lora_B.weight")
+            if module.endswith("wte"):
+                rows, columns, ends = columns, rows, ("lora_embedding_A", "lora_embedding_B")
+            tensors[f"{module}.{ends[0]}"] = 0.1 * torch.randn(r, columns)
+            tensors[f"{module}.{ends[1]}"] = 0.1 * torch.randn(rows, r)
+            if dora:
+                tensors[f"{module}.lora_magnitude_vector"] = 1 + torch.rand(rows)
     save_file(tensors, path / "adapter_model.safetensors")
     values = {"peft_type": "LORA", "r": r, "lora_alpha": 15, "target_modules": list(targets)}
-    (path / "adapter_config.json").write_text(json.dumps({**values, "use_dora": False, **config}))
+    (path / "adapter_config.json").write_text(json.dumps({**values, "use_dora": dora, **config}))
     return path
 
 
@@ -58,13 +66,21 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 
 def formula(base: Path, tuned: Path, scale: float) -> dict[str, Tensor]:
-    """W + scale · B A of every weight, and [q; k; v] cut in three, by the names on the Hub."""
+    """W + scale · B A of every weight, with DoRA's lengths, [q; k; v] cut in three, by the Hub's names."""
     state = torch.load(base / "lit_model.pth", weights_only=True)
-    for key, a in load_file(tuned / "adapter_model.safetensors").items():
-        if key.endswith("lora_A.weight"):
-            b = load_file(tuned / "adapter_model.safetensors")[key.replace("lora_A", "lora_B")]
-            name = key.replace(".lora_A", "")
-            state[name] = (state[name].float() + scale * (b @ a)).to(state[name].dtype)
+    adapter = load_file(tuned / "adapter_model.safetensors")
+    for key, a in adapter.items():
+        if ".lora_A" not in key and ".lora_embedding_A" not in key:
+            continue
+        b, module = adapter[key.replace("_A", "_B")], key.partition(".lora_")[0]
+        stored = state[f"{module}.weight"]
+        weight = stored.t() if "embedding" in key else stored
+        weight = weight.float() + scale * (b @ a)
+        if scale and f"{module}.lora_magnitude_vector" in adapter:
+            lengths = weight.square().sum(1).sqrt()
+            weight = (adapter[f"{module}.lora_magnitude_vector"] / lengths)[:, None] * weight
+        weight = weight.t() if "embedding" in key else weight
+        state[f"{module}.weight"] = weight.to(stored.dtype).contiguous()
     found = {}
     renamed = {"attn.proj": "self_attn.dense", "mlp.fc": "mlp.fc1", "mlp.proj": "mlp.fc2"}
     renamed |= {"transformer.h": "model.layers", "norm_1": "input_layernorm"}
@@ -80,12 +96,16 @@ def formula(base: Path, tuned: Path, scale: float) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
 @pytest.mark.parametrize(
-    "targets", [TARGETS, ("attn.qkv",), ("mlp.proj", "attn.proj"), ("lm_head", "mlp.fc")]
+    "targets",
+    [TARGETS, ("attn.qkv",), ("mlp.proj", "attn.proj"), ("lm_head", "mlp.fc"), ("wte", "attn.qkv"), ("wte",)],
 )
-def test_merged_equals_the_formula(lit_tiny: Path, tmp_path: Path, targets: tuple[str, ...]) -> None:
-    """Hu et al. 2021, arXiv 2106.09685, eq. 3, and nothing else is changed."""
-    tuned = write_adapter(tmp_path / "tuned", lit_tiny, targets)
+def test_merged_equals_the_formula(
+    lit_tiny: Path, tmp_path: Path, targets: tuple[str, ...], dora: bool
+) -> None:
+    """Hu et al. 2021, arXiv 2106.09685, eq. 3; Liu et al. 2024, 2402.09353, eq. 5; and no more is changed."""
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, targets, dora=dora)
     made = export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=False)
     found, expected = weights(tmp_path / "out"), formula(lit_tiny, tuned, 2.5)
     before = formula(lit_tiny, tuned, 0.0)
@@ -98,8 +118,8 @@ def test_merged_equals_the_formula(lit_tiny: Path, tmp_path: Path, targets: tupl
         else:
             changed += 1
             torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-3, msg=name)
-    per_layer = {"attn.qkv": 3, "lm_head": 0}  # the head is there once
-    assert changed == sum(4 * per_layer.get(target, 1) for target in targets) + ("lm_head" in targets)
+    per_layer = {"attn.qkv": 3, "lm_head": 1 / 4, "wte": 1 / 4}  # these two are there once
+    assert changed == sum(4 * per_layer.get(target, 1) for target in targets)
     source = json.loads((lit_tiny / "manifest.json").read_text())["source"]
     assert made == json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert made["source"] == source and len(made["adapter"].pop("sha256")) == 64
@@ -107,9 +127,12 @@ def test_merged_equals_the_formula(lit_tiny: Path, tmp_path: Path, targets: tupl
     assert (tmp_path / "out" / "tokenizer.json").exists()
 
 
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
 @pytest.mark.parametrize("layout", [layout for layout in layouts.LAYOUTS.values() if layout.name != "lit"])
-def test_the_base_may_have_any_layout(lit_tiny: Path, tmp_path: Path, layout: layouts.Layout) -> None:
-    tuned = write_adapter(tmp_path / "tuned", lit_tiny)
+def test_the_base_may_have_any_layout(
+    lit_tiny: Path, tmp_path: Path, layout: layouts.Layout, dora: bool
+) -> None:
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, EVERYWHERE, dora=dora)
     convert(lit_tiny, folder(tmp_path / "base"), layout=layout)
     export(tuned, tmp_path / "base", folder(tmp_path / "out"), as_adapter=False)
     found, expected = weights(tmp_path / "out"), formula(lit_tiny, tuned, 2.5)
@@ -133,7 +156,7 @@ def test_a_whole_model_is_converted(lit_tiny: Path, tmp_path: Path) -> None:
     )
     model = adapters.load_for_training(lit_tiny, chosen, torch.float32, CPU)
     torch.nn.init.normal_(model.lm_head.weight)
-    adapters.save(model, lit_tiny, tuned, chosen)
+    adapters.save(model.state_dict(), lit_tiny, tuned, chosen)
     made = export(tuned, tmp_path / "no base needed", out, as_adapter=False)
     assert made["layout"] == "hub" and "adapter" not in made
     assert torch.equal(weights(out)["lm_head.weight"], model.lm_head.weight.half())
@@ -143,7 +166,7 @@ def test_a_whole_model_is_converted(lit_tiny: Path, tmp_path: Path) -> None:
 
 
 def test_adapter_files(lit_tiny: Path, tmp_path: Path) -> None:
-    tuned = write_adapter(tmp_path / "tuned", lit_tiny, lora_dropout=0.1)
+    tuned = write_adapter(tmp_path / "tuned", lit_tiny, dora=True, lora_dropout=0.1)
     made = export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter=True)
     old, new = (load_file(path / "adapter_model.safetensors") for path in (tuned, tmp_path / "out"))
     ours, theirs = "transformer.h.1.attn.qkv.lora", "base_model.model.model.layers.1.self_attn"
@@ -151,7 +174,9 @@ def test_adapter_files(lit_tiny: Path, tmp_path: Path) -> None:
         assert torch.equal(new[f"{theirs}.{which}_proj.lora_A.weight"], old[f"{ours}_A.weight"])
         rows = old[f"{ours}_B.weight"][256 * n : 256 * (n + 1)]
         assert torch.equal(new[f"{theirs}.{which}_proj.lora_B.weight"], rows)
-    assert len(new) == made["tensors"] == 4 * 6 * 2
+        lengths = old["transformer.h.1.attn.qkv.lora_magnitude_vector"][256 * n : 256 * (n + 1)]
+        assert torch.equal(new[f"{theirs}.{which}_proj.lora_magnitude_vector"], lengths)
+    assert len(new) == made["tensors"] == 4 * 6 * 3
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["target_modules"] == ["dense", "fc1", "fc2", "k_proj", "q_proj", "v_proj"]
     source = json.loads((lit_tiny / "manifest.json").read_text())["source"]
@@ -167,6 +192,7 @@ def test_adapter_files(lit_tiny: Path, tmp_path: Path) -> None:
     [
         (("mlp.proj",), ["fc2"]),
         (("lm_head", "attn.proj"), ["dense", "lm_head"]),
+        (("wte", "attn.proj"), ["dense", "embed_tokens"]),
         (("h.0.mlp.fc", "h.2.mlp.fc"), ["model.layers.0.mlp.fc1", "model.layers.2.mlp.fc1"]),
     ],
 )
@@ -217,7 +243,6 @@ def test_a_sum_that_the_type_cannot_hold_is_refused(lit_tiny: Path, tmp_path: Pa
         {"init_lora_weights": "pissa"},
         {"rank_pattern": {"mlp.fc": 2}},
         {"alpha_pattern": {"mlp.fc": 2}},
-        {"use_dora": True},
         {"bias": "lora_only"},
         {"lora_bias": True},
         {"modules_to_save": ["lm_head"]},
@@ -233,7 +258,9 @@ def test_settings_that_are_not_understood(
     tuned = write_adapter(tmp_path / "tuned", lit_tiny)
     path = tuned / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(SteadyPhiError, match=rf"adapter_config\.json: {next(iter(change))}: .* exported$"):
+    with pytest.raises(
+        SteadyPhiError, match=rf"adapter_config\.json: {next(iter(change))}: .* cannot be merged or exported$"
+    ):
         export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter)
 
 
@@ -257,6 +284,14 @@ def _of_another_rank(config: dict[str, Any], state: dict[str, Tensor]) -> None:
     config["r"] = 8
 
 
+def _without_lengths(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    config["use_dora"] = True
+
+
+def _lengths_for_nothing(config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    state["transformer.h.0.attn.qkv.lora_magnitude_vector"] = torch.ones(768)
+
+
 def _not_a_number(config: dict[str, Any], state: dict[str, Tensor]) -> None:
     state["transformer.h.0.mlp.proj.lora_B.weight"][3, 3] = torch.nan
 
@@ -274,6 +309,8 @@ def _fewer_targets(config: dict[str, Any], state: dict[str, Tensor]) -> None:
         (_fewer_targets, r"mlp\.fc\.lora_[AB]\.weight belongs to no target of adapter_config\.json"),
         (_of_another_width, r"attn\.qkv\.lora_A\.weight has shape \(6, 160\), .* need \(6, 256\)$"),
         (_of_another_rank, r"lora_A\.weight has shape \(6, 256\), this model and rank need \(8, 256\)$"),
+        (_without_lengths, r"lora_magnitude_vector is missing; was it trained on this model\?$"),
+        (_lengths_for_nothing, r"qkv\.lora_magnitude_vector belongs to no target of adapter_config\.json"),
         (_not_a_number, r"h\.0\.mlp\.proj\.lora_B\.weight has NaN or infinite numbers$"),
     ],
 )
@@ -329,33 +366,35 @@ class Exported:
     adapter: Path
 
 
-def export_both(path: Path, dtype: torch.dtype, rslora: bool) -> Exported:
-    """All targets; A and B random, for with peft's B of zeros nothing could go wrong."""
+def export_both(path: Path, dtype: torch.dtype, **kind: Any) -> Exported:
+    """A, B and lengths random, for with B of zeros nothing could go wrong."""
     made = Exported(*(path / name for name in ("hub", "lit", "tuned", "merged", "adapter")))
     make_hub_folder(made.hub, dtype)
     convert(made.hub, folder(made.lit))
-    chosen = settings(method=Lora("lora", 6, 15, 0.1, TARGETS))
-    model = adapters.load_for_training(made.lit, chosen, torch.float32, CPU)
-    torch.manual_seed(4)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = 0.1 * torch.randn_like(parameter)
-    adapters.save(model, made.lit, folder(made.tuned), chosen)
-    config = made.tuned / "adapter_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "use_rslora": rslora}))
+    chosen = settings(method=Lora("lora", 6, 15, 0.1, **{"targets": TARGETS, **kind}))
+    model = randomized(adapters.load_for_training(made.lit, chosen, torch.float32, CPU), seed=4)
+    adapters.save(model.state_dict(), made.lit, folder(made.tuned), chosen)
     export(made.tuned, made.lit, folder(made.merged), as_adapter=False)
     export(made.tuned, made.lit, folder(made.adapter), as_adapter=True)
     return made
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["alpha / r", "alpha / sqrt r"])
+KINDS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "rslora everywhere": {"rslora": True, "targets": EVERYWHERE},
+    "dora": {"dora": True},
+    "dora, rslora everywhere": {"dora": True, "rslora": True, "targets": EVERYWHERE},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_both(tmp_path_factory.mktemp("wide"), torch.float32, request.param)
+    return export_both(tmp_path_factory.mktemp("wide"), torch.float32, **KINDS[request.param])
 
 
 @pytest.fixture(scope="module", params=[torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_both(tmp_path_factory.mktemp("narrow"), request.param, False)
+    return export_both(tmp_path_factory.mktemp("narrow"), request.param)
 
 
 def transformers_phi(path: Path) -> Any:
@@ -375,7 +414,7 @@ def logits(model: Any) -> Tensor:
 
 @pytest.mark.slow
 def test_merged_has_the_logits_that_the_pipeline_evaluates(wide: Exported) -> None:
-    ours = adapters.load_for_inference(wide.lit, wide.tuned, torch.float32, CPU)
+    ours = load_tuned(wide.lit, wide.tuned, torch.float32)
     with torch.no_grad():
         expected = ours(TOKENS, [len(TOKENS)])
     found = logits(transformers_phi(wide.merged))
@@ -404,14 +443,13 @@ def test_adapter_can_be_trained_further(wide: Exported) -> None:
         warnings.simplefilter("error", UserWarning)
         model = PeftModel.from_pretrained(transformers_phi(wide.hub), str(wide.adapter), is_trainable=True)
     stored = load_file(wide.adapter / "adapter_model.safetensors")
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    assert {name.replace(".default", "") for name in trained} == stored.keys()
-    assert len(stored) == 2 * 6 * 2
-    for name, parameter in trained.items():
-        assert torch.equal(parameter, stored[name.replace(".default", "")]), name
+    theirs = trained(model)
+    assert theirs.keys() == stored.keys() and len(stored) >= 2 * 6 * 2
+    for name, parameter in theirs.items():
+        assert torch.equal(parameter, stored[name]), name
     assert model.active_peft_config.lora_dropout == 0.1
     model.train()(TOKENS[None], labels=TOKENS[None]).loss.backward()
-    assert all(parameter.grad.abs().max() > 0 for parameter in trained.values())
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in theirs.values())
 
 
 @pytest.mark.slow
@@ -429,11 +467,11 @@ def test_merged_bits_are_those_of_peft(narrow: Exported) -> None:
 
 @pytest.mark.slow
 def test_merged_bits_are_those_that_the_pipeline_evaluates(narrow: Exported, tmp_path: Path) -> None:
-    """Merged by peft in our own model, where q, k and v are one."""
+    """Merged in our own model, where q, k and v are one."""
     convert(narrow.merged, folder(tmp_path / "lit"))
     stored = torch.load(tmp_path / "lit" / "lit_model.pth", weights_only=True)
     dtype = next(iter(stored.values())).dtype
-    expected = adapters.load_for_inference(narrow.lit, narrow.tuned, dtype, CPU).state_dict()
+    expected = load_tuned(narrow.lit, narrow.tuned, dtype).state_dict()
     before = Phi.load(narrow.lit, dtype).state_dict()
     assert stored.keys() == expected.keys()
     for name, tensor in stored.items():

@@ -35,6 +35,7 @@ def test_adapter(adapter: Path) -> None:
     assert facts["kind"] == "adapter" and facts["problems"] == []
     assert facts["adapter"] == {
         "type": "LORA",
+        "dora": False,
         "r": 4,
         "alpha": 6,
         "scale": 1.5,
@@ -57,6 +58,29 @@ def test_rank_stabilized_scale_and_bin(adapter: Path) -> None:
     facts = inspecting.inspect(str(adapter))
     assert facts["adapter"]["scale"] == 6 / 2 and facts["problems"] == []
     assert facts["weights"]["kind"] == ".bin" and facts["adapter"]["parameters"] == 4 * 160 + 640 * 4
+
+
+def test_dora_on_the_embedding_too(adapter: Path) -> None:
+    edit_json(
+        adapter / "adapter_config.json", lambda c: c.update(use_dora=True, target_modules=["mlp.fc", "wte"])
+    )
+    path = adapter / "adapter_model.safetensors"
+    tensors = load_file(path)
+    prefix = "base_model.model.transformer."
+    tensors[f"{prefix}wte.lora_embedding_A"] = torch.ones(4, 1280)
+    tensors[f"{prefix}wte.lora_embedding_B"] = torch.ones(160, 4)
+    save_file(tensors | {f"{prefix}wte.lora_magnitude_vector": torch.ones(1280)}, path)
+    problems = inspecting.inspect(str(adapter))["problems"]
+    assert len(problems) == 2
+    assert "h.0.mlp.fc.lora_magnitude_vector: adapter_config.json says use_dora is True" in problems[0]
+    assert "wte.lora_magnitude_vector is (1280,), " in problems[1] and "is (160, 4)" in problems[1]
+    for module, length in (("h.0.mlp.fc", 640), ("wte", 160)):
+        tensors[f"{prefix}{module}.lora_magnitude_vector"] = torch.ones(length)
+    save_file(tensors, path)
+    facts = inspecting.inspect(str(adapter))
+    assert facts["problems"] == [] and facts["adapter"]["dora"]
+    assert facts["adapter"]["parameters"] == 4 * (160 + 640) + 640 + 4 * (1280 + 160) + 160
+    assert "An adapter (DoRA) in peft's format" in assert_page(facts)
 
 
 def test_adapter_on_the_hub(online: None, adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:

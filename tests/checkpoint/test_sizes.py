@@ -1,13 +1,16 @@
 """Counts and memory, beside what transformers, peft and a real training step have."""
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from steadyphi.checkpoint.inspection import sizes
+from steadyphi.config import Lora
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
+from steadyphi.training.lora import adapt
 from steadyphi.training.optimizer import make_optimizer
 
 TARGETS = ["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj"]
@@ -62,17 +65,25 @@ def test_parameters_are_transformers(config: PhiConfig) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("r", "targets"), [(8, TARGETS), (5, ["attn.proj"]), (16, ["mlp.proj", "attn.qkv"])])
-def test_adapter_parameters_are_pefts(r: int, targets: list[str]) -> None:
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize(
+    ("r", "targets"),
+    [(8, TARGETS), (5, ["attn.proj"]), (16, ["mlp.proj", "attn.qkv"]), (4, ["wte", "lm_head", "mlp.fc"])],
+)
+def test_adapter_parameters_are_pefts_and_ours(r: int, targets: list[str], dora: bool) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    with torch.device("meta"):
-        model = Phi(PHI_1_5)
-    before = sum(p.numel() for p in model.parameters())
-    inject_adapter_in_model(LoraConfig(r=r, target_modules=targets), model)
-    assert (
-        sizes.adapter_parameters(PHI_1_5, r, targets) == sum(p.numel() for p in model.parameters()) - before
-    )
+    config, counts = shape(), []
+    for adapted in ("ours", "theirs"):
+        model = Phi(config)
+        if adapted == "ours":
+            adapt(model, Lora("lora", r, r, 0.0, tuple(targets), dora=dora))  # type: ignore[arg-type]
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                inject_adapter_in_model(LoraConfig(r=r, target_modules=targets, use_dora=dora), model)
+        counts.append(sum(p.numel() for p in model.parameters() if p.requires_grad))
+    assert counts == [sizes.adapter_parameters(config, r, targets, dora)] * 2
 
 
 def test_full_fine_tuning_holds_sixteen_bytes_a_parameter() -> None:

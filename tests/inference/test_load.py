@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from steadyphi import cli
 from steadyphi.checkpoint import manifest
@@ -19,11 +20,12 @@ from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.config import Lora
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.generate import Options, generate
-from steadyphi.inference.load import load_model, same_tokenizer
+from steadyphi.inference.load import load_model, load_tuned, same_tokenizer
 from steadyphi.model import Phi
 from steadyphi.training import adapters
 from tests.conftest import ROOT, make_hub_folder
-from tests.training.test_loop import settings as finetune_settings
+from tests.training.made import settings as finetune_settings
+from tests.training.test_lora import randomized
 
 
 @pytest.fixture(scope="module")
@@ -112,42 +114,62 @@ def test_rounding_takes_no_more_than_the_model_and_one_tensor(tmp_path: Path) ->
     assert 0.9 * size < int(done.stdout) < 1.4 * size
 
 
-@pytest.fixture(scope="module")
-def adapter(lit: Path) -> Path:
-    """A LoRA adapter of random numbers, as the stage finetune writes it."""
-    method = Lora("lora", 4, 8, 0.0, ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj"))
-    settings = finetune_settings(method=method)
-    model = adapters.load_for_training(lit, settings, torch.float32, torch.device("cpu"))
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data.normal_(0, 0.05, generator=generator)
-    folder = lit.parent / "adapter"
-    folder.mkdir()
-    adapters.save(model, lit, folder, settings)
+TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
+KINDS = {
+    "lora": Lora("lora", 4, 8, 0.0, TARGETS),
+    "dora": Lora("lora", 4, 8, 0.0, (*TARGETS, "lm_head", "wte"), rslora=True, dora=True),
+}
+
+
+def make_adapter(lit: Path, kind: str) -> Path:
+    """An adapter of random numbers, as the stage finetune writes it."""
+    folder = lit.parent / kind
+    if not folder.exists():
+        folder.mkdir()
+        settings = finetune_settings(method=KINDS[kind])
+        model = adapters.load_for_training(lit, settings, torch.float32, torch.device("cpu"))
+        adapters.save(randomized(model).state_dict(), lit, folder, settings)
     return folder
 
 
+@pytest.fixture(scope="module")
+def adapter(lit: Path) -> Path:
+    return make_adapter(lit, "lora")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-def test_an_adapter_is_merged_as_for_evaluation(
-    dtype: torch.dtype, hub: Path, lit: Path, adapter: Path
+def test_a_merged_adapter_computes_what_was_trained(
+    kind: str, dtype: torch.dtype, hub: Path, lit: Path
 ) -> None:
-    expected = adapters.load_for_inference(lit, adapter, dtype, torch.device("cpu"))
-    for base in (lit, hub):
-        model = load_model(base, adapter, dtype)
-        for name, tensor in expected.state_dict().items():
-            # peft multiplies in another order
-            rounding = 1e-6 if dtype == torch.float32 else 0.004 * tensor.abs().max().item()
-            torch.testing.assert_close(model.state_dict()[name], tensor, atol=rounding, rtol=0)
+    """The same for every base's layout, merged in float32 and rounded once."""
+    settings = finetune_settings(method=KINDS[kind])
+    trained = adapters.load_for_training(lit, settings, torch.float32, torch.device("cpu"))
+    trained.load_state_dict(load_file(make_adapter(lit, kind) / "adapter_model.safetensors"), strict=False)
+    wide = load_model(lit, make_adapter(lit, kind), torch.float32)
+    tokens, lengths = torch.arange(30) * 7, [10, 20]
+    with torch.no_grad():
+        torch.testing.assert_close(wide(tokens, lengths), trained(tokens, lengths), atol=1e-5, rtol=1e-5)
+    model = load_model(hub, make_adapter(lit, kind), dtype)
+    assert_same(model, wide.to(dtype))
+    assert_same(model, load_tuned(hub, make_adapter(lit, kind), dtype))
     plain = load_model(lit, None, dtype).state_dict()
-    changed = [n for n, t in expected.state_dict().items() if not torch.equal(t, plain[n])]
-    assert len(changed) == 8  # four weights in each of two layers
+    changed = [n for n, t in model.state_dict().items() if not torch.equal(t, plain[n])]
+    assert len(changed) == 2 * 4 + len(KINDS[kind].targets) - 4  # four weights in each of two layers
 
 
-def test_an_adapter_for_transformers_is_the_same(hub: Path, lit: Path, adapter: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_for_transformers_is_the_same(kind: str, hub: Path, lit: Path, tmp_path: Path) -> None:
     manifest.write(hub, {"source": "random", "revision": None})
-    export(adapter, hub, tmp_path, as_adapter=True)
-    assert_same(load_model(hub, tmp_path, torch.float32), load_model(lit, adapter, torch.float32))
+    made = make_adapter(lit, kind)
+    export(made, hub, tmp_path, as_adapter=True)
+    assert_same(load_model(hub, tmp_path, torch.float32), load_model(lit, made, torch.float32))
+
+
+def test_what_was_fine_tuned_is_an_adapter_a_whole_model_or_nothing(lit: Path, adapter: Path) -> None:
+    assert_same(load_tuned(lit, None, torch.float32), load_model(lit, None, torch.float32))
+    assert_same(load_tuned(lit, adapter, torch.float32), load_model(lit, adapter, torch.float32))
+    assert_same(load_tuned(lit.parent / "none", lit, torch.float32), load_model(lit, None, torch.float32))
 
 
 def test_the_command_takes_an_adapter_in_two_ways(

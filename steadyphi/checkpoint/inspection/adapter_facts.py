@@ -1,7 +1,8 @@
 """What is known about a folder with a LoRA adapter in peft's format, without running it."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from steadyphi.checkpoint import source
@@ -12,6 +13,8 @@ from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, elements
 from steadyphi.errors import SteadyPhiError
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+# Of a Linear `lora_A.weight`, of an embedding `lora_embedding_A`.
+PAIR = re.compile(r"(?P<module>.*\.)(?P<kind>lora_(embedding_)?)(?P<which>[AB])(?P<end>(\.weight)?)")
 KINDS = {"adapter_model.safetensors": "safetensors", "adapter_model.bin": ".bin"}
 
 
@@ -54,6 +57,7 @@ def _adapter(values: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[s
     targets = values.get("target_modules")
     return {
         "type": values.get("peft_type"),
+        "dora": bool(values.get("use_dora")),
         "r": r,
         "alpha": alpha,
         "scale": scale,
@@ -63,17 +67,23 @@ def _adapter(values: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[s
     }
 
 
-def _contradictions(values: Mapping[str, Any], tensors: Mapping[str, Stored]) -> list[str]:
-    """Return where the tensors are not pairs of matrices of the rank that the configuration states."""
-    r, found = values.get("r"), []
+def _contradictions(values: Mapping[str, Any], tensors: Mapping[str, Stored]) -> Iterator[str]:
+    """Yield where tensors are not pairs of the rank that the configuration states, or lack DoRA's lengths."""
+    stated, dora = bool(values) and not values.get("rank_pattern"), bool(values.get("use_dora"))
     for name, tensor in tensors.items():
-        other = name.replace(".lora_A.", ".lora_B.") if ".lora_A." in name else None
-        other = name.replace(".lora_B.", ".lora_A.") if ".lora_B." in name else other
-        if other is None:
+        found = PAIR.fullmatch(name)
+        if found is None:
             continue
+        module, which = found["module"], found["which"]
+        other = f"{module}{found['kind']}{'B' if which == 'A' else 'A'}{found['end']}"
         if other not in tensors:
-            found.append(f"{name} has no {other} beside it")
-        ranks = tensor.shape[:1] if ".lora_A." in name else tensor.shape[1:]
-        if len(tensor.shape) == 2 and ranks != (r,) and values and not values.get("rank_pattern"):
-            found.append(f"{name} is {tensor.shape}, {CONFIG} says r is {r}")
-    return found
+            yield f"{name} has no {other} beside it"
+        if len(tensor.shape) != 2:
+            continue
+        if stated and tensor.shape["AB".index(which)] != values.get("r"):
+            yield f"{name} is {tensor.shape}, {CONFIG} says r is {values.get('r')}"
+        lengths = tensors.get(f"{module}lora_magnitude_vector")
+        if which == "B" and values and (lengths is not None) != dora:
+            yield f"{module}lora_magnitude_vector: {CONFIG} says use_dora is {dora}"
+        elif which == "B" and lengths and lengths.shape != tensor.shape[:1]:
+            yield f"{module}lora_magnitude_vector is {lengths.shape}, {name} is {tensor.shape}"

@@ -179,7 +179,7 @@ ADAPTER = {
     "r": "rank: width between an adapter's two matrices",
     "lora_alpha": "the adapter's product is multiplied by lora_alpha / r",
     "use_rslora": "whether it is lora_alpha / √r instead",
-    "use_dora": "whether weights are split into size and direction (DoRA); not supported here",
+    "use_dora": "whether each row's length and direction are learnt apart (DoRA, arXiv 2402.09353)",
     "lora_dropout": "share of the adapter's input dropped in training",
     "target_modules": "modules that have an adapter",
     "modules_to_save": "modules that were trained whole beside it",

@@ -43,10 +43,10 @@ def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
       `in_layer`, `each` in one layer, `total`, `share`
     - memory: `load`: bytes in each type; `finetune`: of each method `bytes`, `trained` parameters,
       `formula`, `why`; `activations`, which come on top: `bytes_per_token`,
-      `bytes_per_supervised_token`, `formula`, `why`
+      `loss_bytes`, `formula`, `why`
     - digest: `kind` "content" (of the numbers, the same in every layout) or "listing" (of the files as
       the Hub lists them), `value`, `manifest` (what manifest.json says of it), `agrees`
-    - adapter (of an adapter alone): `type`, `r`, `alpha`, `scale`, `targets`, `base`, `parameters`
+    - adapter (of an adapter alone): `type`, `dora`, `r`, `alpha`, `scale`, `targets`, `base`, `parameters`
 
     Raises SteadyPhiError when there is nothing that could be inspected.
     """

@@ -38,7 +38,8 @@ def render(facts: Facts) -> str:
 def _title(facts: Facts) -> Iterator[str]:
     yield from _wrapped(facts["where"] + (f" at {facts['commit']}" if facts["commit"] else ""))
     if facts["kind"] == "adapter":
-        kind = "LoRA" if facts["adapter"]["type"] == "LORA" else _cut(facts["adapter"]["type"])
+        low_rank = "DoRA" if facts["adapter"]["dora"] else "LoRA"
+        kind = low_rank if facts["adapter"]["type"] == "LORA" else _cut(facts["adapter"]["type"])
         what = f"An adapter ({kind}) in peft's format, which needs its base to run"
     else:
         layout, parameters = facts["layout"], facts["parameters"]
@@ -129,10 +130,10 @@ def _finetune(facts: Facts) -> Iterator[str]:
         size = f"{_bytes(needs['bytes'])} = {needs['formula']}" if needs["bytes"] is not None else "unknown"
         trained = f"; {needs['trained']:,} parameters are trained" if needs["trained"] is not None else ""
         rows += [(method, f"{size}{trained}"), ("", needs["why"])]
-    token, supervised = activations["bytes_per_token"], activations["bytes_per_supervised_token"]
-    most = _bytes(4096 * (token + supervised))
-    text = f"{token:,} bytes for each token in memory at once = {activations['formula']}, and {supervised:,} "
-    text += f"for each of them that is learnt from: up to {most} with finetune.micro_tokens 4096. "
+    token, loss = activations["bytes_per_token"], activations["loss_bytes"]
+    most = _bytes(4096 * token + loss)
+    text = f"{token:,} bytes for each token in memory at once = {activations['formula']}, and up to {loss:,} "
+    text += f"for the loss: {most} with finetune.micro_tokens 4096. "
     rows.append(("on top", f"{text}It is {activations['why']}"))
     yield from _table(rows, (12,))
 

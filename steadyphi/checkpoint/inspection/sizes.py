@@ -2,12 +2,21 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from steadyphi.checkpoint import layouts
+from steadyphi.checkpoint.footprint import (
+    TRAINED_BYTES,
+    Step,
+    footprint,
+    kept_by_layer,
+    linear_parameters,
+    loss_bytes,
+)
 from steadyphi.checkpoint.layouts import Layout
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, elements
 from steadyphi.model_config import PhiConfig
@@ -26,8 +35,8 @@ PARTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "final norm": (("final_norm",), False),
     "head": (("head",), False),
 }
-# Float32: the parameter, its gradient, and Adam's two moments (Kingma & Ba 2015, arXiv 1412.6980).
-TRAINED_BYTES = 4 + 4 + 2 * 4
+FULL = Step("bfloat16", tokens=0)
+TYPICAL = 4096  # finetune.micro_tokens of the large models
 
 
 def parameters(config: PhiConfig) -> dict[str, Any]:
@@ -70,12 +79,10 @@ def _table(counts: Mapping[str, int], layers: int | None, origin: str) -> dict[s
 
 def memory(config: PhiConfig) -> dict[str, Any]:
     """Return the bytes that a Phi takes in each type, and to fine-tune it; see `inspecting.inspect`."""
-    shapes = layouts.part_shapes(config)
-    count = sum(map(elements, shapes.values()))
-    # Autocast rounds what goes into a matrix product: all Linears, not the table and the norms.
-    rounded = sum(elements(s) for n, s in shapes.items() if "embed_tokens" not in n and "norm" not in n)
+    count = parameters(config)["total"]
+    rounded = linear_parameters(config)
     full = {
-        "bytes": TRAINED_BYTES * count + 2 * rounded,
+        "bytes": footprint(config, FULL).lasting,
         "trained": count,
         "formula": f"{TRAINED_BYTES} × {count:,} + 2 × {rounded:,}",
         "why": "weights in float32, their gradients and Adam's two moments are 4 + 4 + 8 bytes a parameter; "
@@ -89,14 +96,14 @@ def memory(config: PhiConfig) -> dict[str, Any]:
 
 
 def _lora(config: PhiConfig, count: int) -> dict[str, Any]:
-    settings = _settings("lora")
+    settings = method_settings("lora")
     if settings is None:
         return {}
     if isinstance(settings, str):
         return {"lora": {"bytes": None, "trained": None, "formula": None, "why": settings}}
-    added = adapter_parameters(config, settings.r, settings.targets)
+    added = adapter_parameters(config, settings.r, settings.targets, settings.dora)
     lora = {
-        "bytes": 2 * count + (TRAINED_BYTES + 2) * added,
+        "bytes": footprint(config, Step("bfloat16", tokens=0, lora=settings, added=added)).lasting,
         "trained": added,
         "formula": f"2 × {count:,} + {TRAINED_BYTES + 2} × {added:,}",
         "why": "the base is frozen in bfloat16 (in float32, twice as much, where a machine is slow at "
@@ -106,18 +113,23 @@ def _lora(config: PhiConfig, count: int) -> dict[str, Any]:
     return {"lora": lora}
 
 
-def adapter_parameters(config: PhiConfig, r: int, targets: Collection[str]) -> int:
+def adapter_parameters(config: PhiConfig, r: int, targets: Collection[str], dora: bool = False) -> int:
     """Return how many parameters LoRA adds: r × (rows + columns) for each matrix that is a target.
 
-    targets: ends of module names, as in lit-gpt.
+    targets: ends of module names, as in lit-gpt. dora: a length for each row comes on top, of the embedding
+    for each column.
     """
-    tensors = layouts.tensors(layouts.LIT, config)
-    ends = tuple(f".{target}.weight" for target in targets)
-    return sum(r * sum(tensor.shape) for name, tensor in tensors.items() if name.endswith(ends))
+    added = 0
+    for name, tensor in layouts.tensors(layouts.LIT, config).items():
+        module, _, kind = name.rpartition(".")
+        if kind == "weight" and layouts.is_target(module, targets):
+            lengths = tensor.shape[tensor.pieces[0].part == layouts.EMBEDDING]
+            added += r * sum(tensor.shape) + (lengths if dora else 0)
+    return added
 
 
-def _settings(method: str) -> "Lora | str | None":
-    """Return the settings of a method, or what is wrong with them; None where there is no conf/."""
+def method_settings(method: str) -> "Lora | str | None":
+    """Return the settings in conf/method, or what is wrong with them; None where there are none."""
     from pydantic import ValidationError
 
     from steadyphi.config import Lora
@@ -138,17 +150,11 @@ def _settings(method: str) -> "Lora | str | None":
 
 
 def _activations(config: PhiConfig) -> dict[str, Any]:
-    """Return roughly what a step in bfloat16 keeps for its backward pass, in bytes a token.
-
-    In multiples of the width h, for a token and layer: the norm's input in float32 (4), its output
-    rounded for each of attention and MLP (2 + 2), q, k, v as one and q and k rotated (6 + 4), attention's
-    output as it comes and joined (2 + 2), the MLP's inner numbers before and after GELU (2 + 2, on four
-    times the width). The logits are there as such, as log-probabilities and as gradient, in float32.
-    """
+    """Return what a step in bfloat16 keeps for its backward pass, and what its loss takes."""
     h, inner = config.n_embd, config.intermediate_size
     return {
-        "bytes_per_token": config.n_layer * (22 * h + 4 * inner),
-        "bytes_per_supervised_token": 12 * config.padded_vocab_size,
+        "bytes_per_token": config.n_layer * kept_by_layer(config, FULL),
+        "loss_bytes": loss_bytes(config, replace(FULL, tokens=TYPICAL)),
         "formula": f"{config.n_layer} × (22 × {h:,} + 4 × {inner:,})",
         "why": "roughly what the backward pass needs again, in bfloat16 and without dropout",
     }

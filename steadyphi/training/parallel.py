@@ -1,0 +1,122 @@
+"""The same training step by one process or many: one GPU or CPU each, as torchrun starts them."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from steadyphi import ranks
+from steadyphi.config import Finetune
+from steadyphi.data.packing import Batch
+from steadyphi.model import Phi
+from steadyphi.training.loss import loss_sum
+
+
+class Objective(nn.Module):
+    """A model and its loss as one module, for FSDP and DDP act on what happens within `forward`."""
+
+    def __init__(self, model: Phi, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the summed loss of the supervised tokens of a batch."""
+        with self.precision(batch.tokens.device):
+            return loss_sum(self.model, batch)
+
+    def next_tokens(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return the likeliest token after each of the packed documents: (T,) tokens -> (documents,)."""
+        ends = torch.tensor(lengths, device=tokens.device).cumsum(0) - 1
+        with self.precision(tokens.device):
+            return self.model.lm_head(self.model.hidden(tokens, lengths)[ends]).argmax(-1)
+
+    def precision(self, device: torch.device) -> torch.autocast:
+        """Return the context in which products are computed in `dtype`."""
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
+    """Return the model's objective, spread over the run's processes; the model itself is changed in place.
+
+    Where all weights train, each process holds a share of weights, gradients and moments (FSDP2). Where
+    adapters do, each holds the whole model and the adapters' gradients are averaged (DDP).
+    """
+    _arrange(model, settings)
+    objective = Objective(model, dtype)
+    if ranks.world_size() == 1:
+        return objective
+    if any(not p.requires_grad for p in model.parameters()):
+        return DistributedDataParallel(objective)
+    # As autocast does it: what the layers' products need travels rounded, the rest stays float32.
+    low = dtype if model.device.type == "cuda" and dtype != torch.float32 else None
+    policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for block in model.blocks():
+        fully_shard(block, mp_policy=policy)
+    fully_shard(objective)
+    register_fsdp_forward_method(objective, "next_tokens")
+    return objective
+
+
+def unwrapped(objective: nn.Module) -> Objective:
+    """Return the objective itself, without what DDP puts around it."""
+    inner = objective.module if isinstance(objective, DistributedDataParallel) else objective
+    assert isinstance(inner, Objective)
+    return inner
+
+
+def _arrange(model: Phi, settings: Finetune) -> None:
+    """Make the layers compute as the settings say."""
+    if not settings.dropout:
+        model.config = dataclasses.replace(model.config, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
+    for block in model.blocks():
+        block.attn.config, block.resid_pdrop = model.config, model.config.resid_pdrop
+        if settings.checkpointing:
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        if settings.compile and model.device.type == "cuda":
+            block.compile(dynamic=True)
+
+
+@contextlib.contextmanager
+def gradients_meet(objective: nn.Module, now: bool) -> Iterator[None]:
+    """Exchange gradients after this backward pass, or, with `now` false, only add them up."""
+    if isinstance(objective, FSDPModule):
+        objective.set_requires_gradient_sync(now)
+        yield
+    elif isinstance(objective, DistributedDataParallel) and not now:
+        with objective.no_sync():
+            yield
+    else:
+        yield
+
+
+def let_go(objective: nn.Module) -> None:
+    """Give back what FSDP keeps gathered after a forward pass alone: the weights are shares again."""
+    if isinstance(objective, FSDPModule):
+        objective.reshard()
+
+
+def total(values: Sequence[float], device: torch.device) -> list[float]:
+    """Return the sums over all processes of a few numbers, to every process."""
+    if ranks.world_size() == 1:
+        return list(values)
+    numbers = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(numbers)
+    return numbers.tolist()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor whole that is held in shares; all processes call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gather(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return whole tensors, on the CPU, to the first process; to the others, who take part, none."""
+    found = {name: whole(tensor).cpu() for name, tensor in tensors.items()}
+    return found if ranks.rank() == 0 else {}

@@ -1,0 +1,45 @@
+"""Which examples each step learns from, and how they are shared out over processes and micro-batches."""
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from steadyphi.config import Finetune
+from steadyphi.data.packing import pack
+
+
+def plan_steps(lengths: Sequence[int], settings: Finetune) -> list[list[int]]:
+    """Return the examples of every step of the run, by index: each epoch in an order of its own.
+
+    lengths: tokens of each example. A function of lengths and settings alone, so that a run that is
+    taken up again, by any number of processes, goes on with the same data.
+    """
+    steps: list[list[int]] = []
+    for epoch in itertools.count() if settings.max_steps else range(settings.epochs):
+        order = list(range(len(lengths)))
+        random.Random(f"{settings.seed} {epoch}").shuffle(order)
+        steps.extend(pack(lengths, settings.batch_tokens, order))
+        if settings.max_steps and len(steps) >= settings.max_steps:
+            break
+    return steps[: settings.max_steps]
+
+
+def share_out(
+    lengths: Sequence[int], step: Sequence[int], micro_tokens: int, rank: int, world: int
+) -> list[list[int]]:
+    """Return the micro-batches, by index into `lengths`, that process `rank` of `world` computes of a step.
+
+    The longest examples are dealt first, each to whoever has the fewest tokens so far. All processes get
+    the same number of micro-batches, since they meet after each; some may be empty.
+    """
+    if world == 1:
+        return list(pack(lengths, micro_tokens, step))
+    shares: list[list[int]] = [[] for _ in range(world)]
+    loads = [0] * world
+    for index in sorted(step, key=lambda i: -lengths[i]):
+        least = loads.index(min(loads))
+        shares[least].append(index)
+        loads[least] += lengths[index]
+    packed = [list(pack(lengths, micro_tokens, share)) for share in shares]
+    mine = packed[rank]
+    return mine + [[] for _ in range(max(map(len, packed)) - len(mine))]

@@ -1,0 +1,64 @@
+"""A small training run as a process of its own, to be killed, taken up again, and run by torchrun.
+
+    python -m tests.training.program FOLDER full|lora SECONDS
+
+SECONDS is how long it rests after a step; below zero it also has no dropout.
+
+Writes into FOLDER: state/, curve.json and weights.pt at the end, and a line on stdout after every step.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from steadyphi import ranks
+from steadyphi.config import Full, Lora
+from steadyphi.training import parallel
+from steadyphi.training.course import LogRow, Watcher
+from steadyphi.training.interrupts import Stopped
+from steadyphi.training.loop import fit
+from steadyphi.training.lora import adapt
+from steadyphi.training.speed import Speed
+from steadyphi.training.state import Store
+from tests.training.made import examples, settings, small_phi
+
+
+class Slow(Watcher):
+    """Says that a step is done, and takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_step(self, row: LogRow, speed: Speed | None) -> None:
+        print(row.step, flush=True)
+        if speed:
+            time.sleep(abs(self.seconds))
+
+
+def main(folder: Path, name: str, seconds: float) -> None:
+    """Train."""
+    torch.set_num_threads(1)
+    dropout = 0.0 if seconds < 0 else 0.1
+    method = Full("full") if name == "full" else Lora("lora", 4, 8, dropout, ("attn.qkv", "mlp.fc"))
+    chosen = settings(method=method, epochs=3, micro_tokens=40, keep="best", lr=3e-3)
+    model = small_phi(dropout)
+    if isinstance(method, Lora):
+        torch.manual_seed(3)
+        adapt(model, method)
+    with ranks.joined():
+        store = Store(folder / "state")
+        try:
+            course = fit(model, examples(), examples(4), chosen, torch.float32, Slow(seconds), store, 0.0)
+        except Stopped as stopped:
+            sys.exit(128 + stopped.number)
+        weights = parallel.gather(model.state_dict())
+    if ranks.rank() == 0:
+        torch.save(weights, folder / "weights.pt")
+        (folder / "curve.json").write_text(json.dumps(course.record()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))

@@ -1,0 +1,50 @@
+"""Every example is learnt from once an epoch, by exactly one process, in equally many micro-batches."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyphi.training.plan import plan_steps, share_out
+from tests.training.made import settings
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=50)
+
+
+@given(LENGTHS, st.integers(1, 3), st.integers(1, 200))
+def test_epochs(lengths: list[int], epochs: int, batch_tokens: int) -> None:
+    steps = plan_steps(lengths, settings(epochs=epochs, batch_tokens=batch_tokens))
+    order = list(itertools.chain(*steps))
+    assert len(order) == epochs * len(lengths)
+    for n in range(epochs):
+        assert sorted(order[n * len(lengths) : (n + 1) * len(lengths)]) == list(range(len(lengths)))
+    for step in steps:
+        assert len(step) == 1 or sum(lengths[i] for i in step) <= batch_tokens
+
+
+@given(LENGTHS, st.integers(1, 120))
+def test_so_many_steps_begin_as_epochs_do(lengths: list[int], wanted: int) -> None:
+    steps = plan_steps(lengths, settings(max_steps=wanted))
+    assert len(steps) == wanted
+    whole = plan_steps(lengths, settings(epochs=2))
+    assert all(a == b for a, b in zip(steps, whole, strict=False))
+
+
+def test_the_seed_decides_the_order() -> None:
+    lengths = [10] * 30
+    one, same, other = (plan_steps(lengths, settings(seed=seed)) for seed in (0, 0, 1))
+    assert one == same != other
+    first, second = one[: len(one) // 2], one[len(one) // 2 :]
+    assert first != second  # and each epoch has its own
+
+
+@given(LENGTHS, st.integers(1, 150), st.integers(1, 5))
+def test_a_step_is_shared_out_whole(lengths: list[int], micro_tokens: int, world: int) -> None:
+    step = list(range(len(lengths)))[::-1]
+    shares = [share_out(lengths, step, micro_tokens, rank, world) for rank in range(world)]
+    assert sorted(i for share in shares for group in share for i in group) == sorted(step)
+    assert len({len(share) for share in shares}) == 1
+    for group in itertools.chain(*shares):
+        assert len(group) <= 1 or sum(lengths[i] for i in group) <= micro_tokens
+    loads = [sum(lengths[i] for group in share for i in group) for share in shares]
+    assert max(loads) - min(loads) <= max(lengths)
