@@ -16,7 +16,10 @@ def test_every_metric_is_explained(path: object) -> None:
         assert f"`{stem}`" in page, key
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "assets/phi-tiny/README.md"])
+PAGES = ["README.md", "docs/architecture.md", "docs/gpus.md", "assets/phi-tiny/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):

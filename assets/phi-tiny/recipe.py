@@ -27,7 +27,7 @@ from steadyphi.device import make_repeatable, pick_device, pick_dtype
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
 from steadyphi.prompts import FORMATS
-from steadyphi.training.loop import LogRow, fit
+from steadyphi.training.loop import fit
 
 SEED = 0
 VOCABULARY = 1280
@@ -166,14 +166,22 @@ def main() -> None:
     settings = Finetune(
         method=Full(name="full"),
         lr=2e-3,
+        schedule="cosine",
         epochs=1,
+        max_steps=None,
         batch_tokens=3072,
         micro_tokens=3072,
         warmup_ratio=0.03,
         min_lr_ratio=0.05,
         weight_decay=0.05,
         clip=1.0,
+        dropout=True,
         evals_per_epoch=20,
+        keep="last",
+        patience=None,
+        samples=0,
+        checkpointing=False,
+        compile=False,
         precision="auto",
         threads=1,
         seed=SEED,
@@ -181,23 +189,15 @@ def main() -> None:
     device = pick_device()
     model = Phi(PhiConfig.from_folder(folder))
     model.init_weights(torch.Generator().manual_seed(SEED))
-    rows: list[LogRow] = []
     start = time.monotonic()
-    steps = fit(
-        model.to(device),
-        examples[500:],
-        examples[:500],
-        settings,
-        pick_dtype("auto", device),
-        rows.append,
-    )
+    course = fit(model.to(device), examples[500:], examples[:500], settings, pick_dtype("auto", device))
     save_weights(model, folder)
     record = {
         "tokens": sum(len(e.tokens) for e in examples[500:]),
-        "steps": steps,
+        "steps": course.step,
         "minutes": round((time.monotonic() - start) / 60, 1),
         "device": str(device),
-        "valid_loss": [(r.step, round(r.valid_loss, 4)) for r in rows if r.valid_loss is not None],
+        "valid_loss": [(r.step, round(r.valid_loss, 4)) for r in course.rows if r.valid_loss is not None],
     }
     (folder / "training.txt").write_text(json.dumps(record) + "\n")
     print(json.dumps(record))

@@ -16,7 +16,6 @@ import yaml
 from tests.conftest import ROOT, make_hub_folder
 from tests.pipeline.loopback_hub import serve
 
-# Full fine-tuning, because importing peft takes longer than such a run.
 SMALL: dict[str, Any] = {
     "method": "full",
     "suite": "formats",

@@ -185,6 +185,52 @@ def test_a_killed_stage_is_reaped_and_the_next_run_is_whole(project: Project) ->
     assert not list(project.folder.glob("artifacts/.*.tmp"))
 
 
+def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_bytes(project: Project) -> None:
+    """Killed once, asked to stop once, then run by DVC to its end."""
+    project.params(finetune={"lr": 3e-3, "epochs": 30})
+    assert "finetune" in project.repro("finetune")
+    whole = project.lock()["finetune"]["outs"]
+    env = project.env | {"STEADYPHI_SAVE_SECONDS": "0"}
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        before = saved_step(project)
+        stage = subprocess.Popen(
+            ["python", "-m", "stages.finetune"],
+            cwd=project.folder,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until = time.monotonic() + 120
+        while saved_step(project) < before + 3:
+            assert stage.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+        stage.send_signal(number)
+        _, said = stage.communicate(timeout=60)
+        assert stage.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert f"stopped: finetune, saved after step {saved_step(project)}; dvc repro goes on from there" in said
+    project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", "finetune", **env)
+    assert project.lock()["finetune"]["outs"] == whole
+    assert not list((project.folder / ".cache" / "finetune").iterdir())
+
+
+def saved_step(project: Project) -> int:
+    states = project.folder.glob(".cache/finetune/*/step-*")
+    return max((int(state.name.removeprefix("step-")) for state in states), default=0)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_two_processes_fine_tune_as_one_does(project: Project, method: str) -> None:
+    project.params(method=method, finetune={"lr": 1e-3, "epochs": 2, "precision": "float32"})
+    project.repro("finetune")
+    metrics = project.folder / "metrics" / "finetune.json"
+    alone = json.loads(metrics.read_text())
+    project.run("python", "-m", "stages.finetune", STEADYPHI_NPROC="2")
+    together = json.loads(metrics.read_text())
+    assert together == pytest.approx(alone, abs=1e-4)
+    files = {"full": "lit_model.pth", "lora": "adapter_model.safetensors"}
+    assert (project.folder / "artifacts" / "tuned" / files[method]).exists()
+
+
 def test_bad_settings_stop_before_any_stage(project: Project) -> None:
     project.params(finetune={"learning_rate": 1.0})
     done = project.run("dvc", "repro", check=False)

@@ -17,6 +17,7 @@ NOT_IN_OUTPUTS = {
     "steadyphi/errors.py",
     "steadyphi/fields.py",
     "steadyphi/foresight.py",
+    "steadyphi/launching.py",
     "steadyphi/progress.py",
     "steadyphi/tracking.py",
     "steadyphi/tracking_store.py",

@@ -29,6 +29,7 @@ from steadyphi.training.parallel import distribute
 from steadyphi.training.room import Room
 from tests.checkpoint.test_sizes import PHI_2, TARGETS, shape
 from tests.conftest import ROOT
+from tests.training import made
 
 TOKENS = 2400
 ALL: dict[str, Any] = {"name": "lora", "r": 8, "alpha": 16, "dropout": 0.0, "targets": tuple(TARGETS)}
@@ -36,18 +37,8 @@ LORA = Lora(**ALL)
 
 
 def settings(**changes: Any) -> Finetune:
-    values: dict[str, Any] = {
-        "method": LORA,
-        "lr": 1e-4,
-        "schedule": "cosine",
-        "epochs": 1,
-        "max_steps": None,
-    }
-    values |= {"batch_tokens": 2 * TOKENS, "micro_tokens": TOKENS, "warmup_ratio": 0.1, "min_lr_ratio": 0.1}
-    values |= {"weight_decay": 0.01, "clip": 1.0, "dropout": True, "evals_per_epoch": 1, "keep": "last"}
-    values |= {"patience": None, "samples": 0, "checkpointing": False, "compile": False}
-    values |= {"precision": "auto", "threads": None, "seed": 0}
-    return Finetune(**(values | changes))
+    tokens = {"batch_tokens": 2 * TOKENS, "micro_tokens": TOKENS}
+    return made.settings(**({"method": LORA, "precision": "auto", **tokens} | changes))
 
 
 def allocated(run: Callable[[], None]) -> int:
@@ -105,7 +96,11 @@ METHODS = {
     "lora dropout": Lora(**(ALL | {"dropout": 0.1})),
 }
 KINDS = [("bfloat16", 0), ("float32", 1)]
-CASES = [(s, m, *kind, "cpu") for s in list(SHAPES)[1:] for m in ("full", "lora") for kind in KINDS]
+CASES = [
+    (s, m, *KINDS[(i + j) % 2], "cpu")
+    for i, s in enumerate(list(SHAPES)[1:])
+    for j, m in enumerate(("full", "lora"))
+]
 CASES += [("deep", m, *KINDS[i % 2], "cpu") for i, m in enumerate(list(METHODS)[2:])]
 CASES += [(s, m, "bfloat16", c, "gpu") for s, c in (("wide", 1), ("vocabulary", 0)) for m in ("full", "lora")]
 QUICK = [("narrow", "full", "bfloat16", 0, "cpu"), ("narrow", "lora", "bfloat16", 0, "gpu")]
