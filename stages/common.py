@@ -44,19 +44,10 @@ def cache(stage: str) -> Path:
 
 
 @contextlib.contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
-    """Guard a stage: one process at a time, and one line when it fails by its input or is stopped.
-
-    A killed `dvc` leaves its stage running; the lock keeps a second one from writing to the same
-    outputs.
-    """
-    lock = Path(".cache") / "locks" / f"{name}.lock"
+def errors_in_a_line(name: str) -> Iterator[None]:
+    """Say in one line when a stage fails by its input or is stopped."""
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            yield
-    except Timeout:
-        sys.exit(f"error: {lock}: another process still runs the stage {name} here; wait for it or stop it")
+        yield
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
     except OSError as error:  # no such file, no right to it, no space for it
@@ -64,6 +55,25 @@ def one_at_a_time(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"stopped: {name}; dvc repro starts it again", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Guard a stage: one process at a time, and its errors in a line.
+
+    A killed `dvc` leaves its stage running; the lock keeps a second one from writing to the same
+    outputs.
+    """
+    lock = Path(".cache") / "locks" / f"{name}.lock"
+    with errors_in_a_line(name):
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=0):
+                yield
+        except Timeout:
+            sys.exit(
+                f"error: {lock}: another process still runs the stage {name} here; wait for it or stop it"
+            )
 
 
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:

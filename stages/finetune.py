@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stages import common
 from steadyphi.config import Finetune
+from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir, sha256, write_csv, write_json
 from steadyphi.tracking import StageRun
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from steadyphi.training.course import Course, LogRow
     from steadyphi.training.parallel import Objective
     from steadyphi.training.speed import Speed
-
-SAVE_SECONDS = float(os.environ.get("STEADYPHI_SAVE_SECONDS", 600))  # between two states to go on from
 
 
 def main(run: StageRun) -> None:
@@ -44,10 +43,10 @@ def main(run: StageRun) -> None:
     needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
     store = state.Store(common.cache("finetune") / state.digest(settings, dtype, device, inputs))
-    with ranks.joined(), memory.explained(*needs):
+    with store.held(), ranks.joined(), memory.explained(*needs):
         model = load_for_training(common.MODEL, settings, dtype, device)
         try:
-            course = fit(model, train, valid, settings, dtype, recorder, store, SAVE_SECONDS)
+            course = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())
         except Stopped as stopped:
             if ranks.rank() == 0:
                 where = f"saved after step {stopped.step}; dvc repro goes on from there"
@@ -112,8 +111,17 @@ def _report(run: StageRun, course: "Course", keep: str, trained: int) -> None:
         run.output(path.name, sha256(path))
 
 
+def save_seconds() -> float:
+    """Return the time between two states to go on from."""
+    text = os.environ.get("STEADYPHI_SAVE_SECONDS", "600")
+    if not text.isdecimal():
+        raise SteadyPhiError(f"STEADYPHI_SAVE_SECONDS: should be a number of seconds, not {text!r}")
+    return float(text)
+
+
 if __name__ == "__main__":
     from steadyphi.launching import launch
 
-    launch("stages.finetune")
+    with common.errors_in_a_line("finetune"):
+        launch("stages.finetune")
     common.run_stage("finetune", main)

@@ -12,7 +12,13 @@ def pick_device() -> torch.device:
     """Return the CUDA device if there is one, else the CPU. `STEADYPHI_DEVICE` overrides."""
     name = os.environ.get("STEADYPHI_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun's processes take a GPU each
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        here, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if here >= count:
+            raise SteadyPhiError(
+                f"STEADYPHI_NPROC: process {here + 1} on this machine sees {count} GPUs; start one for each"
+            )
+        torch.cuda.set_device(here)  # what FSDP and NCCL take, whatever a tensor's device says
+        name = f"cuda:{here}"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):

@@ -17,5 +17,6 @@ def foresee(settings: Settings, root: Path) -> None:
     """
     quantized.check_method(settings.finetune.method)
     if config := known.shape(settings.fetch.source, root):
-        processes = int(os.environ.get("WORLD_SIZE") or launching.wanted())
+        machines = os.environ.get("PET_NNODES", "1").partition(":")[0]  # of a range the fewest
+        processes = launching.wanted() * (int(machines) if machines.isdecimal() else 1)
         memory.check(config, settings.finetune, ranks=processes)

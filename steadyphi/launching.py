@@ -34,6 +34,8 @@ def launch(module: str) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    # At SIGTERM they save their state; torchrun would kill them after half a minute.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
     alone = [] if "PET_NNODES" in os.environ else ["--standalone"]
     try:
         run.main([*alone, "--nproc-per-node", str(wanted()), "-m", module])
@@ -53,11 +55,11 @@ def adopt_slurm(environment: MutableMapping[str, str]) -> None:
     if environment.get("SLURM_STEP_NUM_NODES", "1") == "1":
         head = "127.0.0.1"
     else:
-        nodes = environment["SLURM_STEP_NODELIST"]
-        listed = subprocess.run(
-            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-        )
-        head = listed.stdout.split()[0]
+        command = ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
+        try:
+            head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+        except (OSError, subprocess.CalledProcessError, IndexError):
+            raise SteadyPhiError(f"{' '.join(command)}: names no node; set MASTER_ADDR and RANK") from None
     environment["RANK"] = environment["SLURM_PROCID"]
     environment["WORLD_SIZE"] = count
     environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]

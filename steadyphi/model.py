@@ -218,6 +218,7 @@ class Documents(Rotary):
 
     def __init__(self, config: PhiConfig, lengths: Sequence[int], device: torch.device) -> None:
         self.lengths = list(lengths)
+        self.longest = max(self.lengths)  # here, for torch.compile would follow the list's length
         sizes = torch.tensor(self.lengths, device=device)
         ends = sizes.cumsum(0)
         starts = torch.repeat_interleave(ends - sizes, sizes, output_size=sum(self.lengths))
@@ -228,9 +229,9 @@ class Documents(Rotary):
         """Causal attention of q, k, v (T, n_head, head_size), each document for itself."""
         varlen_attn = flash_over_documents() if q.is_cuda and q.dtype != torch.float32 else None
         if varlen_attn is not None and not dropout:
-            longest = max(self.lengths)
             # One kernel over all documents; (-1, 0): any distance back, nothing ahead.
-            return varlen_attn(q, k, v, self.bounds, self.bounds, longest, longest, window_size=(-1, 0))
+            limits = self.bounds, self.bounds, self.longest, self.longest
+            return varlen_attn(q, k, v, *limits, window_size=(-1, 0))
         runs = [(length, len(list(group))) for length, group in itertools.groupby(self.lengths)]
         parts = []
         # `split`, for the backward of as many slices would write the whole row anew for each.

@@ -30,8 +30,11 @@ def joined() -> Iterator[None]:
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
-    finally:
+    except SystemExit:  # all of them leave
         distributed.destroy_process_group()
+        raise
+    # After an error of one process the others may wait for it, and so would this.
+    distributed.destroy_process_group()
 
 
 def gather(value: T) -> list[T]:

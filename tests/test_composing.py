@@ -181,7 +181,7 @@ IN_CONF = [
     (TINY, "assets/phi-tiny", "assets/phi", "model.revision: null", "assets/phi "),
     (TINY, "assets/phi-tiny", "http://a/b", "model.source: ", "Hub id"),
     (TINY, "name: phi-tiny\nsource", "name: [\nsource", "line 4: not YAML", ""),
-    (TINY, "name:", "epochs: 1\nname:", "line 10: not YAML", "duplicate key epochs"),
+    (TINY, "name:", "epochs: 1\nname:", "line 11: not YAML", "duplicate key epochs"),
     (LORA, "r: 8", "r: 0", "method.r: should be greater", ""),
     (LORA, "name: lora", "name: ia3", "method: name should be", "lora or full"),
     (LORA, "r: 8", "rank: 8", "method.rank: unknown key", ""),

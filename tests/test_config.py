@@ -103,7 +103,7 @@ def test_values_that_others_rely_on(root: Path, standard: Settings) -> None:
     }
     other = compose(params, root / "conf")
     assert other.finetune.method == Full("full")
-    assert (other.finetune.lr, other.finetune.threads, other.prepare.context) == (1e-5, None, 2048)
+    assert (other.finetune.lr, other.finetune.threads, other.prepare.context) == (2e-5, None, 2048)
     assert other.suite.formats == tuple(FORMATS)
     assert other.fetch.revision == "ef382358ec9e382308935a992d908de099b64c23"
     assert (other.task.answer_pattern, other.data.examples) == ("#### (.+)$", None)

@@ -26,7 +26,8 @@ class LogRow:
 class Course:
     """How far a run has come; with the tensors of `state` all that it needs to go on."""
 
-    step: int = 0
+    step: int = 0  # steps taken; the last has no row yet while it is validated
+    loss: float | None = None  # of the last
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_row: int = 0
     best_step: int = 0

@@ -100,17 +100,20 @@ class _Run:
         """Take the steps that are left."""
         work = [_supervised([self.train[i] for i in step]) for step in self.steps]
         progress = Progress("finetune", sum(work), "supervised tokens")
-        progress.skip(sum(work[: self.course.step]))
+        progress.skip(sum(work[: len(self.course.rows)]))
         saved = time.monotonic()
         self.objective.train()
-        while self.course.step < len(self.steps) and not self._exhausted():
-            number = self.course.step
-            self.meter.start()
-            loss = self._learn(number, request)
-            speed = self.meter.stop([self.lengths[i] for i in self.steps[number]], work[number])
-            row = self._close(number, loss)
+        while len(self.course.rows) < len(self.steps) and not self._exhausted():
+            number, speed = len(self.course.rows), None
+            if self.course.step == number:  # or it was taken, and its validation was interrupted
+                self.meter.start()
+                self.course.loss = self._learn(number, request)
+                self.course.step += 1
+                speed = self.meter.stop([self.lengths[i] for i in self.steps[number]], work[number])
+            row = self._close(number, request)
             self.watcher.on_step(row, speed)
-            progress.add(work[number], self._note(row, speed))
+            if ranks.rank() == 0:
+                progress.add(work[number], self._note(row, speed))
             due = time.monotonic() - saved >= save_seconds
             stop, due = (n > 0 for n in parallel.total([request.number, due], self.device))
             if stop:
@@ -118,7 +121,12 @@ class _Run:
             if due:
                 self._save()
                 saved = time.monotonic()
-        progress.close()
+        if ranks.rank() == 0:
+            progress.close()
+        if self.course.skipped == self.course.step:
+            raise SteadyPhiError(
+                "finetune: no step had a finite loss and gradient; try a smaller finetune.lr"
+            )
 
     def finish(self) -> None:
         """Leave the model with the weights that are kept, ready for use."""
@@ -134,16 +142,12 @@ class _Run:
         share = _supervised(examples) / world  # for the processes' gradients are averaged
         # What dropout draws is a function of where the run stands, so there is no generator to save.
         torch.manual_seed(random.Random(f"{settings.seed} {number} {ranks.rank()}").getrandbits(63))
-        rate = lr_factor(
-            number, len(self.steps), settings.warmup_ratio, settings.min_lr_ratio, settings.schedule
-        )
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = settings.lr * rate
+            parameters["lr"] = self._rate(number)
         groups = share_out(self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world)
         summed = torch.zeros((), device=self.device)
         for n, group in enumerate(groups):
-            if request.number and world == 1:  # many processes stop together, after the step
-                self._stop(request.number)
+            self._stop_here(request)
             with parallel.gradients_meet(self.objective, n == len(groups) - 1):
                 loss = self._loss([self.train[i] for i in group], examples[0]) / share
                 loss.backward()
@@ -172,17 +176,21 @@ class _Run:
                 "before, which were skipped; try a smaller finetune.lr"
             )
 
-    def _close(self, number: int, loss: float | None) -> LogRow:
-        """Count the step, validate where it is due, and return the step's row."""
-        self.course.step = number + 1
+    def _rate(self, number: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        s = self.settings
+        return s.lr * lr_factor(number, len(self.steps), s.warmup_ratio, s.min_lr_ratio, s.schedule)
+
+    def _close(self, number: int, request: StopRequest) -> LogRow:
+        """Validate where it is due, and return the row of the step that was taken."""
         due = self.valid and (self.course.step % self.every == 0 or self.course.step == len(self.steps))
-        valid_loss = self._validate() if due else None
+        valid_loss = self._validate(request) if due else None
         epoch = self.seen[number] / sum(self.lengths)
-        row = LogRow(self.course.step, epoch, self.optimizer.param_groups[0]["lr"], loss, valid_loss)
+        row = LogRow(self.course.step, epoch, self._rate(number), self.course.loss, valid_loss)
         self.course.rows.append(row)
         return row
 
-    def _validate(self) -> float:
+    def _validate(self, request: StopRequest) -> float:
         """Return the mean loss of the validation examples; keep the weights where it is the best so far."""
         self.objective.eval()
         lengths = [len(e.tokens) for e in self.valid]
@@ -191,6 +199,7 @@ class _Run:
             for group in share_out(
                 lengths, range(len(lengths)), self.settings.micro_tokens, ranks.rank(), ranks.world_size()
             ):
+                self._stop_here(request)
                 summed += self._loss([self.valid[i] for i in group], self.valid[0])
         loss = parallel.total([summed.item()], self.device)[0] / _supervised(self.valid)
         if not math.isfinite(loss):
@@ -212,17 +221,24 @@ class _Run:
             tensors = training_tensors(self.model, self.optimizer)
             self.store.save(self.course.step, tensors, self.course.record(), self.course.best_step)
 
+    def _stop_here(self, request: StopRequest) -> None:
+        """Stop where that is asked for, if the run is one process; many stop together, after the step."""
+        if request.number and ranks.world_size() == 1:
+            self._stop(request.number)
+
     def _stop(self, number: int) -> None:
         self._save()
         raise Stopped(number or signal.SIGTERM, self.course.step)
 
-    def _note(self, row: LogRow, speed: Speed) -> str:
+    def _note(self, row: LogRow, speed: Speed | None) -> str:
         loss = "skipped" if row.train_loss is None else f"loss {row.train_loss:.3f}"
         parts = [f"step {row.step}/{len(self.steps)}", loss]
         last = next((r.valid_loss for r in reversed(self.course.rows) if r.valid_loss is not None), None)
         parts += [f"valid {last:.3f}"] if last is not None else []
-        parts += [f"MFU {speed.mfu:.0%}"] if speed.mfu is not None else []
-        return ", ".join([*parts, f"{speed.memory / 1e9:.1f} GB"])
+        if speed:
+            parts += [f"MFU {speed.mfu:.0%}"] if speed.mfu is not None else []
+            parts.append(f"{speed.memory / 1e9:.1f} GB")
+        return ", ".join(parts)
 
 
 def _supervised(examples: Sequence[Example]) -> int:

@@ -23,7 +23,9 @@ def loss_sum(model: Phi, batch: Batch) -> Tensor:
     hidden = model.hidden(batch.tokens, batch.lengths)[batch.at]
     head = model.lm_head
     if type(head) is nn.Linear:
-        total: Tensor = LinearCrossEntropy.apply(hidden, head.weight, head.bias, batch.targets)
+        learns = torch.is_grad_enabled()  # which a Function is not told
+        weight, bias = (p if learns else p.detach() for p in (head.weight, head.bias))
+        total: Tensor = LinearCrossEntropy.apply(hidden, weight, bias, batch.targets)
         return total
     # An adapted head is no single matrix: its logits come chunk by chunk, and again for the backward.
     chunks = zip(hidden.split(CHUNK), batch.targets.split(CHUNK), strict=True)

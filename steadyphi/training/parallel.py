@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
@@ -48,18 +49,20 @@ def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
     Where all weights train, each process holds a share of weights, gradients and moments (FSDP2). Where
     adapters do, each holds the whole model and the adapters' gradients are averaged (DDP).
     """
-    _arrange(model, settings)
+    _arrange(model, settings, on_gpu=model.device.type == "cuda")
     objective = Objective(model, dtype)
     if ranks.world_size() == 1:
         return objective
     if any(not p.requires_grad for p in model.parameters()):
-        return DistributedDataParallel(objective)
-    # As autocast does it: what the layers' products need travels rounded, the rest stays float32.
+        return DistributedDataParallel(objective, broadcast_buffers=False)
+    # What the layers need travels rounded, and so do their norms' weights, which one process alone has in
+    # float32; the table, the head and the last norm stay so.
     low = dtype if model.device.type == "cuda" and dtype != torch.float32 else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    mesh = init_device_mesh(model.device.type, (ranks.world_size(),))
     for block in model.blocks():
-        fully_shard(block, mp_policy=policy)
-    fully_shard(objective)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(objective, mesh=mesh)
     register_fsdp_forward_method(objective, "next_tokens")
     return objective
 
@@ -71,16 +74,18 @@ def unwrapped(objective: nn.Module) -> Objective:
     return inner
 
 
-def _arrange(model: Phi, settings: Finetune) -> None:
+def _arrange(model: Phi, settings: Finetune, on_gpu: bool) -> None:
     """Make the layers compute as the settings say."""
     if not settings.dropout:
         model.config = dataclasses.replace(model.config, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
     for block in model.blocks():
         block.attn.config, block.resid_pdrop = model.config, model.config.resid_pdrop
-        if settings.checkpointing:
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-        if settings.compile and model.device.type == "cuda":
-            block.compile(dynamic=True)
+        forward = block.forward
+        if settings.compile and on_gpu:
+            forward = torch.compile(forward, dynamic=True)
+        if settings.checkpointing:  # around what is compiled: within it nothing would be
+            forward = functools.partial(checkpoint, forward, use_reentrant=False)
+        block.forward = forward  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -118,5 +123,9 @@ def whole(tensor: Tensor) -> Tensor:
 
 def gather(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return whole tensors, on the CPU, to the first process; to the others, who take part, none."""
-    found = {name: whole(tensor).cpu() for name, tensor in tensors.items()}
-    return found if ranks.rank() == 0 else {}
+    found = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor)  # one after the other, so that no process holds them all but the first
+        if ranks.rank() == 0:
+            found[name] = full.cpu()
+    return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from steadyphi import ranks
 from steadyphi.data.packing import Example
 from steadyphi.training.parallel import Objective
 
@@ -29,6 +30,7 @@ def answers(objective: Objective, examples: Sequence[Example], eos: int, most: i
             break
         tokens = torch.tensor([t for n in open_ for t in texts[n]], device=model.device)
         nexts = objective.next_tokens(tokens, [len(texts[n]) for n in open_]).tolist()
+        nexts = ranks.gather(nexts)[0]  # all go on alike, even where two tokens are equally likely
         for n, token in zip(open_, nexts, strict=True):
             said[n].append(token)
             texts[n] = [*texts[n], token]

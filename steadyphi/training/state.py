@@ -12,12 +12,14 @@ import io
 import json
 import pickle
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, distributed, nn
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
@@ -48,8 +50,31 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder for this run alone; another with the same settings and inputs waits for its end."""
+        if ranks.rank():
+            yield
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(
+                "finetune: waits for another run of the same settings and data", file=sys.stderr, flush=True
+            )
+            lock.acquire()
+        with lock:
+            yield
+
     def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any], best: int) -> None:
-        """Keep the state after `step`, and drop all others but the weights `best`; all processes call it."""
+        """Keep the state after `step`, and drop all others but the weights `best`; all processes call it.
+
+        A state of this step that is there already is the same, and stays.
+        """
+        if ranks.gather((self.folder / f"step-{step:08}").exists())[0]:
+            return
         self._write(f"step-{step:08}", tensors, record)
         if ranks.rank() == 0:
             wanted = {f"step-{step:08}", f"best-{best:08}"}
@@ -85,8 +110,13 @@ class Store:
             hidden.mkdir(parents=True)
         _meet()
         writer = FileSystemWriter(str(hidden))  # which fsyncs what it writes
-        with _alone() as alone:
-            checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)
+        try:
+            with _alone() as alone:
+                checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)
+        except (checkpoint.CheckpointException, OSError) as error:
+            raise SteadyPhiError(
+                f"{hidden}: the state cannot be saved ({_reason(error)}); it goes on from the one before"
+            ) from None
         if ranks.rank() == 0:
             write_json(hidden / RECORD, record)
             shutil.rmtree(final, ignore_errors=True)
@@ -100,15 +130,18 @@ class Store:
             reader.read_metadata()  # by itself first, for torch would log pages about a bad one
             with _alone() as alone:
                 checkpoint.load(dict(tensors), storage_reader=reader, no_dist=alone)
-        except (checkpoint.CheckpointException, pickle.UnpicklingError, OSError, EOFError) as error:
-            cause: BaseException = error
-            if isinstance(error, checkpoint.CheckpointException):
-                cause = next(iter(error.failures.values()))[0]  # of any process
-            reason = " ".join((str(cause) or type(cause).__name__).split())[:200]
+        except (checkpoint.CheckpointException, Exception) as error:  # a damaged pickle raises anything
             raise SteadyPhiError(
-                f"{folder}: the saved state cannot be read ({reason}); "
+                f"{folder}: the saved state cannot be read ({_reason(error)}); "
                 f"remove the folder {self.folder} to start anew"
             ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return in a line what went wrong, in whichever process it was."""
+    if isinstance(error, checkpoint.CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

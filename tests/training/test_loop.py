@@ -10,7 +10,8 @@ import torch
 from steadyphi.config import Finetune
 from steadyphi.data.packing import Example, collate
 from steadyphi.errors import SteadyPhiError
-from steadyphi.model import Phi
+from steadyphi.model import Documents, Phi
+from steadyphi.training import parallel
 from steadyphi.training.course import Course, LogRow, Watcher
 from steadyphi.training.loop import fit
 from steadyphi.training.loss import loss_sum
@@ -19,7 +20,7 @@ from steadyphi.training.parallel import Objective
 from steadyphi.training.speed import Speed
 from steadyphi.training.state import Store
 from tests.test_model import from_reference, make_pair
-from tests.training.made import examples, settings
+from tests.training.made import examples, settings, small_phi
 
 
 def test_loss_equals_transformers_with_the_prompt_masked() -> None:
@@ -128,6 +129,34 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
     assert rows == others
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_layers_are_compiled_once_whatever_the_documents(
+    checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose attention reads the documents' bounds: by a stand-in here that graphs can hold."""
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    def attend(
+        self: Documents, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout: float
+    ) -> torch.Tensor:
+        return q + k + v * self.longest + self.bounds.sum()
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic: real(f, dynamic=dynamic, backend=backend))
+    monkeypatch.setattr(Documents, "attend", attend)
+    model = small_phi()
+    chosen = settings(compile=True, checkpointing=checkpointing)
+    parallel._arrange(model, chosen, on_gpu=True)
+    for count in range(2, 14):
+        batch = collate(examples(count))
+        loss_sum(model, batch).backward()
+    assert len(compiled) in (1, 2)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_after_a_few_steps() -> None:

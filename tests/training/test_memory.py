@@ -327,3 +327,30 @@ def test_the_shape_of_a_folder(phi_tiny: Path, tmp_path: Path) -> None:
     assert known.shape("somebody/phi", ROOT) is None
     (tmp_path / "empty").mkdir()
     assert known.shape("empty", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_running_out_of_memory_is_explained(error: Exception) -> None:
+    estimate = Estimate(known.shape("microsoft/phi-2", ROOT), settings(), "bfloat16")
+    with (
+        pytest.raises(
+            SteadyPhiError, match=r"^out of memory: finetune needs about .*what would fit: finetune\."
+        ),
+        memory.explained(estimate, Room(24 * 10**9, "the GPU", gpu=True)),
+    ):
+        raise error
+
+
+def test_other_errors_pass() -> None:
+    estimate = Estimate(known.shape("microsoft/phi-2", ROOT), settings(), "bfloat16")
+    with (
+        pytest.raises(RuntimeError, match="shapes"),
+        memory.explained(estimate, Room(1, "the GPU", gpu=True)),
+    ):
+        raise RuntimeError("shapes do not match")

@@ -44,13 +44,15 @@ def losses(folder: Path) -> list[float]:
 
 def same(found: Path, expected: Path) -> None:
     assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
+    assert losses(found)[0] == pytest.approx(losses(expected)[0], abs=1e-6)  # nothing has added up yet
     weights, others = torch.load(found / "weights.pt"), torch.load(expected / "weights.pt")
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
+        difference = (tensor - others[name]).abs()
         if name.endswith("qkv.bias"):  # the keys' shifts all scores alike: its gradient is rounding alone
-            continue
+            difference.view(3, -1)[1] = 0
         # Where a gradient is next to nothing, AdamW turns rounding into steps of their own.
-        assert ((tensor - others[name]).abs() > 1e-4).float().mean() < 0.01, name
+        assert (difference > 1e-4).float().mean() < 0.01, name
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 import torch
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.training import loop
 from steadyphi.training.course import Course, LogRow
+from steadyphi.training.interrupts import Stopped, StopRequest
+from steadyphi.training.loop import fit
 from steadyphi.training.optimizer import make_optimizer
 from steadyphi.training.state import RECORD, Store, digest, training_tensors
 from tests.conftest import ROOT
-from tests.training.made import settings, small_phi
+from tests.training.made import examples, settings, small_phi
 
 STEPS = 21
 
@@ -147,6 +151,59 @@ def test_what_a_killed_write_leaves_is_no_state(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000008"]
 
 
+def test_a_step_is_saved_once(tmp_path: Path) -> None:
+    """Writing it again would take the only state away for a moment."""
+    store, tensors = saved(tmp_path)
+    before = (tmp_path / "step-00000007").stat().st_ino
+    store.save(7, tensors, {}, best=0)
+    assert (tmp_path / "step-00000007").stat().st_ino == before and store.record() != {}
+
+
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    store, tensors = saved(tmp_path)
+    (tmp_path / ".step-00000008.tmp").write_text("in the way")
+    with pytest.raises((SteadyPhiError, OSError)):
+        store.save(8, tensors, {}, best=0)
+    assert store.record() is not None
+
+
+def test_a_validation_that_was_interrupted_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes while the first validation runs; nothing of the curve is missing in the end."""
+    chosen = settings(epochs=1, keep="best", patience=9, micro_tokens=20)
+    whole = fit(small_phi(), examples(), examples(8), chosen, torch.float32, store=Store(tmp_path / "whole"))
+    validate, calls = loop._Run._validate, []
+
+    def interrupted(self: Any, request: StopRequest) -> float:
+        calls.append(self.course.step)
+        if len(calls) == 1:
+            request.number = signal.SIGTERM
+        return float(validate(self, request))
+
+    monkeypatch.setattr(loop._Run, "_validate", interrupted)
+    store = Store(tmp_path / "broken")
+    with pytest.raises(Stopped) as stopped:
+        fit(small_phi(), examples(), examples(8), chosen, torch.float32, store=store)
+    assert stopped.value.step == calls[0]
+    again = fit(small_phi(), examples(), examples(8), chosen, torch.float32, store=store)
+    assert calls[0] == calls[1] and again == whole
+
+
+def test_a_run_that_has_ended_is_not_trained_further(tmp_path: Path) -> None:
+    """Killed after its last step, or after it ended early, it only loads what it kept."""
+    chosen = settings(lr=0.05, epochs=8, keep="best", patience=2, schedule="constant")
+    model, store = small_phi(), Store(tmp_path)
+    course = fit(model, examples(), examples(6), chosen, torch.float32, store=store, save_seconds=0.0)
+    assert (
+        course.step < 56 and course.best_step < course.step
+    )  # it ended early, and kept others than the last
+    again = small_phi()
+    assert fit(again, examples(), examples(6), chosen, torch.float32, store=store) == course
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("/tmp/steadyphi-was-here",)
@@ -179,3 +236,21 @@ def test_another_configuration_has_another_folder(tmp_path: Path) -> None:
     assert first == key() and len(first) == 16
     (tmp_path / "train").write_text("b")
     assert len({first, key(), key(lr=2e-3), key(dtype=torch.bfloat16)}) == 4
+
+
+def test_another_run_of_the_same_settings_waits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with Store(tmp_path / "key").held():
+            order.append("second")
+
+    with Store(tmp_path / "key").held():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(timeout=0.5)
+        assert thread.is_alive()
+        order.append("first")
+    thread.join(timeout=10)
+    assert order == ["first", "second"]
+    assert capfd.readouterr().err == "finetune: waits for another run of the same settings and data\n"
