@@ -27,11 +27,13 @@ from typing import Any
 
 from benchmarks.convert import PEERS, PHI_2
 from benchmarks.score import MID
-from benchmarks.train_card import card, flops_per_token, parameters
+from benchmarks.train_card import card, parameters
 from benchmarks.train_gate import Job
 from benchmarks.train_material import PHI_15, TINY, gsm8k, make, rows
 from benchmarks.train_sides import Run, Side, SideFailed, alternate, difference, one_by_one
+from steadyphi.config import Full
 from steadyphi.model_config import PhiConfig
+from steadyphi.training.flops import flops_per_step
 
 CLOSE = 0.02  # nats; bfloat16 has three digits of a loss of eleven, and rounding adds up over the steps
 TOGETHER = 16  # examples in a step of GSM8K, LitGPT's default
@@ -131,7 +133,8 @@ def real_shape(config: PhiConfig, jobs: dict[str, Job], peers: Path, peak: float
         rate = tokens / run.median
         found[name] = {"tokens_per_s": round(rate), "peak_mb": round(run.peak_mb)}
         if peak and not job.rank:
-            found[name]["mfu"] = round(rate * flops_per_token(config, length) / peak / 1e12, 3)
+            work = flops_per_step(config, [length], length - 1, Full("full")) / length
+            found[name]["mfu"] = round(rate * work / peak / 1e12, 3)
         if run.checkpointing:
             found[name]["with"] = "gradient checkpointing, for want of memory"
     ours, theirs = runs["steadyphi"], runs["transformers"]

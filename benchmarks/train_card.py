@@ -1,4 +1,4 @@
-"""What a GPU can do, on paper and measured, and what a Phi asks of it."""
+"""What a GPU can do, on paper and measured, and how large a Phi is."""
 
 import time
 
@@ -6,25 +6,13 @@ import torch
 
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
-
-# Dense bfloat16, TFLOP/s, from NVIDIA's data sheets; the first name that the card's name holds.
-DATASHEET = {"H200": 989.0, "H100 PCIe": 756.0, "H100 NVL": 835.0, "H100": 989.0, "A100": 312.0}
+from steadyphi.training.flops import peak_of
 
 
 def parameters(config: PhiConfig) -> int:
     """Return how many parameters a Phi of this shape has."""
     with torch.device("meta"):
         return sum(p.numel() for p in Phi(config).parameters())
-
-
-def flops_per_token(config: PhiConfig, length: int) -> int:
-    """Return the arithmetic of training all weights on one token of a text of `length`.
-
-    As in PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), but with half the attention, for it is
-    causal, and without the embedding, which is looked up.
-    """
-    products = parameters(config) - config.padded_vocab_size * config.n_embd
-    return 6 * products + 6 * config.n_layer * config.n_embd * length
 
 
 def card() -> dict[str, object]:
@@ -41,5 +29,9 @@ def card() -> dict[str, object]:
     rate = times * 2 * size**3 / (time.perf_counter() - start) / 1e12
     del a, b
     torch.cuda.empty_cache()
-    paper = next((peak for part, peak in DATASHEET.items() if part in name), None)
-    return {"card": name, "datasheet_tflops": paper, "measured_tflops": round(rate)}
+    paper = peak_of(name, torch.bfloat16)
+    return {
+        "card": name,
+        "datasheet_tflops": paper and paper / 1e12,
+        "measured_tflops": round(rate),
+    }
