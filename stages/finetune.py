@@ -43,22 +43,23 @@ def main(run: StageRun) -> None:
     needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
     store = state.Store(common.cache("finetune") / state.digest(settings, dtype, device, inputs))
-    with store.held(), ranks.joined(), memory.explained(*needs):
-        model = load_for_training(common.MODEL, settings, dtype, device)
-        try:
-            course = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())
-        except Stopped as stopped:
-            if ranks.rank() == 0:
-                where = f"saved after step {stopped.step}; dvc repro goes on from there"
-                print(f"stopped: finetune, {where}", file=sys.stderr)
-            sys.exit(128 + stopped.number)
-        weights = parallel.gather({name: p for name, p in model.named_parameters() if p.requires_grad})
-    if ranks.rank():
-        return  # the first process writes
-    with atomic_dir(common.TUNED) as folder:
-        save(weights, common.MODEL, folder, settings)
-    _report(run, course, settings.keep, sum(weight.numel() for weight in weights.values()))
-    store.clear()
+    with store.held():
+        with ranks.joined(), memory.explained(*needs):
+            model = load_for_training(common.MODEL, settings, dtype, device)
+            try:
+                course = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())
+            except Stopped as stopped:
+                if ranks.rank() == 0:
+                    where = f"saved after step {stopped.step}; dvc repro goes on from there"
+                    print(f"stopped: finetune, {where}", file=sys.stderr)
+                sys.exit(128 + stopped.number)
+            weights = parallel.gather({name: p for name, p in model.named_parameters() if p.requires_grad})
+        if ranks.rank():
+            return  # the first process writes
+        with atomic_dir(common.TUNED) as folder:
+            save(weights, common.MODEL, folder, settings)
+        _report(run, course, settings.keep, sum(weight.numel() for weight in weights.values()))
+        store.clear()
 
 
 class Recorder:
