@@ -159,7 +159,7 @@ def test_a_step_is_saved_once(tmp_path: Path) -> None:
     assert (tmp_path / "step-00000007").stat().st_ino == before and store.record() != {}
 
 
-def test_a_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     store, tensors = saved(tmp_path)
     (tmp_path / ".step-00000008.tmp").write_text("in the way")
     with pytest.raises((SteadyPhiError, OSError)):
