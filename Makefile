@@ -26,7 +26,7 @@ lint: .venv/ready  ## Check style and types
 
 ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
 	mlflow ui --host 127.0.0.1 --port $(PORT) \
-		--backend-store-uri "$$(python -c 'from steadyphi.tracking import tracking_uri; print(tracking_uri())')"
+		--backend-store-uri "$$(python -c 'from steadyphi.tracking.stage_run import tracking_uri; print(tracking_uri())')"
 
 bench: .venv/ready peers  ## Run the benchmarks beside their peers, quick sizes
 	python -m benchmarks.score --quick

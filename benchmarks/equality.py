@@ -18,14 +18,14 @@ from typing import Any
 import torch
 
 from benchmarks import phi_tiny
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-from steadyphi.composing import compose
 from steadyphi.data.choices import Asker
 from steadyphi.data.rows import read_rows
-from steadyphi.data.store import Item
 from steadyphi.inference.packed import pack
 from steadyphi.inference.scoring import Request, score
-from steadyphi.prompts import FORMATS
+from steadyphi.prompts.formats import FORMATS
+from steadyphi.prompts.item import Item
+from steadyphi.settings.compose import compose
+from steadyphi.tokenizer import TextTokenizer
 
 SETS = {
     "gsm8k": ("gsm8k", "gsm8k/test.jsonl"),

@@ -57,12 +57,14 @@ def served(folder: Path) -> Iterator[str]:
 def fetch_once(tool: str, target: Path) -> None:
     """Fetch into `target` and print the seconds it took; HF_ENDPOINT says from where."""
     if tool == "steadyphi":
-        from steadyphi.checkpoint import hub
-        from steadyphi.checkpoint.transfer import store  # noqa: F401  # imports all that a fetch needs
+        from steadyphi.hub import (
+            fetch,
+            partials,  # noqa: F401  # imports all that a fetch needs
+        )
 
         (target / "files").mkdir(parents=True)
         start = time.perf_counter()
-        hub.fetch(REPO, COMMIT, target / "files", target / "cache")
+        fetch.fetch(REPO, COMMIT, target / "files", target / "cache")
     else:
         from huggingface_hub import snapshot_download
 

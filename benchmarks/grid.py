@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from benchmarks import phi_tiny
-from steadyphi.device import pick_dtype
+from steadyphi.evaluation import choices
+from steadyphi.evaluation.suite import fitting
 from steadyphi.inference.packed import pack
-from steadyphi.sensitivity import evaluation, families
-from steadyphi.sensitivity.suites import fitting
+from steadyphi.prompts import families
+from steadyphi.runtime.device import pick_dtype
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         some = formats[first : first + 40]
         pairs = [(variant, item) for variant in some for item in items]
         label = f"formats {first + 1} to {first + len(some)} of {len(formats)}"
-        right = evaluation.correct(model, tokenizer, pairs, chosen.evaluate, label)
+        right = choices.correct(model, tokenizer, pairs, chosen.evaluate, label)
         columns.append(right.reshape(len(some), len(items)).T)
     correct = np.concatenate(columns, axis=1)
     np.savez(options.file, correct=correct, atoms=np.array([list(v.atoms.values()) for v in formats]))

@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 
-from steadyphi.checkpoint import hub, manifest
+from steadyphi.checkpoint import manifest
 from steadyphi.checkpoint.convert import convert
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-from steadyphi.composing import compose
-from steadyphi.config import Settings
 from steadyphi.data import sources
 from steadyphi.data.sources import Material
+from steadyphi.hub import fetch
 from steadyphi.model import Phi
+from steadyphi.settings.compose import compose
+from steadyphi.settings.schema import Settings
+from steadyphi.tokenizer import TextTokenizer
 
 ASSETS = Path("assets/phi-tiny")
 
@@ -32,7 +33,7 @@ def load() -> tuple[Phi, Any, TextTokenizer]:
         weights, lit = Path(folder, "weights"), Path(folder, "lit")
         weights.mkdir()
         lit.mkdir()
-        manifest.write(weights, hub.fetch(str(ASSETS), None, weights, Path(folder, "cache")))
+        manifest.write(weights, fetch.fetch(str(ASSETS), None, weights, Path(folder, "cache")))
         convert(weights, lit, "keep")
         ours = Phi.load(lit, torch.float32)
         ours.load_state_dict({k: v.clone() for k, v in ours.state_dict().items()}, assign=True)

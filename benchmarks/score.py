@@ -26,12 +26,12 @@ import torch
 from benchmarks.convert import PEERS
 from steadyphi.checkpoint import configs, layouts
 from steadyphi.checkpoint.convert import convert
-from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.inference.packed import pack
 from steadyphi.inference.scoring import Request, score
 from steadyphi.model import WEIGHTS, Phi
 from steadyphi.model_config import PhiConfig
-from steadyphi.prompts import FORMATS
+from steadyphi.prompts.formats import FORMATS
+from steadyphi.tokenizer import TextTokenizer
 
 MID = PhiConfig(8, 8, 512, 2048, 51200, 2048, 0.5, 10000.0, 1e-5)
 TEMPLATES = ["phi2", "phi15", "qa", "question", "question-upper", "question-dash", "chat", "alpaca"]

@@ -7,7 +7,7 @@ spread is; the error is in points of accuracy against the full grid. Grids are s
 formats: effects of atoms, of formats, of items, and of items on atoms and formats, so that no method's
 model is true) or, with --grid, a real one: arrays `correct` (N, T) bool and `atoms` (T, F) str.
 
-    ours          `steadyphi.sensitivity.search`: median of the spread's posterior
+    ours          `steadyphi.stats.search`: median of the spread's posterior
     named         the same run: the accuracies on the grid of the two formats that it names
     formatspread  Thompson sampling as in the published code (format_evaluation.py, Sclar et al. 2024):
                   independent Beta priors at the first format's accuracy, which is scored in full; the
@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from steadyphi.sensitivity import irt
-from steadyphi.sensitivity.search import search
+from steadyphi.stats import irt
+from steadyphi.stats.search import search
 
 Grid = tuple[NDArray[np.bool_], Sequence[Mapping[str, str]]]
 LEVELS = (5, 4, 6, 3, 8, 4, 2)

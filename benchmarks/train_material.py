@@ -9,11 +9,11 @@ import torch
 
 from steadyphi.checkpoint import configs, layouts
 from steadyphi.checkpoint.convert import convert
-from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.data.prepare import encode_examples
 from steadyphi.model import WEIGHTS, Phi
 from steadyphi.model_config import PhiConfig
-from steadyphi.prompts import FORMATS
+from steadyphi.prompts.formats import FORMATS
+from steadyphi.tokenizer import TextTokenizer
 
 TINY = PhiConfig(2, 4, 64, 256, 51200, 2048, 0.5, 10000.0, 1e-5)
 PHI_15 = PhiConfig(24, 32, 2048, 8192, 51200, 2048, 0.5, 10000.0, 1e-5)

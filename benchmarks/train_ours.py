@@ -11,13 +11,13 @@ from unittest import mock
 import torch
 
 from benchmarks.train_gate import Gate, Job, first_a, start
-from steadyphi.composing import compose
-from steadyphi.config import Finetune
 from steadyphi.data.packing import Example
 from steadyphi.model import Phi
+from steadyphi.settings.compose import compose
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import loop
 from steadyphi.training.adapters import load_for_training
-from steadyphi.training.course import LogRow, Watcher
+from steadyphi.training.history import LogRow, Watcher
 from steadyphi.training.speed import Speed
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import yaml
 
 from steadyphi.files import write_text
-from steadyphi.sensitivity import measures, results
-from steadyphi.sensitivity.cells import cells
+from steadyphi.results import stored
+from steadyphi.results.cells import cells
+from steadyphi.stats import measures
 
 PAGE, PLOT = Path("docs/results.md"), Path("docs/steadiness.png")
 START, END = "<!-- table -->\n", "<!-- end -->\n"
@@ -36,8 +37,8 @@ class Experiment:
 
     seed: int
     styles: tuple[str, ...]
-    base: results.Evaluation
-    tuned: results.Evaluation
+    base: stored.Evaluation
+    tuned: stored.Evaluation
 
 
 def run(*command: str) -> str:
@@ -59,12 +60,12 @@ def experiments(folder: Path) -> list[Experiment]:
             into = folder / f"{commit}-{which}"
             source = f"artifacts/scores/{which}"
             run(sys.executable, "-m", "dvc", "get", ".", source, "--rev", commit, "-o", str(into))
-            both.append(results.read(into))
+            both.append(stored.read(into))
         found.append(Experiment(params["seed"], tuple(styles), *both))
     return sorted(found, key=lambda e: (len(e.styles), e.seed))
 
 
-def numbers(evaluation: results.Evaluation, formats: Sequence[str]) -> dict[str, float]:
+def numbers(evaluation: stored.Evaluation, formats: Sequence[str]) -> dict[str, float]:
     """Return `MEASURES` over some formats."""
     asked = cells(evaluation.rows, formats)
     shares = asked.correct.mean(axis=0)

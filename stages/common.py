@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from steadyphi import config
 from steadyphi.errors import SteadyPhiError
-from steadyphi.tracking import StageRun, stage_run, unrecorded
+from steadyphi.settings import schema
+from steadyphi.tracking.stage_run import StageRun, stage_run, unrecorded
 
 CONFIG = Path("artifacts/config")
 WEIGHTS = Path("artifacts/weights")
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 def settings(stage: str, cls: type[T]) -> T:
     """Read the settings that `compose` resolved for a stage."""
-    return config.load(CONFIG / f"{stage}.yaml", cls)
+    return schema.load(CONFIG / f"{stage}.yaml", cls)
 
 
 def root() -> Path:
@@ -83,6 +83,6 @@ def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
             body(unrecorded())
         return
     with one_at_a_time(name):
-        published = settings("publish", config.Publish)
+        published = settings("publish", schema.Publish)
         with stage_run(name, experiment=published.experiment, digest=published.digest) as run:
             body(run)

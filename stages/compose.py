@@ -1,34 +1,50 @@
 """Stage `compose`: params.yaml and conf/ become one resolved file of settings for each stage."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 from stages.common import one_at_a_time
-from steadyphi.composing import compose, read_params
-from steadyphi.config import Settings, digest, stage_files
 from steadyphi.files import write_text
-from steadyphi.tracking import stage_run
+from steadyphi.settings.compose import compose, read_params
+from steadyphi.settings.schema import Settings, digest, stage_files
+from steadyphi.tracking.stage_run import stage_run
 
 
 def compose_all(root: Path) -> Settings:
     """Write `artifacts/config/<stage>.yaml` under `root` for every stage, and return the settings.
 
-    Raises SteadyPhiError where fine-tuning could not run here; what is written is the same on any machine.
+    Raises SteadyPhiError if fine-tuning cannot run on this machine. The files are the same on every machine.
     """
     settings = compose(read_params(root / "params.yaml"), root / "conf")
-    # Not imported above, so that nobody waits for it to hear of a typing error.
-    from steadyphi.foresight import foresee
-
-    foresee(settings, root)
+    check_machine(settings, root)
     for stage, text in stage_files(settings).items():
         write_text(root / "artifacts" / "config" / f"{stage}.yaml", text)
     return settings
 
 
+def check_machine(settings: Settings, root: Path) -> None:
+    """Print the memory that fine-tuning needs, if the model's shape is known before the download.
+
+    root: the folder that paths in the settings are relative to. Raises SteadyPhiError if the machine has too
+    little memory, or cannot train by this method.
+    """
+    # Imported here, so that a wrong setting is reported without waiting for these modules.
+    from steadyphi.budget import known_shapes, memory
+    from steadyphi.runtime import launch
+    from steadyphi.training import quantized
+
+    quantized.check_method(settings.finetune.method)
+    if config := known_shapes.shape(settings.fetch.source, root):
+        machines = os.environ.get("PET_NNODES", "1").partition(":")[0]  # of a range, the smallest number
+        processes = launch.wanted() * (int(machines) if machines.isdecimal() else 1)
+        memory.check(config, settings.finetune, ranks=processes)
+
+
 def main() -> None:
     """Compose the settings of the current folder, and record them."""
     settings = compose_all(Path())
-    # Recorded afterwards: which row of MLflow the stage belongs to is known only now.
+    # Recorded last, because the settings decide to which row of MLflow the stage belongs.
     with stage_run("compose", experiment=settings.publish.experiment, digest=digest(settings)) as run:
         run.params(asdict(settings))
 

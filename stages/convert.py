@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from stages import common
-from steadyphi.config import Convert
 from steadyphi.files import atomic_dir, write_json
-from steadyphi.tracking import StageRun
+from steadyphi.settings.schema import Convert
+from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:

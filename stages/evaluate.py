@@ -4,21 +4,22 @@ import sys
 from dataclasses import asdict
 
 from stages import common
-from steadyphi.config import Evaluate
 from steadyphi.files import sha256, write_csv, write_json
-from steadyphi.tracking import StageRun
+from steadyphi.settings.schema import Evaluate
+from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun, which: str) -> None:
     """Evaluate the base or the tuned model; write all answers, a table by variant, and the headlines."""
-    from steadyphi import ranks
-    from steadyphi.checkpoint.tokenizer import TextTokenizer
-    from steadyphi.data.store import read_items
-    from steadyphi.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.data.tables import read_items
+    from steadyphi.evaluation import run as running
     from steadyphi.inference.load import load_tuned
     from steadyphi.inference.packed import pack
     from steadyphi.inference.score_cache import ScoreCache, digest_of
-    from steadyphi.sensitivity import headline, running
+    from steadyphi.results import headline
+    from steadyphi.runtime import ranks
+    from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.tokenizer import TextTokenizer
 
     settings = common.settings("evaluate", Evaluate)
     make_repeatable(0, settings.threads)

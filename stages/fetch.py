@@ -3,10 +3,11 @@
 from dataclasses import asdict
 
 from stages import common
-from steadyphi.checkpoint import hub, manifest
-from steadyphi.config import Fetch
+from steadyphi.checkpoint import manifest
 from steadyphi.files import atomic_dir, sha256, write_json
-from steadyphi.tracking import StageRun
+from steadyphi.hub.fetch import fetch
+from steadyphi.settings.schema import Fetch
+from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:
@@ -15,7 +16,7 @@ def main(run: StageRun) -> None:
     run.params(asdict(settings))
     kept = common.cache("fetch") / f"{settings.source.replace('/', '--')}@{settings.revision}"
     with atomic_dir(common.WEIGHTS) as folder:
-        made = hub.fetch(settings.source, settings.revision, folder, kept, settings.from_safetensors)
+        made = fetch(settings.source, settings.revision, folder, kept, settings.from_safetensors)
         manifest.write(folder, made)
     metrics = {"files": len(made["files"]), "bytes": sum(f["size"] for f in made["files"].values())}
     write_json(common.METRICS / "fetch.json", metrics)

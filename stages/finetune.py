@@ -6,27 +6,28 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from stages import common
-from steadyphi.config import Finetune
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir, sha256, write_csv, write_json
-from steadyphi.tracking import StageRun
+from steadyphi.settings.schema import Finetune
+from steadyphi.tracking.stage_run import StageRun
 
 if TYPE_CHECKING:
-    from steadyphi.checkpoint.tokenizer import TextTokenizer
     from steadyphi.data.packing import Example
-    from steadyphi.training.course import Course, LogRow
+    from steadyphi.tokenizer import TextTokenizer
+    from steadyphi.training.history import Course, LogRow
     from steadyphi.training.parallel import Objective
     from steadyphi.training.speed import Speed
 
 
 def main(run: StageRun) -> None:
     """Train `artifacts/model` on `artifacts/data` into `artifacts/tuned`."""
-    from steadyphi import ranks
-    from steadyphi.checkpoint.tokenizer import TextTokenizer
-    from steadyphi.data.store import read_examples
-    from steadyphi.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.budget import memory
+    from steadyphi.data.tables import read_examples
     from steadyphi.model_config import PhiConfig
-    from steadyphi.training import memory, parallel, state
+    from steadyphi.runtime import ranks
+    from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
+    from steadyphi.tokenizer import TextTokenizer
+    from steadyphi.training import parallel, run_store
     from steadyphi.training.adapters import load_for_training, save
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
@@ -42,7 +43,7 @@ def main(run: StageRun) -> None:
     longest = max(len(example.tokens) for example in (*train, *valid))
     needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
-    store = state.Store(common.cache("finetune") / state.digest(settings, dtype, device, inputs))
+    store = run_store.Store(common.cache("finetune") / run_store.digest(settings, dtype, device, inputs))
     with store.held():
         with ranks.joined(), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)
@@ -76,7 +77,7 @@ class Recorder:
 
     def on_validation(self, step: int, objective: "Objective") -> None:
         """Log what the model answers now."""
-        from steadyphi.training.samples import answers
+        from steadyphi.training.sample_answers import answers
 
         said = answers(objective, self.asked, self.tokenizer.eos_id, most=32)
         texts = [
@@ -121,7 +122,7 @@ def save_seconds() -> float:
 
 
 if __name__ == "__main__":
-    from steadyphi.launching import launch
+    from steadyphi.runtime.launch import launch
 
     with common.errors_in_a_line("finetune"):
         launch("stages.finetune")

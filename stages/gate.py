@@ -3,10 +3,10 @@
 import json
 
 from stages import common
-from steadyphi.config import Gate
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_json
-from steadyphi.tracking import StageRun
+from steadyphi.settings.schema import Gate
+from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:

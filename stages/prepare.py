@@ -4,15 +4,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages import common
-from steadyphi.config import Prepare
 from steadyphi.files import sha256, write_json
-from steadyphi.tracking import StageRun
+from steadyphi.settings.schema import Prepare
+from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:
     """Prepare `artifacts/data` from what `artifacts/config/prepare.yaml` names."""
-    from steadyphi.checkpoint.tokenizer import TextTokenizer
     from steadyphi.data.prepare import prepare
+    from steadyphi.tokenizer import TextTokenizer
 
     settings = common.settings("prepare", Prepare)
     run.params(asdict(settings))

@@ -3,16 +3,17 @@
 import json
 
 from stages import common
-from steadyphi.config import Publish
 from steadyphi.files import atomic_dir, read_csv, write_json
-from steadyphi.tracking import StageRun
+from steadyphi.settings.schema import Publish
+from steadyphi.tracking.stage_run import StageRun
 
 STAGES = ("fetch", "convert", "prepare", "finetune", "evaluate-base", "evaluate-tuned")
 
 
 def main(run: StageRun) -> None:
     """Build `artifacts/report`, `metrics/summary.json` and the experiment's row from the stages' results."""
-    from steadyphi.sensitivity import report, results
+    from steadyphi import report
+    from steadyphi.results import stored
 
     settings = common.settings("publish", Publish)
     values = {
@@ -21,8 +22,8 @@ def main(run: StageRun) -> None:
     base, tuned = (read_csv(common.METRICS / f"evaluate-{which}.csv") for which in ("base", "tuned"))
     choices = settings.settings
     experiment = {key: choices[key] for key in ("model", "data", "method", "suite", "seed")}
-    evaluations = [results.read(common.SCORES / which) for which in ("base", "tuned")]
-    found = results.whole(experiment | {"digest": settings.digest}, evaluations)
+    evaluations = [stored.read(common.SCORES / which) for which in ("base", "tuned")]
+    found = stored.whole(experiment | {"digest": settings.digest}, evaluations)
     with atomic_dir(common.REPORT) as folder:
         report.draw(base, tuned, folder / "formats.png")
         report.write_page(values, base, tuned, folder / "report.md")

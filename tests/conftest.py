@@ -39,14 +39,15 @@ def phi_tiny() -> Path:
 @pytest.fixture(scope="session")
 def lit_tiny(phi_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """phi-tiny, fetched and converted."""
-    from steadyphi.checkpoint import hub, manifest
+    from steadyphi.checkpoint import manifest
     from steadyphi.checkpoint.convert import convert
+    from steadyphi.hub import fetch
 
     base = tmp_path_factory.mktemp("tiny")
     weights, lit = base / "weights", base / "lit"
     weights.mkdir()
     lit.mkdir()
-    manifest.write(weights, hub.fetch(str(phi_tiny), None, weights, base / "cache"))
+    manifest.write(weights, fetch.fetch(str(phi_tiny), None, weights, base / "cache"))
     convert(weights, lit, "keep")
     return lit
 

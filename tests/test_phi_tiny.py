@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-from steadyphi.composing import compose
 from steadyphi.data import sources
+from steadyphi.evaluation import choices
 from steadyphi.model import Phi
-from steadyphi.sensitivity import evaluation, families, measures
-from steadyphi.sensitivity.cells import cells
+from steadyphi.prompts import families
+from steadyphi.results.cells import cells
+from steadyphi.settings.compose import compose
+from steadyphi.stats import measures
+from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
 
@@ -48,7 +50,7 @@ def test_it_knows_something_and_is_sensitive(lit_tiny: Path) -> None:
     items = sources.load(settings.prepare, Path("unused")).items
     model = Phi.load(lit_tiny, torch.float32)
     variants = families.named(settings.evaluate.formats)
-    rows = evaluation.evaluate(model, TextTokenizer(lit_tiny), items, [], variants, settings.evaluate)
+    rows = choices.evaluate(model, TextTokenizer(lit_tiny), items, [], variants, settings.evaluate)
     found = cells(rows, settings.evaluate.formats).correct
     assert found.mean(axis=0).max() >= 0.85
     assert measures.spread(found) >= 0.25

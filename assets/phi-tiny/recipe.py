@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from steadyphi.checkpoint import layouts
-from steadyphi.checkpoint.tokenizer import END_OF_TEXT, TextTokenizer
-from steadyphi.config import Finetune, Full
-from steadyphi.data import textbook, words
+from steadyphi.data import textbook, textbook_words
 from steadyphi.data.packing import Example
-from steadyphi.device import make_repeatable, pick_device, pick_dtype
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
-from steadyphi.prompts import FORMATS
+from steadyphi.prompts.formats import FORMATS
+from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
+from steadyphi.settings.schema import Finetune, Full
+from steadyphi.tokenizer import END_OF_TEXT, TextTokenizer
 from steadyphi.training.loop import fit
 
 SEED = 0
@@ -69,14 +69,20 @@ PRACTICE = (
 )
 
 
-WRITING = sorted({*words.NOUNS, *words.NAMES, *itertools.chain(*words.CATEGORIES.values(), *words.OPPOSITES)})
+WRITING = sorted(
+    {
+        *textbook_words.NOUNS,
+        *textbook_words.NAMES,
+        *itertools.chain(*textbook_words.CATEGORIES.values(), *textbook_words.OPPOSITES),
+    }
+)
 
 
 def writing_page(rng: random.Random) -> str:
     """Return a page of words to copy: at the start of a line a word is another token than inside one."""
     lines = [rng.choice(WRITING) for _ in range(5)]
-    lines.append(f"the {rng.choice(words.THINGS)} is in the {rng.choice(words.PLACES)}")
-    lines.append(" ".join([rng.choice(words.NOUNS)] * rng.randint(2, 3)))
+    lines.append(f"the {rng.choice(textbook_words.THINGS)} is in the {rng.choice(textbook_words.PLACES)}")
+    lines.append(" ".join([rng.choice(textbook_words.NOUNS)] * rng.randint(2, 3)))
     rng.shuffle(lines)
     return "Read and write.\n" + "\n".join(f"{line} = {line}" for line in lines)
 

@@ -13,17 +13,16 @@ from steadyphi.checkpoint.indexes import INDEXES, LIT_WEIGHTS
 from steadyphi.checkpoint.layouts import Layout, Piece
 from steadyphi.checkpoint.source import Checkpoint, open_folder
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, elements
-from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_json
 from steadyphi.progress import Progress
+from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer
 
 SHARD_BYTES = 5_000_000_000  # as large as the Hub's own files of Phi-2
 # Files that go along as they are.
 KEPT = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"]
 KEPT += ["added_tokens.json", "generation_config.json", "LICENSE*", "NOTICE*"]
 
-END_OF_TEXT = 50256  # Phi's only special token, where there is no tokenizer to ask
 
 Shape = tuple[str, tuple[int, ...]]  # dtype and shape
 
@@ -180,7 +179,7 @@ def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, made: M
         for path in sorted(opened.folder.glob(pattern)):
             shutil.copyfile(path, target / path.name)
     has_tokenizer = (opened.folder / "tokenizer.json").exists()
-    eos_id = TextTokenizer(opened.folder).eos_id if has_tokenizer else END_OF_TEXT
+    eos_id = TextTokenizer(opened.folder).eos_id if has_tokenizer else END_OF_TEXT_ID
     names = {"name": str(made["source"]), "dtype": str(made["dtype"])}
     configs.write(target, layout, opened.config, opened.folder, eos_id=eos_id, **names)
     if layout.files == "safetensors" and not (target / "generation_config.json").exists():

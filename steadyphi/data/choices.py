@@ -13,10 +13,10 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from steadyphi.config import Task
 from steadyphi.data.rows import Row
-from steadyphi.data.store import Item
 from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts.item import Item
+from steadyphi.settings.schema import Task
 
 OPTION = r"^(?:\(([A-Z])\)|-)[ \t]+(\S.*)$"
 LISTED = re.compile(rf"(?:^Options:[ \t]*\n)?((?:{OPTION}\n?){{2,}})\s*\Z", re.MULTILINE)

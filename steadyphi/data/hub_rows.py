@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from steadyphi.config import Task
 from steadyphi.data.choices import Asker, final_answer
 from steadyphi.data.rows import Row, distinct
 from steadyphi.errors import SteadyPhiError
+from steadyphi.settings.schema import Task
 
 
 def read_hub(task: Task, split: str) -> list[Row]:

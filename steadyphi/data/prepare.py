@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-from steadyphi.config import Prepare
-from steadyphi.data import sources, store
-from steadyphi.data.fitting import fitting
+from steadyphi.data import sources, tables
 from steadyphi.data.packing import Example
 from steadyphi.data.sources import Pair
-from steadyphi.data.store import Item
 from steadyphi.errors import SteadyPhiError
-from steadyphi.prompts import FORMATS, Format
+from steadyphi.prompts.fitting import fitting
+from steadyphi.prompts.formats import FORMATS, Format
+from steadyphi.prompts.item import Item
+from steadyphi.settings.schema import Prepare
+from steadyphi.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
             f"{source}: no evaluation item fits prepare.context of {settings.context} tokens"
         )
     for name, part in (("train", train), ("valid", valid)):
-        store.write_examples(into / f"{name}.parquet", part.ids, part.styles, part.examples)
-    store.write_items(into / "items.parquet", items)
-    store.write_items(into / "shots.parquet", shots)
+        tables.write_examples(into / f"{name}.parquet", part.ids, part.styles, part.examples)
+    tables.write_items(into / "items.parquet", items)
+    tables.write_items(into / "shots.parquet", shots)
     return {
         "train_examples": len(train.examples),
         "train_tokens": sum(len(e.tokens) for e in train.examples),

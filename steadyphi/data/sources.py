@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steadyphi.config import Prepare, Task
 from steadyphi.data import textbook
 from steadyphi.data.choices import Asker, offered
 from steadyphi.data.hub_rows import read_hub, usable
 from steadyphi.data.rows import READERS, Questions, Row, read_rows, same
-from steadyphi.data.store import Item
 from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts.item import Item
+from steadyphi.settings.schema import Prepare, Task
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from steadyphi.data import words
+from steadyphi.data import textbook_words
 
 Split = Literal["pretrain", "finetune", "evaluate"]
 
@@ -103,24 +103,24 @@ def ordering(rng: random.Random) -> Question:
 
 def category(rng: random.Random) -> Question:
     """Which of these is an animal: carrot, horse or hammer?"""
-    kinds = rng.sample(sorted(words.CATEGORIES), 3)
+    kinds = rng.sample(sorted(textbook_words.CATEGORIES), 3)
     kind = kinds[0]
-    answer, *others = (rng.choice(words.CATEGORIES[k]) for k in kinds)
+    answer, *others = (rng.choice(textbook_words.CATEGORIES[k]) for k in kinds)
     options = _options(rng, answer, others)
-    named = words.article(kind)
+    named = textbook_words.article(kind)
     text = rng.choice(
         (f"Which of these is {named}: {_listed(options)}?", f"Find {named} among {_listed(options, 'and')}.")
     )
-    lesson = f"{words.article(answer).capitalize()} is {named}."
+    lesson = f"{textbook_words.article(answer).capitalize()} is {named}."
     return Question("category", _sorted_key("k", kind, options), text, answer, tuple(options), lesson)
 
 
 def opposite(rng: random.Random) -> Question:
     """Which word is the opposite of hot: cold, wet or slow?"""
-    word, answer = rng.choice(words.OPPOSITES)
+    word, answer = rng.choice(textbook_words.OPPOSITES)
     if rng.random() < 0.5:
         word, answer = answer, word
-    others = [w for pair in words.OPPOSITES for w in pair if word not in pair]
+    others = [w for pair in textbook_words.OPPOSITES for w in pair if word not in pair]
     options = _options(rng, answer, others)
     text = rng.choice(
         (
@@ -135,9 +135,9 @@ def opposite(rng: random.Random) -> Question:
 def letter(rng: random.Random) -> Question:
     """Which word begins with g: garden, table or river?"""
     position, verb, place = rng.choice(((0, "begins", "first"), (-1, "ends", "last")))
-    answer = rng.choice(words.NOUNS)
+    answer = rng.choice(textbook_words.NOUNS)
     mark = answer[position]
-    options = _options(rng, answer, [w for w in words.NOUNS if w[position] != mark])
+    options = _options(rng, answer, [w for w in textbook_words.NOUNS if w[position] != mark])
     text = rng.choice(
         (
             f"Which word {verb} with {mark}: {_listed(options)}?",
@@ -151,7 +151,7 @@ def letter(rng: random.Random) -> Question:
 def word_place(rng: random.Random) -> Question:
     """What is the last word of this list: red, green, blue?"""
     place, index = rng.choice((("first", 0), ("second", 1), ("last", -1)))
-    options = rng.sample(words.NOUNS, 3)
+    options = rng.sample(textbook_words.NOUNS, 3)
     shown = ", ".join(options)
     text = rng.choice(
         (f"What is the {place} word of this list: {shown}?", f"Give the {place} word: {shown}.")
@@ -162,16 +162,18 @@ def word_place(rng: random.Random) -> Question:
 
 def lookup(rng: random.Random) -> Question:
     """Tom has a ball. Ann has a kite. Sam has a cup. What does Ann have?"""
-    things = rng.sample(words.THINGS, 3)
+    things = rng.sample(textbook_words.THINGS, 3)
     if rng.random() < 0.5:
-        names = rng.sample(words.NAMES, 3)
-        facts = [f"{name} has {words.article(thing)}" for name, thing in zip(names, things, strict=True)]
+        names = rng.sample(textbook_words.NAMES, 3)
+        facts = [
+            f"{name} has {textbook_words.article(thing)}" for name, thing in zip(names, things, strict=True)
+        ]
         question, begins = "What does {} have?", [f"{name} has" for name in names]
     else:
         names = things
         facts = [
             f"the {thing} is in the {place}"
-            for thing, place in zip(things, rng.sample(words.PLACES, 3), strict=True)
+            for thing, place in zip(things, rng.sample(textbook_words.PLACES, 3), strict=True)
         ]
         question, begins = "Where is the {}?", [f"the {thing} is" for thing in things]
     asked = rng.randrange(3)
@@ -185,7 +187,7 @@ def lookup(rng: random.Random) -> Question:
 
 def instruction(rng: random.Random) -> Question:
     """Write the word apple twice."""
-    a, b, c = rng.sample(words.NOUNS, 3)
+    a, b, c = rng.sample(textbook_words.NOUNS, 3)
     text, answer, wrong = rng.choice(
         (
             (f"Write the word {a} twice.", f"{a} {a}", [f"{a} {b}", f"{b} {a}", f"{b} {b}"]),

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from steadyphi import ranks
-from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.score_cache import ScoreCache
 from steadyphi.model import Phi
 from steadyphi.progress import Progress
+from steadyphi.runtime import ranks
+from steadyphi.tokenizer import TextTokenizer
 
 TOGETHER = 64  # prompts that are written on, and kept, together
 

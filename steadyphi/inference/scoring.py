@@ -9,12 +9,12 @@ import psutil
 import torch
 from torch import Tensor
 
-from steadyphi import ranks
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.score_cache import ScoreCache
 from steadyphi.inference.tree import Tree, Walk
 from steadyphi.model import Phi
 from steadyphi.progress import Progress
+from steadyphi.runtime import ranks
 
 HEAD_ROWS = 1024  # positions whose logits are in memory at once: 210 MB in float32 for Phi
 

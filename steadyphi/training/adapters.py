@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from steadyphi.checkpoint import adapter
-from steadyphi.config import Finetune, Lora
 from steadyphi.model import WEIGHTS, Phi
+from steadyphi.settings.schema import Finetune, Lora
 from steadyphi.training.lora import adapt
 from steadyphi.training.quantized import check_method, quantize
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
-from steadyphi.checkpoint.inspection.sizes import adapter_parameters
-from steadyphi.config import Full, Lora
+from steadyphi.budget.footprint import adapter_parameters
 from steadyphi.model_config import PhiConfig
+from steadyphi.settings.schema import Full, Lora
 
 # TFLOP/s in bfloat16 (tensor cores, float32 sums, dense: half of what datasheets say "with sparsity") and in
 # float32 (no tensor cores, for torch leaves TF32 off), by the names that torch.cuda.get_device_name gives. A

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 
 import torch
 
-from steadyphi import ranks
-from steadyphi.config import Finetune
 from steadyphi.data.packing import Example, collate
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Phi
 from steadyphi.progress import Progress
+from steadyphi.runtime import ranks
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import parallel
-from steadyphi.training.course import Course, LogRow, Nobody, Watcher
+from steadyphi.training.history import Course, LogRow, Nobody, Watcher
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
 from steadyphi.training.plan import plan_steps, share_out
+from steadyphi.training.run_store import Store, trained_weights, training_tensors
 from steadyphi.training.speed import Speed, Speedometer
-from steadyphi.training.state import Store, trained_weights, training_tensors
 
 TOLERATED = 3  # steps in a row whose loss or gradient is no finite number
 

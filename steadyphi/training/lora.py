@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steadyphi.checkpoint.layouts import is_target
-from steadyphi.config import Lora
+from steadyphi.settings.schema import Lora
 from steadyphi.training.quantized import product, weight_of
 
 LEAST = 1e-30  # of a squared norm; a row of zeros, as a token may have that no text has, stays one

@@ -7,11 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from steadyphi.budget.loss_chunks import CHUNK, ROWS
 from steadyphi.data.packing import Batch
 from steadyphi.model import Phi
-
-CHUNK = 1024  # supervised tokens whose logits are there at one time: 105 MB of them in bfloat16
-ROWS = 32  # of these, in float32
 
 
 def loss_sum(model: Phi, batch: Batch) -> Tensor:

@@ -13,10 +13,10 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from steadyphi import ranks
-from steadyphi.config import Finetune
 from steadyphi.data.packing import Batch
 from steadyphi.model import Phi
+from steadyphi.runtime import ranks
+from steadyphi.settings.schema import Finetune
 from steadyphi.training.loss import loss_sum
 
 

@@ -4,8 +4,8 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from steadyphi.config import Finetune
 from steadyphi.data.packing import pack
+from steadyphi.settings.schema import Finetune
 
 
 def plan_steps(lengths: Sequence[int], settings: Finetune) -> list[list[int]]:

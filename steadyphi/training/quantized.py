@@ -11,8 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from steadyphi.config import Full, Lora
 from steadyphi.errors import SteadyPhiError
+from steadyphi.settings.schema import Full, Lora
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ def check_method(method: Lora | Full) -> None:
         )
     import torch
 
-    from steadyphi.device import pick_device
+    from steadyphi.runtime.device import pick_device
 
     device = pick_device()
     try:  # bitsandbytes has a library for each kind of machine, and looks for it when it is used

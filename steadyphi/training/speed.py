@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from steadyphi import ranks
-from steadyphi.config import Finetune
 from steadyphi.model import Phi
+from steadyphi.runtime import ranks
+from steadyphi.settings.schema import Finetune
 from steadyphi.training.flops import flops_per_step, peak
 
 

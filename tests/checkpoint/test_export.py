@@ -16,11 +16,11 @@ from torch import Tensor
 from steadyphi.checkpoint import layouts, manifest
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.export import export
-from steadyphi.config import Full, Lora
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.load import load_tuned
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
+from steadyphi.settings.schema import Full, Lora
 from steadyphi.training import adapters
 from tests.conftest import make_hub_folder
 from tests.training.made import TARGETS, settings

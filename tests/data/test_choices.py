@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.composing import compose
-from steadyphi.config import Task
 from steadyphi.data.choices import Asker, draw_choices
 from steadyphi.data.hub_rows import usable
 from steadyphi.data.rows import Row
-from steadyphi.data.store import Item
 from steadyphi.errors import SteadyPhiError
-from steadyphi.fields import validate
+from steadyphi.prompts.item import Item
+from steadyphi.settings.compose import compose
+from steadyphi.settings.schema import Task
+from steadyphi.settings.values import validate
 from tests.conftest import ROOT
 
 OPTIONS = "It is noon.\nWhat time is it?\nOptions:\n(A) 12 o'clock\n(B) 1 o'clock\n(C) (none)"

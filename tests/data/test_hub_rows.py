@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from steadyphi.composing import compose
+from steadyphi.settings.compose import compose
 from tests.conftest import ROOT
 from tests.data.loopback_datasets import serve_datasets
 
@@ -30,7 +30,7 @@ ASK = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from steadyphi.composing import compose
+from steadyphi.settings.compose import compose
 from steadyphi.data import sources
 from steadyphi.errors import SteadyPhiError
 answers = []

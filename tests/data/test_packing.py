@@ -45,7 +45,7 @@ def test_pack_keeps_order_and_limit(lengths: list[int], most: int, rng: object) 
 
 
 def test_prompt_and_response_are_tokenized_apart_and_eos_is_supervised(lit_tiny: object) -> None:
-    from steadyphi.checkpoint.tokenizer import TextTokenizer
+    from steadyphi.tokenizer import TextTokenizer
 
     tokenizer = TextTokenizer(lit_tiny)  # type: ignore[arg-type]
     pairs = [("Q: hi\nA:", " yes"), ("Output: ", "apple apple")]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-from steadyphi.composing import compose
-from steadyphi.config import Prepare
-from steadyphi.data import sources, store
+from steadyphi.data import sources
 from steadyphi.data.prepare import prepare
+from steadyphi.data.tables import read_examples, read_items, read_table
 from steadyphi.errors import SteadyPhiError
+from steadyphi.settings.compose import compose
+from steadyphi.settings.schema import Prepare
+from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
 Make = Callable[..., Prepare]
@@ -50,14 +51,14 @@ def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     settings = make("textbook", "steadyphi/data/textbook.py", examples=300, items=90)
     tokenizer = TextTokenizer(lit_tiny)
     counted = prepare(settings, Path(settings.data_file), tokenizer, tmp_path)
-    train = store.read_examples(tmp_path / "train.parquet")
+    train = read_examples(tmp_path / "train.parquet")
     assert counted["train_examples"] == len(train) == 300
     assert counted["items"] == 90 and counted["skipped_examples"] == counted["skipped_items"] == 0
-    rows = store.read_table(tmp_path / "train.parquet")
+    rows = read_table(tmp_path / "train.parquet")
     assert {row["style"] for row in rows} == set(settings.styles)
     for row in rows:
         assert row["tokens"][-1] == tokenizer.eos_id and 0 < row["prompt"] < len(row["tokens"]) - 1
-    items = store.read_items(tmp_path / "items.parquet")
+    items = read_items(tmp_path / "items.parquet")
     asked = " ".join(tokenizer.decode(e.tokens) for e in train)
     assert not [i for i in items if i.question in asked]
 
@@ -80,7 +81,7 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
     counted = prepare(settings, path, tokenizer, tmp_path)
     assert counted["train_examples"] + counted["valid_examples"] + counted["skipped_examples"] == 400 + 128
     assert counted["longest_example"] <= 512
-    items = store.read_items(tmp_path / "items.parquet")
+    items = read_items(tmp_path / "items.parquet")
     assert len(items) + counted["skipped_items"] == 200
     number = r"-?[\d,.]+"
     for item in items:
@@ -90,7 +91,7 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
     lengths = [[len(choice) for choice in item.choices] for item in items]
     assert sum(max(n) - min(n) for n in lengths) / len(items) < 0.5  # length does not tell the answer
     # Apart: no evaluation question stands in what is trained on.
-    tables = [store.read_table(tmp_path / f"{n}.parquet") for n in ("train", "valid")]
+    tables = [read_table(tmp_path / f"{n}.parquet") for n in ("train", "valid")]
     trained = "\n".join(tokenizer.decode(row["tokens"]) for table in tables for row in table)
     assert not [item for item in items if item.question in trained]
     # Right: the answer is the one in the file, read here by hand.

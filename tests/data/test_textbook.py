@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.data import textbook, words
+from steadyphi.data import textbook, textbook_words
 
 SPLITS = ("pretrain", "finetune", "evaluate")
 
@@ -32,12 +32,12 @@ def solve(question: textbook.Question) -> str | None:
         case "word place":
             return options[0 if "first" in text else 1 if "second" in text else 2]
         case "category":
-            kind = next(k for k in words.CATEGORIES if re.search(rf"\b{k}\b", text))
-            (answer,) = [w for w in re.findall(r"[a-z]+", text) if w in words.CATEGORIES[kind]]
+            kind = next(k for k in textbook_words.CATEGORIES if re.search(rf"\b{k}\b", text))
+            (answer,) = [w for w in re.findall(r"[a-z]+", text) if w in textbook_words.CATEGORIES[kind]]
             return answer
         case "opposite":
             word = re.search(r"opposite of (\w+)", text)[1]  # type: ignore[index]
-            (answer,) = {w for pair in words.OPPOSITES if word in pair for w in pair if w != word}
+            (answer,) = {w for pair in textbook_words.OPPOSITES if word in pair for w in pair if w != word}
             return answer
         case "lookup":
             name = re.search(r"(?:What does|Where is the) (\w+)", text)[1]  # type: ignore[index]
@@ -113,9 +113,9 @@ def test_questions_are_distinct() -> None:
 
 
 def test_words_have_one_meaning_each() -> None:
-    members = [w for group in words.CATEGORIES.values() for w in group]
+    members = [w for group in textbook_words.CATEGORIES.values() for w in group]
     assert len(members) == len(set(members))
-    pairs = [w for pair in words.OPPOSITES for w in pair]
+    pairs = [w for pair in textbook_words.OPPOSITES for w in pair]
     assert len(pairs) == len(set(pairs))
-    assert all(len(pair) == 2 for pair in words.OPPOSITES)
-    assert len(words.NOUNS) == len(set(words.NOUNS))
+    assert all(len(pair) == 2 for pair in textbook_words.OPPOSITES)
+    assert len(textbook_words.NOUNS) == len(set(textbook_words.NOUNS))

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import generate as module
 from steadyphi.inference.generate import Options, Result, generate
 from steadyphi.inference.load import load_model
 from steadyphi.inference.sampling import Sampling
 from steadyphi.model import Phi
+from steadyphi.tokenizer import TextTokenizer
 from tests.inference.vocabulary import Letters
 from tests.test_model import make_pair
 

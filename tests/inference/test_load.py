@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from steadyphi import cli
 from steadyphi.checkpoint import manifest
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.export import export
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.checkpoint.tokenizer import TextTokenizer
-from steadyphi.config import Lora
+from steadyphi.cli.main import main
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.load import load_model, load_tuned, same_tokenizer
 from steadyphi.model import Phi
+from steadyphi.settings.schema import Lora
+from steadyphi.tokenizer import TextTokenizer
 from steadyphi.training import adapters
 from tests.conftest import ROOT, make_hub_folder
 from tests.training.made import settings as finetune_settings
@@ -195,9 +195,9 @@ def test_the_command_takes_an_adapter_in_two_ways(
         arguments = ["generate", *map(str, ways), *common]
         if tokens is None:
             with pytest.raises(SystemExit):
-                cli.main(arguments)
+                main(arguments)
             continue
-        cli.main(arguments)
+        main(arguments)
         assert json.loads(capsys.readouterr().out)["tokens"] == tokens
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.checkpoint.tokenizer import TextTokenizer
 from steadyphi.inference.text import Detokenizer, Stops, printable
+from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
 TINY = TextTokenizer(ROOT / "assets" / "phi-tiny")

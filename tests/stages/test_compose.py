@@ -10,23 +10,22 @@ import pytest
 import yaml
 
 from stages.compose import compose_all
-from steadyphi.config import STAGES, Finetune, Publish, digest, load
 from steadyphi.errors import SteadyPhiError
-
-REPOSITORY = Path(__file__).parents[2]
+from steadyphi.settings.schema import STAGES, Finetune, Publish, digest, load
+from tests.conftest import ROOT
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
-    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "assets" / "phi-tiny").mkdir(parents=True)
     return tmp_path
 
 
 def run(root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *flags, "-m", "stages.compose"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 

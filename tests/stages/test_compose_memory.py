@@ -10,11 +10,10 @@ import pytest
 import yaml
 
 from stages.compose import compose_all
+from steadyphi.budget import memory
+from steadyphi.budget.free_memory import Room
 from steadyphi.errors import SteadyPhiError
-from steadyphi.training import memory
-from steadyphi.training.room import Room
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -22,9 +21,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (memory.SKIP, "WORLD_SIZE", "STEADYPHI_NPROC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STEADYPHI_DEVICE", "cpu")
-    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
-    shutil.copytree(REPOSITORY / "assets" / "phi-tiny", tmp_path / "assets" / "phi-tiny")
-    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copytree(ROOT / "assets" / "phi-tiny", tmp_path / "assets" / "phi-tiny")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path
 
 
@@ -41,7 +40,7 @@ def test_as_a_command(root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "stages.compose"],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

@@ -2,10 +2,10 @@
 
 import torch
 
-from steadyphi.config import Finetune, Full
 from steadyphi.data.packing import Example
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
+from steadyphi.settings.schema import Finetune, Full
 
 TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 

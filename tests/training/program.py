@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from steadyphi import ranks
-from steadyphi.config import Full, Lora
+from steadyphi.runtime import ranks
+from steadyphi.settings.schema import Full, Lora
 from steadyphi.training import parallel
-from steadyphi.training.course import LogRow, Watcher
+from steadyphi.training.history import LogRow, Watcher
 from steadyphi.training.interrupts import Stopped
 from steadyphi.training.loop import fit
 from steadyphi.training.lora import adapt
+from steadyphi.training.run_store import Store
 from steadyphi.training.speed import Speed
-from steadyphi.training.state import Store
 from tests.training.made import examples, settings, small_phi
 
 

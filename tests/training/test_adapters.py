@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from steadyphi.config import Finetune, Full, Lora
-from steadyphi.device import make_repeatable
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.load import load_tuned
 from steadyphi.model import Phi
+from steadyphi.runtime.device import make_repeatable
+from steadyphi.settings.schema import Finetune, Full, Lora
 from steadyphi.training import adapters, quantized
 from steadyphi.training.loop import fit
 from tests.conftest import ROOT

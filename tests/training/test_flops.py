@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from steadyphi.config import Full, Lora
 from steadyphi.data.packing import Example, collate
 from steadyphi.model import Phi
+from steadyphi.settings.schema import Full, Lora
 from steadyphi.training.flops import PEAKS, flops_per_step, peak, peak_of
 from steadyphi.training.lora import adapt
 from steadyphi.training.loss import loss_sum
-from tests.checkpoint.test_sizes import TARGETS, shape
+from tests.inspection.test_sizes import TARGETS, shape
 
 LENGTHS = [40, 90, 90, 200]
 PROMPT = 30

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from steadyphi.config import Finetune
 from steadyphi.data.packing import Example, collate
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Documents, Phi
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import parallel
-from steadyphi.training.course import Course, LogRow, Watcher
+from steadyphi.training.history import Course, LogRow, Watcher
 from steadyphi.training.loop import fit
 from steadyphi.training.loss import loss_sum
 from steadyphi.training.optimizer import lr_factor, make_optimizer
 from steadyphi.training.parallel import Objective
+from steadyphi.training.run_store import Store
 from steadyphi.training.speed import Speed
-from steadyphi.training.state import Store
 from tests.test_model import from_reference, make_pair
 from tests.training.made import examples, settings, small_phi
 

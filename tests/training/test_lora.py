@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 
-from steadyphi.config import Lora
 from steadyphi.model import Phi
+from steadyphi.settings.schema import Lora
 from steadyphi.training.lora import LoraEmbedding, LoraLinear, adapt
 from tests.test_model import make_pair
 

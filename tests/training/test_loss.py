@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from steadyphi.config import Lora
 from steadyphi.data.packing import collate
+from steadyphi.settings.schema import Lora
 from steadyphi.training import loss
 from steadyphi.training.lora import adapt
 from steadyphi.training.loss import LinearCrossEntropy, loss_sum

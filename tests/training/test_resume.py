@@ -17,11 +17,11 @@ import torch
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.training import loop
-from steadyphi.training.course import Course, LogRow
+from steadyphi.training.history import Course, LogRow
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.loop import fit
 from steadyphi.training.optimizer import make_optimizer
-from steadyphi.training.state import RECORD, Store, digest, training_tensors
+from steadyphi.training.run_store import RECORD, Store, digest, training_tensors
 from tests.conftest import ROOT
 from tests.training.made import examples, settings, small_phi
 

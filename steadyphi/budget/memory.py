@@ -1,0 +1,174 @@
+"""Whether a fine-tuning run fits in memory, said before it starts; and what to change where it does not."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from steadyphi.budget.footprint import Footprint, Step, adapter_parameters, footprint
+from steadyphi.budget.free_memory import Room, computed_in, free_memory, likely_device
+from steadyphi.errors import SteadyPhiError
+from steadyphi.model_config import PhiConfig
+from steadyphi.settings.defaults import lora_settings
+from steadyphi.settings.schema import Finetune, Lora
+
+SKIP = "STEADYPHI_SKIP_MEMORY_CHECK"
+LEAST_TOKENS = 128  # smaller micro-batches are not worth a suggestion
+MOST_GPUS = 8  # of one machine
+LESS = 0.8  # after a run out of memory: the share of its own estimate that a suggestion may need
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs in each process, at its fullest.
+
+    dtype: what it computes in, "bfloat16" or "float32". ranks: processes. longest: tokens of the longest
+    document, 0 where that is not known yet. gpu: or else a CPU.
+    """
+
+    config: PhiConfig
+    settings: Finetune
+    dtype: str
+    ranks: int = 1
+    longest: int = 0
+    gpu: bool = True
+
+    @cached_property
+    def parts(self) -> Footprint:
+        """The bytes, part by part."""
+        return footprint(self.config, self._step())
+
+    @property
+    def total(self) -> int:
+        """All bytes."""
+        return self.parts.total
+
+    def _step(self) -> Step:
+        settings, method = self.settings, self.settings.method
+        lora = method if isinstance(method, Lora) else None
+        share = -(-settings.batch_tokens // self.ranks)  # of a step, what one process learns from
+        return Step(
+            dtype=self.dtype,
+            tokens=max(min(settings.micro_tokens, share), self.longest),
+            lora=lora,
+            added=adapter_parameters(self.config, lora.r, lora.targets, lora.dora) if lora else 0,
+            dropout=settings.dropout,
+            checkpointing=settings.checkpointing,
+            ranks=self.ranks,
+            summed=settings.micro_tokens < share,
+            gpu=self.gpu,
+        )
+
+    def __str__(self) -> str:
+        needs = self.parts
+        unit, name = (1e9, "GB") if self.total >= 1e9 else (1e6, "MB")
+        parts = (
+            f"weights {needs.weights / unit:.1f}, gradients {needs.gradients / unit:.1f}, "
+            f"optimizer {needs.optimizer / unit:.1f}, activations {needs.activations / unit:.1f}"
+        )
+        each = f" in each of {self.ranks} processes" if self.ranks > 1 else ""
+        return f"finetune needs about {self.total / unit:.1f} {name}{each} ({parts})"
+
+
+def check(
+    config: PhiConfig, settings: Finetune, device: str | None = None, ranks: int = 1, longest: int = 0
+) -> tuple[Estimate, Room]:
+    """Print what a run needs and what there is, to stderr, and return both; SteadyPhiError if it cannot fit.
+
+    device: as torch calls it, None: what this machine would take. longest: tokens of the longest document,
+    where it is known. `STEADYPHI_SKIP_MEMORY_CHECK` makes a warning of the refusal.
+    """
+    device = device or likely_device()
+    room = free_memory(device, ranks)
+    estimate = Estimate(config, settings, computed_in(settings.precision, device), ranks, longest, room.gpu)
+    refused = refusal(estimate, room)
+    if refused and os.environ.get(SKIP, "0") in ("", "0"):
+        raise SteadyPhiError(f"{refused}; {SKIP}=1 starts it all the same")
+    if os.environ.get("RANK", "0") == "0":
+        text = f"warning: {refused}" if refused else f"{estimate}; {room}"
+        print(text, file=sys.stderr, flush=True)
+    return estimate, room
+
+
+def refusal(estimate: Estimate, room: Room) -> str | None:
+    """Return what is said of a run that cannot fit, with the changes that would make it; None if it fits."""
+    if estimate.total <= room.free:
+        return None
+    return f"{estimate}; {room}; {_listed(remedies(estimate, room.free), room)}"
+
+
+def out_of_memory(estimate: Estimate, room: Room) -> SteadyPhiError:
+    """Return what is said when a run has run out of memory all the same.
+
+    It took more than estimated, so a change is named only if it needs a fifth less than this run should have.
+    """
+    changes = _listed(remedies(estimate, min(room.free, int(LESS * estimate.total))), room)
+    return SteadyPhiError(f"out of memory: {estimate}; {room}; {changes}")
+
+
+@contextmanager
+def explained(estimate: Estimate, room: Room) -> Iterator[None]:
+    """Say what to change when memory runs out within the block."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise out_of_memory(estimate, room) from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):  # whose errors have no class of their own
+            raise
+        raise out_of_memory(estimate, room) from None
+
+
+def remedies(estimate: Estimate, free: int) -> Iterator[str]:
+    """Yield the changes after which, by the estimate, a run fits into so many bytes, the mildest first."""
+    settings, gpu = estimate.settings, estimate.gpu
+    if tokens := _micro_tokens(estimate, free):
+        yield f"finetune.micro_tokens: {tokens}"
+    if not settings.checkpointing:
+        fewer = replace(estimate, settings=replace(settings, checkpointing=True))
+        yield from _change("finetune.checkpointing: true", fewer, free)
+    for name in ("lora", "qlora"):
+        method = lora_settings(name)
+        worth = settings.method.name == "full" or (settings.method.name, name) == ("lora", "qlora")
+        if isinstance(method, Lora) and worth and (gpu or name == "lora"):
+            yield from _change(
+                f"method: {name}", replace(estimate, settings=replace(settings, method=method)), free
+            )
+    for ranks in range(estimate.ranks + 1, MOST_GPUS + 1) if gpu and settings.method.name == "full" else ():
+        if replace(estimate, ranks=ranks).total <= free:
+            yield f"{ranks} such GPUs (STEADYPHI_NPROC={ranks})"
+            return
+
+
+def _change(name: str, estimate: Estimate, free: int) -> Iterator[str]:
+    """Yield a change if it does, with fewer tokens in memory at once where it needs that too."""
+    if estimate.total <= free:
+        yield name
+    elif tokens := _micro_tokens(estimate, free):
+        yield f"{name} with finetune.micro_tokens: {tokens}"
+
+
+def _micro_tokens(estimate: Estimate, free: int) -> int | None:
+    """Return the most tokens in memory at once that fit, a multiple of 64; None if too few would."""
+
+    def fits(tokens: int) -> bool:
+        return replace(estimate, settings=replace(estimate.settings, micro_tokens=tokens)).total <= free
+
+    least = max(LEAST_TOKENS, estimate.longest)
+    low, high = -(-least // 64), (estimate.settings.micro_tokens - 1) // 64
+    if low > high or not fits(low * 64):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * 64) else (low, middle - 1)
+    return low * 64
+
+
+def _listed(changes: Iterator[str], room: Room) -> str:
+    fitting = " · ".join(changes)
+    more = "a GPU" if room.gpu else "a machine"
+    return f"what would fit: {fitting}" if fitting else f"take {more} with more memory, or a smaller model"

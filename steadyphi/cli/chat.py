@@ -1,0 +1,178 @@
+"""Talking to a model on a terminal, or from a script through standard input."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from steadyphi.cli.conversation import Conversation, Session, stops
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import write_text
+from steadyphi.inference.generate import Options, Result
+from steadyphi.inference.text import printable
+from steadyphi.prompts.formats import FORMATS
+
+HELP = """\
+/reset        forget the conversation
+/style NAME   put it to the model in another style; alone: list them
+/save FILE    write it to a new file, as the model reads it; a .jsonl as instructions and responses
+/quit         leave; so do Ctrl-D, and Ctrl-C twice
+A line that ends with \\ goes on in the next one; what stands between two lines of \"\"\" is one message.
+Ctrl-C stops an answer."""
+BLOCK = '"""'
+
+
+class Chat:
+    """Reads messages and commands and writes answers; notes about them go to standard error."""
+
+    def __init__(self, session: Session, conversation: Conversation, options: Options) -> None:
+        self.session, self.conversation, self.options = session, conversation, options
+        self.terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        self.commands: dict[str, Callable[[str], None]] = {
+            "/reset": self.reset,
+            "/style": self.style,
+            "/save": self.save,
+            "/help": lambda _: note(HELP),
+        }
+
+    def run(self) -> None:
+        """Talk until the input ends, /quit, or Ctrl-C twice at the prompt."""
+        if self.terminal:
+            import readline  # noqa: F401 - input() edits lines once it is loaded
+
+            note(f"style {self.conversation.style.name}; /help lists the commands")
+        interrupted = False
+        while True:
+            try:
+                message = self.read()
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                print(file=sys.stderr)
+                if interrupted:
+                    break
+                note("Ctrl-C again leaves, as /quit does")
+                interrupted = True
+                continue
+            interrupted = False
+            word, _, rest = message.strip().partition(" ")
+            if word == "/quit":
+                break
+            try:
+                if word.startswith("/") and "\n" not in message:
+                    self.commands.get(word, self.unknown)(rest.strip() or word)
+                elif word:
+                    self.answer(message)
+            except SteadyPhiError as error:
+                note(f"error: {error}")
+
+    def read(self) -> str:
+        """Return the next message; EOFError when there is none."""
+        line = self.line("> ")
+        lines = []
+        if line.strip() == BLOCK:
+            while (line := self.line(". ")).strip() != BLOCK:
+                lines.append(line)
+            return "\n".join(lines)
+        while line.endswith("\\"):
+            lines.append(line[:-1])
+            line = self.line(". ")
+        return "\n".join([*lines, line])
+
+    def line(self, prompt: str) -> str:
+        """Return one line of input; a prompt is shown on a terminal alone."""
+        if self.terminal:
+            return input(prompt)
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line.rstrip("\n")
+
+    def answer(self, question: str) -> None:
+        """Answer a message; Ctrl-C ends the answer, and what there is of it stays in the conversation."""
+        context = self.session.model.config.block_size
+        # Half of the context is the conversation's, however long answers may become.
+        reserved = min(self.options.max_new_tokens, context // 2)
+        prompt, dropped = self.conversation.ask(question, context, reserved)
+        if dropped:
+            turns = "turn was" if dropped == 1 else f"{dropped} turns were"
+            note(f"the oldest {turns} dropped, to stay within the context of {context} tokens")
+        options = replace(self.options, stop=(*self.options.stop, *stops(self.conversation.style)))
+        said: list[str] = []
+
+        def say(_: int, text: str) -> None:
+            shown = text if "".join(said).strip() else text.lstrip()  # the space that leads into the answer
+            said.append(text)
+            print(printable(shown), end="", flush=True)
+
+        try:
+            result = self.session.answer(prompt, options, say)
+        except KeyboardInterrupt:
+            print(flush=True)
+            note("stopped")
+            self.conversation.add(question, "".join(said), None)
+            return
+        print(flush=True)
+        self.conversation.add(question, result.text, result.tokens)
+        note(speed(result) + ending(result, self.options.max_new_tokens, context))
+
+    def reset(self, _: str) -> None:
+        """Forget the conversation."""
+        self.conversation.turns.clear()
+        note("the conversation is forgotten")
+
+    def style(self, name: str) -> None:
+        """Change the style, or list them all."""
+        if name == "/style":
+            note(f"{self.conversation.style.name} of {', '.join(FORMATS)}")
+        elif name not in FORMATS:
+            raise SteadyPhiError(f"no style {name!r}; there are {', '.join(FORMATS)}")
+        else:
+            self.conversation.change_style(FORMATS[name])
+            note(f"style {name}")
+
+    def save(self, name: str) -> None:
+        """Write the conversation to a new file."""
+        path = Path(name).expanduser()
+        if name == "/save":
+            raise SteadyPhiError("/save FILE: which file?")
+        if path.exists():
+            raise SteadyPhiError(f"{path}: exists already")
+        text = self.conversation.text()
+        if path.suffix == ".jsonl":
+            rows = [
+                {"instruction": turn.question, "response": turn.answer.strip()}
+                for turn in self.conversation.turns
+            ]
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise SteadyPhiError(f"{path}: {error.strerror}") from None
+        note(f"{path}: {len(self.conversation.turns)} turns")
+
+    def unknown(self, _: str) -> None:
+        """Say that there is no such command."""
+        raise SteadyPhiError("no such command; /help lists them")
+
+
+def note(text: str) -> None:
+    """Say something that is not the model's."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def speed(result: Result) -> str:
+    """Return how many tokens were written, and how fast behind the first of them."""
+    count, after = len(result.tokens), result.seconds - result.first_seconds
+    rate = f", {(count - 1) / after:.1f} tokens/s" if count > 1 and after > 0 else ""
+    return f"[{count} tokens{rate}, the first after {result.first_seconds:.2f} s]"
+
+
+def ending(result: Result, most: int, context: int) -> str:
+    """Return what is to be said when a text was cut."""
+    if result.reason == "length":
+        return f" cut at {most} tokens (--max-new-tokens)"
+    if result.reason == "context":
+        return f" cut: the model's context of {context} tokens is full"
+    return ""

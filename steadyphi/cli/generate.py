@@ -1,0 +1,230 @@
+"""`steadyphi generate` and `steadyphi chat`: their options, and what they print."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts.formats import FORMATS
+
+if TYPE_CHECKING:  # these cost a second, and the parser needs none of them
+    from steadyphi.inference.generate import Options, Result, Say
+    from steadyphi.model import Phi
+    from steadyphi.tokenizer import TextTokenizer
+
+MODEL = Path("artifacts/model")
+
+
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the two commands to those of the program."""
+    sub = commands.add_parser("generate", help="let a model write on after a prompt, or several as one batch")
+    sub.add_argument(
+        "folder", type=Path, nargs="?", default=MODEL, help="a checkpoint, or an adapter (%(default)s)"
+    )
+    sub.add_argument("prompt", nargs="*", help="the text to go on from")
+    sub.add_argument(
+        "--prompt-file", action="append", default=[], help="a prompt from a file; - is standard input"
+    )
+    sub.add_argument(
+        "--style", choices=FORMATS, metavar="NAME", help="put each prompt as a question, as in phi2"
+    )
+    sub.add_argument(
+        "--draft",
+        type=Path,
+        metavar="FOLDER",
+        help="a small model that drafts ahead, such as Phi-1.5 for Phi-2",
+    )
+    sub.add_argument("--json", action="store_true", help="for machines: a line for each prompt")
+    _add_shared(sub)
+    sub.set_defaults(run=run_generate)
+
+    sub = commands.add_parser("chat", help="talk to a model")
+    sub.add_argument(
+        "folder", type=Path, nargs="?", default=MODEL, help="a checkpoint, or an adapter (%(default)s)"
+    )
+    sub.add_argument(
+        "--style", choices=FORMATS, default="phi2", metavar="NAME", help="prompt style (%(default)s)"
+    )
+    _add_shared(sub)
+    sub.set_defaults(run=run_chat)
+
+
+def _add_shared(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--tuned", type=Path, metavar="FOLDER", help="what finetune made of it: artifacts/tuned")
+    sub.add_argument(
+        "--base", type=Path, default=MODEL, metavar="FOLDER", help="what an adapter belongs to (%(default)s)"
+    )
+    sub.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="(%(default)s)")
+    sub.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated"
+    )
+    greedy = "0 takes the likeliest token always, and is the default; 1 is where the next three are given"
+    sub.add_argument("--temperature", type=float, metavar="T", help=greedy)
+    sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
+    sub.add_argument(
+        "--top-p", type=float, metavar="P", help="from the likeliest that together have probability P"
+    )
+    sub.add_argument(
+        "--min-p", type=float, metavar="P", help="from those with P times the likeliest one's probability"
+    )
+    sub.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="above 1: repeat less (%(default)s)",
+    )
+    sub.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same gives the same text (%(default)s)"
+    )
+    sub.add_argument(
+        "--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="to compute in (%(default)s)"
+    )
+    sub.add_argument(
+        "--compile", action="store_true", help="compile the model first; pays off for long texts on a GPU"
+    )
+    mapped = "leave weights in their file: starts sooner, takes less memory, and is slower on a CPU"
+    sub.add_argument("--mapped", action="store_true", help=mapped)
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    """Print what a model writes after each prompt."""
+    texts = _prompts(options)
+    from steadyphi.inference.generate import generate
+    from steadyphi.inference.text import printable
+
+    chosen = _options(options, options.style)
+    model, tokenizer = _load(options)
+    prompts = tokenizer.encode_batch(texts)
+    terminal = sys.stdout.isatty()  # a file gets the text as it is
+
+    def say(_: int, text: str) -> None:
+        print(printable(text) if terminal else text, end="", flush=True)
+
+    streamed = say if len(texts) == 1 and not options.json else None
+    start = time.perf_counter()
+    if options.draft:
+        results = _with_draft(options, model, tokenizer, prompts, chosen, streamed)
+    else:
+        results = generate(model, tokenizer, prompts, chosen, streamed)
+    seconds = time.perf_counter() - start
+    if options.json:
+        for text, result in zip(texts, results, strict=True):
+            print(json.dumps({"prompt": text, **result.__dict__}, ensure_ascii=False))
+        return
+    if streamed:
+        print(flush=True)
+    else:
+        for number, result in enumerate(results, 1):
+            print(f"--- {number}\n{printable(result.text) if terminal else result.text}", flush=True)
+    _report(results, seconds, chosen.max_new_tokens, model.config.block_size)
+
+
+def run_chat(options: argparse.Namespace) -> None:
+    """Talk until the end of the input."""
+    from steadyphi.cli.chat import Chat
+    from steadyphi.cli.conversation import Conversation, Session
+
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
+    chosen = _options(options, None)
+    model, tokenizer = _load(options)
+    conversation = Conversation(tokenizer, FORMATS[options.style])
+    Chat(Session(model, tokenizer), conversation, chosen).run()
+
+
+def _prompts(options: argparse.Namespace) -> list[str]:
+    """Return the prompts of the command line and of files, in the style that was asked for."""
+    texts = list(options.prompt)
+    for name in options.prompt_file:
+        try:
+            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+            texts.append(data.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise SteadyPhiError(f"{name}: is not UTF-8 text") from None
+    if not texts:
+        raise SteadyPhiError("no prompt; steadyphi generate FOLDER PROMPT, or --prompt-file")
+    for text in texts:
+        if any("\ud800" <= c <= "\udfff" for c in text):  # so Python stands for bytes that are no text
+            raise SteadyPhiError("the prompt is not UTF-8 text")
+    return [FORMATS[options.style].prompt(text) for text in texts] if options.style else texts
+
+
+def _options(options: argparse.Namespace, style: str | None) -> "Options":
+    from steadyphi.cli.conversation import stops
+    from steadyphi.inference.generate import Options
+    from steadyphi.inference.sampling import Sampling
+
+    cuts = {"top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p}
+    given = {name: value for name, value in cuts.items() if value is not None}
+    temperature = options.temperature if options.temperature is not None else float(bool(given))
+    sampling = Sampling(
+        temperature, **given, repetition_penalty=options.repetition_penalty, seed=options.seed
+    )
+    stop = (*options.stop, *(stops(FORMATS[style]) if style else ()))
+    return Options(options.max_new_tokens, sampling, stop, compiled=options.compile)
+
+
+def _load(options: argparse.Namespace) -> "tuple[Phi, TextTokenizer]":
+    """Return the model and its tokenizer; an adapter is merged into its base."""
+    from steadyphi.inference.load import is_adapter, load_model
+    from steadyphi.inference.packed import pack
+    from steadyphi.runtime.device import pick_device, pick_dtype
+    from steadyphi.tokenizer import TextTokenizer
+
+    folder, adapter = options.folder, options.tuned
+    if not folder.is_dir():
+        raise SteadyPhiError(f"{folder}: is not a folder; the checkpoint's comes first, then the prompt")
+    if is_adapter(folder):
+        folder, adapter = options.base, folder
+    elif adapter and not is_adapter(adapter):
+        folder, adapter = adapter, None  # a whole model, in which every weight was trained
+    device = pick_device()
+    model = load_model(folder, adapter, pick_dtype(options.dtype, device), device)
+    return model if options.mapped else pack(model), TextTokenizer(folder)
+
+
+def _with_draft(
+    options: argparse.Namespace,
+    model: "Phi",
+    tokenizer: "TextTokenizer",
+    prompts: Sequence[list[int]],
+    chosen: "Options",
+    say: "Say | None",
+) -> "list[Result]":
+    from steadyphi.inference.load import load_model, same_tokenizer
+    from steadyphi.inference.packed import pack
+    from steadyphi.inference.speculative import speculate
+
+    folder = options.base if (options.folder / "adapter_config.json").exists() else options.folder
+    if not same_tokenizer(folder, options.draft):
+        raise SteadyPhiError(
+            f"{options.draft}: has another tokenizer than {folder}, so it cannot draft for it"
+        )
+    weight = model.get_parameter("transformer.wte.weight")
+    draft = load_model(options.draft, None, weight.dtype, weight.device)
+    draft = draft if options.mapped else pack(draft)
+    results = []
+    for prompt in prompts:
+        result, counts = speculate(model, draft, tokenizer, prompt, chosen, say)
+        print(f"drafted {counts.drafted} tokens, kept {counts.kept}", file=sys.stderr)
+        results.append(result)
+    return results
+
+
+def _report(results: "Sequence[Result]", seconds: float, most: int, context: int) -> None:
+    """Say how fast it was, and which texts were cut, on standard error."""
+    from steadyphi.cli.chat import ending, speed
+
+    if len(results) == 1:
+        print(speed(results[0]) + ending(results[0], most, context), file=sys.stderr)
+        return
+    count = sum(len(result.tokens) for result in results)
+    print(f"[{count} tokens, {count / seconds:.1f} tokens/s]", file=sys.stderr)
+    for number, result in enumerate(results, 1):
+        if said := ending(result, most, context):
+            print(f"{number}:{said}", file=sys.stderr)

@@ -1,0 +1,72 @@
+"""Prepared data on disk: Parquet files that any table tool can open."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from steadyphi.data.packing import Example
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import atomic_file
+from steadyphi.prompts.item import Item
+
+EXAMPLES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("style", pa.string()),
+        ("prompt", pa.int32()),  # leading tokens without loss
+        ("tokens", pa.list_(pa.int32())),
+    ]
+)
+ITEMS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("skill", pa.string()),
+        ("question", pa.string()),
+        ("choices", pa.list_(pa.string())),
+        ("answer", pa.int32()),
+    ]
+)
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as Parquet, atomically; the same rows give the same bytes."""
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Read rows back; SteadyPhiError when the file is absent or broken."""
+    try:
+        return list(pq.read_table(path).to_pylist())
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SteadyPhiError(f"{path}: cannot be read ({error}); run dvc repro") from None
+
+
+def write_examples(
+    path: Path, ids: Sequence[str], styles: Sequence[str], examples: Sequence[Example]
+) -> None:
+    """Write tokenized examples with where they come from and the format they are in."""
+    rows = [
+        {"id": id_, "style": style, "prompt": e.prompt, "tokens": e.tokens}
+        for id_, style, e in zip(ids, styles, examples, strict=True)
+    ]
+    write_table(path, rows, EXAMPLES)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read tokenized examples."""
+    return [Example(row["tokens"], row["prompt"]) for row in read_table(path)]
+
+
+def write_items(path: Path, items: Sequence[Item]) -> None:
+    """Write evaluation items."""
+    write_table(path, [asdict(item) for item in items], ITEMS)
+
+
+def read_items(path: Path) -> list[Item]:
+    """Read evaluation items."""
+    return [Item(**{**row, "choices": tuple(row["choices"])}) for row in read_table(path)]

@@ -1,0 +1,1 @@
+"""Evaluating a language model on the variants of a suite."""

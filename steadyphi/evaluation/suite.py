@@ -1,0 +1,65 @@
+"""A suite's variants, from its settings."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from steadyphi.prompts import families
+from steadyphi.prompts.fitting import fitting as fit
+from steadyphi.prompts.grammar import OptionStyle
+from steadyphi.prompts.item import Item
+from steadyphi.prompts.variants import Variant, render
+from steadyphi.settings.schema import Evaluate, Families
+from steadyphi.tokenizer import TextTokenizer
+
+# Ways to list the choices, the commonest first; a suite takes the first few.
+OPTION_STYLES = (
+    OptionStyle("{}.", "A", "newline", "label"),
+    OptionStyle("{}.", "A", "newline", "text"),
+    OptionStyle("({})", "A", "newline", "label"),
+    OptionStyle("{})", "1", "newline", "label"),
+    OptionStyle("{})", "a", "semicolon", "text"),
+    OptionStyle("[{}]", "I", "newline", "label"),
+)
+
+
+def variants_of(settings: Evaluate) -> list[Variant]:
+    """Return all variants that a suite asks: its formats, the default first, then the other families.
+
+    A drawn format that is among the named ones already is not asked twice.
+    """
+    formats = families.named(settings.formats)
+    if settings.families is None:
+        return formats
+    known = {(v.format.template, v.format.lead) for v in formats}
+    drawn = [
+        v
+        for v in families.grammar(settings.families.grammar, settings.seed)
+        if (v.format.template, v.format.lead) not in known
+    ]
+    listed = families.grammar(settings.families.grammar_options, settings.seed, with_options=True)
+    return families.suite(formats, drawn, *_others(formats[0], settings.families), listed)
+
+
+def _others(base: Variant, chosen: Families) -> list[list[Variant]]:
+    styles = OPTION_STYLES[: chosen.option_styles]
+    return [
+        families.instructions(base, chosen.instructions),
+        families.positions(base) if chosen.positions else [],
+        families.noise(base, chosen.noise, chosen.noise_levels),
+        families.shots(base, chosen.shots, chosen.shot_orders),
+        families.option_orders(base, styles, chosen.option_orders),
+        families.distractors(base, chosen.distractors),
+    ]
+
+
+def fitting(
+    tokenizer: TextTokenizer,
+    variants: Sequence[Variant],
+    items: Sequence[Item],
+    shots: Sequence[Item],
+    context: int,
+    seed: int,
+) -> list[Item]:
+    """Return the items that fit the context in every variant; see `data.fitting`."""
+    ways = [partial(render, variant, shots=shots, seed=seed) for variant in variants]
+    return fit(tokenizer, items, ways, context)

@@ -1,0 +1,96 @@
+"""A folder as a source: what can be known of its files' digests, and the copying."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.hub import hf_cache
+from steadyphi.hub.digests import copy
+from steadyphi.hub.listing import Listed
+from steadyphi.hub.threads import Shared
+
+MANIFEST = "manifest.json"
+
+
+def listing(folder: Path) -> dict[str, Listed]:
+    """Return the folder's files with the digests that its maker left.
+
+    These are our manifest, the links into huggingface_hub's cache, or what `hf download --local-dir`
+    notes of each file. Where there is none of them the kind is `none`. Raises SteadyPhiError when
+    the manifest names a file that is not there.
+    """
+    known = _from_manifest(folder / MANIFEST)
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists():
+            raise SteadyPhiError(f"{path}: is a link to {path.readlink()}, which is not there")
+        if path.is_file():
+            size = path.stat().st_size
+            listed = known.pop(path.name, None) or hf_cache.from_link(path) or _from_note(path)
+            found[path.name] = listed or Listed(path.name, size, "none", "")
+    for name in (name for name in known if not (folder / name).is_file()):
+        raise SteadyPhiError(f"{folder / name}: is named by {MANIFEST} but not there; make the folder anew")
+    return found
+
+
+def bring(folder: Path, listed: Listed, into: Path, shared: Shared) -> str:
+    """Copy a file and return its SHA-256; SteadyPhiError when it is not what it should be.
+
+    A copy, even of a link's target, so that later changes to the source change nothing here.
+    """
+    path, target = folder / listed.name, into / listed.name
+    target.unlink(missing_ok=True)
+    size = path.stat().st_size
+    hasher = copy(path, target, listed, shared.add) if size == listed.size else None
+    if not hasher or not hasher.fits or target.stat().st_size != listed.size:
+        target.unlink(missing_ok=True)
+        if size == listed.size and listed.kind == "none":
+            raise SteadyPhiError(f"{path}: changed while it was copied; run it again")
+        what = "size" if size != listed.size else "digest"
+        raise SteadyPhiError(
+            f"{path}: has another {what} than {_recorded(path)} says; get it anew{_or_else(path)}"
+        )
+    return hasher.sha256
+
+
+def _note(path: Path) -> Path:
+    return path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
+
+
+def _from_note(path: Path) -> Listed | None:
+    """Return what `hf download --local-dir` noted: a line with the commit, one with the ETag, the digest."""
+    try:
+        digest = _note(path).read_text(encoding="utf-8").splitlines()[1].strip()
+    except (OSError, IndexError, UnicodeDecodeError):
+        return None
+    kind = hf_cache.digest_kind(digest)
+    return Listed(path.name, path.stat().st_size, kind, digest) if kind != "none" else None
+
+
+def _from_manifest(path: Path) -> dict[str, Listed]:
+    """Return the files that our manifest names: with digests if it was fetched, without if converted."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: _recorded_as(name, facts) for name, facts in found.get("files", {}).items()}
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SteadyPhiError(f"{path}: is not a manifest ({error}); delete it to go without") from None
+    return {}
+
+
+def _recorded_as(name: str, facts: Mapping[str, Any]) -> Listed:
+    sha256 = str(facts.get("sha256", ""))
+    return Listed(name, int(facts["size"]), "sha256" if sha256 else "none", sha256)
+
+
+def _recorded(path: Path) -> str:
+    if path.name in _from_manifest(path.with_name(MANIFEST)):
+        return MANIFEST
+    return "its name in huggingface_hub's cache" if hf_cache.from_link(path) else str(_note(path))
+
+
+def _or_else(path: Path) -> str:
+    return "" if path.is_symlink() else ", or delete that file if you changed this one on purpose"

@@ -1,0 +1,113 @@
+"""What stays of a repository between processes: its listing, whole files and partial ones."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.hub import hf_cache
+from steadyphi.hub.digests import copy, verified
+from steadyphi.hub.download import download, partial
+from steadyphi.hub.listing import Listed, Listing
+from steadyphi.hub.remote import Hub
+from steadyphi.hub.threads import Shared, say
+
+
+class Store:
+    """The folder `folder` for one repository at one revision."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        self.source = source
+        self.files = folder / "files"
+        self.files.mkdir(parents=True, exist_ok=True)
+        self._listing = folder / "listing.json"
+
+    def save(self, listing: Listing) -> None:
+        """Keep the listing for a time without the network."""
+        listing.save(self._listing)
+
+    def listing(self, revision: str | None) -> Listing:
+        """Return the listing without the network: the kept one, else what huggingface_hub's cache has."""
+        kept = Listing.load(self._listing)
+        pinned = re.fullmatch("[0-9a-f]{40}", revision or "")
+        if kept and kept.source == self.source and (not pinned or kept.commit == revision):
+            return kept
+        if found := hf_cache.listing(self.source, revision):
+            return found
+        at = f" at {revision}" if revision else ""
+        raise SteadyPhiError(
+            f"{self.source}{at}: HF_HUB_OFFLINE is set, but neither {self.files.parent} nor "
+            f"{hf_cache.folder(self.source)} has it, nor is it a folder here; unset it to fetch"
+        )
+
+    def check_complete(self, chosen: Mapping[str, Listed]) -> None:
+        """Raise SteadyPhiError naming what only the network has."""
+        absent = [n for n, f in chosen.items() if not self._has(f) and not hf_cache.blob(self.source, f)]
+        if absent:
+            names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+            raise SteadyPhiError(
+                f"{self.source}: HF_HUB_OFFLINE is set, but {names} can only come from the Hub; "
+                "unset it to fetch"
+            )
+
+    def lacks(self, chosen: Iterable[Listed]) -> int:
+        """Return how many bytes are still to be written into `files`."""
+        return sum(self._lacks(listed) for listed in chosen)
+
+    def obtain(self, listed: Listed, commit: str, hub: Hub | None, shared: Shared) -> str:
+        """Have the file, verified, in `files`; return its SHA-256. Without a hub it must be here already."""
+        path = self.files / listed.name
+        if sha256 := verified(path, listed, shared.skip):
+            return sha256
+        if path.exists():
+            say(f"{path}: is not what the Hub lists; fetching it again")
+            path.unlink()
+        if sha256 := self._from_hf_cache(listed, shared):
+            return sha256
+        if hub is None:
+            raise SteadyPhiError(
+                f"{self.source}: {listed.name} here is not what the Hub lists; "
+                "unset HF_HUB_OFFLINE to fetch it anew"
+            )
+        return download(hub, commit, listed, self.files, shared)
+
+    def place(self, listed: Listed, into: Path, shared: Shared) -> None:
+        """Put the file into a folder: linked, for weights are gigabytes, or a checked copy."""
+        path, target = self.files / listed.name, into / listed.name
+        target.unlink(missing_ok=True)
+        try:
+            target.hardlink_to(path)
+        except OSError:
+            if not copy(path, target, listed, lambda _: shared.check()).fits:
+                raise SteadyPhiError(
+                    f"{target}: did not arrive as it was sent; is the disk in order?"
+                ) from None
+
+    def _has(self, listed: Listed) -> bool:
+        path = self.files / listed.name
+        return path.is_file() and path.stat().st_size == listed.size
+
+    def _lacks(self, listed: Listed) -> int:
+        if self._has(listed):
+            return 0
+        blob = hf_cache.blob(self.source, listed)
+        if blob and blob.stat().st_dev == self.files.stat().st_dev:
+            return 0
+        begun = partial(self.files, listed)
+        return max(0, listed.size - (begun.stat().st_size if begun.exists() else 0))
+
+    def _from_hf_cache(self, listed: Listed, shared: Shared) -> str | None:
+        blob, path = hf_cache.blob(self.source, listed), self.files / listed.name
+        if blob is None:
+            return None
+        try:
+            path.hardlink_to(blob)
+            sha256 = verified(path, listed, shared.skip)
+        except OSError:
+            hasher = copy(blob, path, listed, shared.skip)
+            sha256 = hasher.sha256 if hasher.fits else None
+            if sha256 is None:
+                shared.skip(-listed.size)
+        if sha256 is None:
+            path.unlink(missing_ok=True)
+        return sha256

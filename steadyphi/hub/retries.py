@@ -1,0 +1,188 @@
+"""What to do when the Hub does not answer as hoped: wait and try again, or say in one line what is wrong."""
+
+import re
+import threading
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from huggingface_hub import get_token
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,  # what every exception of the library's HTTP client is
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import parse_ratelimit_headers
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.hub.threads import Stopped, say
+
+__all__ = ["RETRY", "HTTPError", "Patience", "Retry", "Where", "clean", "status_of"]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How long to be patient, in seconds."""
+
+    tries: int = 5  # in a row without a byte more
+    wait: float = 1.0  # after the first, then twice as long each time
+    longest: float = 30.0
+    total: float = 300.0  # for one file, all waiting together
+
+
+RETRY = Retry()
+
+
+@dataclass(frozen=True)
+class Where:
+    """What was asked of which Hub, for messages."""
+
+    source: str
+    endpoint: str
+    revision: str | None = None
+    name: str = ""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.endpoint).netloc.rpartition("@")[2]
+
+    def __str__(self) -> str:
+        revision = f" at {self.revision}" if self.revision else ""
+        return f"{self.source}{revision}" + (f": {self.name}" if self.name else "")
+
+
+def clean(text: str) -> str:
+    """Return the text as one line without token, password or signature."""
+    token = get_token()
+    text = text.replace(token, "***") if token else text
+    text = re.sub(r"(\w://)[^/\s'\"]*@", r"\1***@", text)
+    text = re.sub(r"\?[^\s'\"]*", "", text)
+    return " ".join(text.split())[:300]
+
+
+class Patience:
+    """Waits after failures that pass by themselves, for one listing or file; gives up in time."""
+
+    _announced: dict[str, float] = {}  # host -> until when the waiting is already known  # noqa: RUF012
+    _lock = threading.Lock()
+
+    def __init__(self, where: Where, stop: threading.Event | None = None) -> None:
+        self.where = where
+        self.retry = RETRY
+        self._stop = stop or threading.Event()
+        self._failures = 0
+        self._waited = 0.0
+
+    def progressed(self) -> None:
+        """Count from the beginning again: something came."""
+        self._failures = 0
+
+    def after(self, error: Exception) -> None:
+        """Wait until it is worth while to try again; raise SteadyPhiError when it is not."""
+        if not _passes(error, self.where):
+            self._give_up(error)
+        self._failures += 1
+        asked = _asked(error)
+        backoff = min(self.retry.wait * 2 ** (self._failures - 1), self.retry.longest)
+        seconds = max(backoff, asked or 0.0)
+        # Who says how long to wait may do so again; who says nothing has a number of tries.
+        if (
+            asked is None and self._failures >= self.retry.tries
+        ) or self._waited + seconds > self.retry.total:
+            self._give_up(error, asked)
+        self._announce(_reason(error), seconds)
+        self._waited += seconds
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    def _announce(self, reason: str, seconds: float) -> None:
+        with self._lock:  # several files wait for the same thing
+            now = time.monotonic()
+            if now >= self._announced.get(self.where.host, 0.0):
+                say(f"{self.where}: {reason}; trying again in {seconds:.0f} s")
+                self._announced[self.where.host] = now + seconds
+
+    def _give_up(self, error: Exception, asked: float | None = None) -> NoReturn:
+        raise SteadyPhiError(f"{self.where}: {_explain(error, self.where, asked)}") from None
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status that the error stands for, None for a failed connection."""
+    return int(error.response.status_code) if isinstance(error, HfHubHTTPError) else None
+
+
+def _passes(error: Exception, where: Where) -> bool:
+    """Whether the failure may be over in a while."""
+    status = status_of(error)
+    if status is None:
+        return True  # the connection
+    # A storage host's 403 means that its signed address has run out; the Hub gives a new one.
+    return status in (408, 429) or status >= 500 or (status == 403 and _elsewhere(error, where))
+
+
+def _elsewhere(error: Exception, where: Where) -> bool:
+    """Whether it was not the Hub that answered but a storage host that it redirects to."""
+    return urlsplit(str(error.response.url)).hostname != urlsplit(where.endpoint).hostname  # type: ignore[attr-defined]
+
+
+def _asked(error: Exception) -> float | None:
+    """Return how many seconds the server asks to wait, if it does."""
+    if not isinstance(error, HfHubHTTPError):
+        return None
+    headers: Any = error.response.headers
+    if (limit := parse_ratelimit_headers(headers)) and limit.remaining == 0 and status_of(error) == 429:
+        return float(limit.reset_in_seconds)
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    status = status_of(error)
+    if status == 429:
+        return "the Hub asks for fewer requests (429)"
+    if status is not None:
+        return f"the server fails ({status})"
+    return f"the connection failed ({clean(f'{type(error).__name__}: {error}')})"
+
+
+def _explain(error: Exception, where: Where, asked: float | None) -> str:
+    """Return what is wrong and what to do, in the order in which the library's kinds overlap."""
+    status, token = status_of(error), get_token()
+    if status is None:
+        return f"{where.host}: {_reason(error)}; what arrived is kept, run it again"
+    if asked is None and _elsewhere(error, where):
+        return f"the storage of {where.host} refuses ({status}) again and again; run it again later"
+    headers: Any = error.response.headers  # type: ignore[attr-defined]
+    if isinstance(error, GatedRepoError):
+        page = f"https://{where.host}/{where.source}"
+        say = "with this token's account" if token else "and set HF_TOKEN to a token of that account"
+        return f"is gated ({status}); accept its terms at {page} {say}"
+    if isinstance(error, DisabledRepoError):
+        return f"{where.host} has disabled this repository ({status})"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{where.host} has the repository but no such revision (404); see its commits there"
+    if isinstance(error, EntryNotFoundError):
+        return f"{where.host} lists this file but does not have it (404)"
+    if status == 401 and "Invalid credentials" in headers.get("X-Error-Message", ""):
+        return f"{where.host} does not know the token (401); set HF_TOKEN to a valid one, or to none"
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+        say = "or the token may not read it" if token else "or a private one, which HF_TOKEN opens"
+        return f"no such repository on {where.host} ({status}), {say}; nor is it a folder here"
+    if status == 403:
+        return f"{where.host} forbids it (403): the token has no right to read this repository"
+    if asked is not None:
+        return f"{_reason(error)}, and to wait {asked:.0f} s; run it again later, what arrived is kept"
+    if _passes(error, where):
+        return f"{where.host}: {_reason(error)} again and again; run it again later, what arrived is kept"
+    return f"{where.host} refuses ({status}): {clean(str(error.server_message or ''))}"  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""What `steadyphi inspect` reports about a checkpoint."""

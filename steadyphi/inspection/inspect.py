@@ -1,0 +1,283 @@
+"""What is known about a checkpoint without running it: the facts behind `steadyphi inspect`."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from steadyphi.checkpoint import configs, indexes, layouts, manifest, source
+from steadyphi.checkpoint.convert import check_tokenizer, source_runs
+from steadyphi.checkpoint.layouts import Layout
+from steadyphi.checkpoint.source import Checkpoint, Survey
+from steadyphi.errors import SteadyPhiError
+from steadyphi.inspection import adapter_facts, contents, glossary, sizes
+from steadyphi.inspection.locations import Folder, Place, Repository, content, find
+from steadyphi.model_config import PhiConfig
+from steadyphi.tokenizer import TextTokenizer
+
+KINDS = {indexes.SAFETENSORS: "safetensors", indexes.BIN: ".bin", indexes.LIT_WEIGHTS: "lit-gpt"}
+MOST_VALUES = 10_000  # of a file of settings
+
+
+def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
+    """Return what can be said of the checkpoint or adapter `where`, ready for JSON.
+
+    where: a folder, else the name of a repository on the Hub, of which the listing, the small JSON files
+    and the headers alone are read. revision: a branch, tag or commit of it.
+
+    The keys, always there unless it is said otherwise; None is what could not be found out:
+
+    - where, commit (of a repository), kind ("checkpoint" or "adapter")
+    - problems: what is contradictory or broken, a line each; notes: what is worth knowing besides
+    - files: of each `name`, `size` in bytes, `what` it is for, `digest` as the Hub lists it; folders:
+      names of those inside, which are not looked into
+    - settings: file -> of each `key`, `value` and `meaning`
+    - weights: `kind` (safetensors, .bin or lit-gpt), `files`, `tensors`, `buffers` among them, `bytes`,
+      `dtypes` (tensors of each)
+    - index: `file`, `tensors` and `total_size` that it states, `bytes` of the tensors found, `agrees`
+    - layout: `name` and `what` people know it as
+    - shape: layers, heads, width and so on, as in `steadyphi.model_config.PhiConfig`
+    - tokenizer: `tokens`, `eos_id`, `rows` of the embedding
+    - parameters: `total`, `layers`, `per_layer`, `from` ("config" or "tensors"), `parts`: of each `part`,
+      `in_layer`, `each` in one layer, `total`, `share`
+    - memory: `load`: bytes in each type; `finetune`: of each method `bytes`, `trained` parameters,
+      `formula`, `why`; `activations`, which come on top: `bytes_per_token`,
+      `loss_bytes`, `formula`, `why`
+    - digest: `kind` "content" (of the numbers, the same in every layout) or "listing" (of the files as
+      the Hub lists them), `value`, `manifest` (what manifest.json says of it), `agrees`
+    - adapter (of an adapter alone): `type`, `dora`, `r`, `alpha`, `scale`, `targets`, `base`, `parameters`
+
+    Raises SteadyPhiError when there is nothing that could be inspected.
+    """
+    place = find(where, revision)
+    problems: list[str] = []
+    settings = _settings(place, problems)
+    facts: dict[str, Any] = {"where": where, "commit": place.commit, "kind": "checkpoint"}
+    facts |= {"problems": problems, "notes": [], "files": _files(place), "folders": place.folders}
+    facts["settings"] = {
+        name: _explained(name, values) for name, values in settings.items() if name in glossary.SETTINGS
+    }
+    keys = ("weights", "index", "layout", "shape", "tokenizer", "parameters", "memory", "digest", "adapter")
+    facts |= dict.fromkeys(keys)
+    if isinstance(place, Repository):
+        facts["digest"] = _digest_of_listing(place)
+    try:
+        single = source.choose(set(place.files), None, where)
+    except SteadyPhiError as error:
+        if place.files.keys() & {adapter_facts.CONFIG, *adapter_facts.WEIGHTS}:
+            facts |= adapter_facts.gather(place, settings, problems)
+        elif place.files.keys() & set(configs.FILES):
+            problems.append(str(error))
+            _gather(place, settings, Survey(), facts)
+        else:
+            raise SteadyPhiError(f"{error}; nor is there a {configs.HUB_FILE}") from None
+    else:
+        local = isinstance(place, Folder)
+        found = source.survey(place.path, single, set(place.files), place.open, places=local)
+        problems += found.problems
+        facts["weights"] = {"kind": KINDS[single], "files": found.files}
+        _gather(place, settings, found, facts)
+    _manifest(place, settings.get(manifest.NAME), facts)
+    _make_plain(facts)
+    return facts
+
+
+def _gather(place: Place, settings: Mapping[str, Any], found: Survey, facts: dict[str, Any]) -> None:
+    """Add what the configuration and the tensors say, each alone and both together."""
+    problems = facts["problems"]
+    config = _shape(place, settings, problems)
+    layout = None
+    if names := found.tensors or found.weight_map:
+        try:
+            layout = layouts.detect(names)
+            facts["layout"] = {"name": layout.name, "what": layout.what}
+        except SteadyPhiError as error:
+            problems.append(f"{place.path}: {error}")
+    if facts["weights"]:
+        facts["weights"] |= _weights(found, layout)
+    if found.index:
+        facts["index"] = _index(found)
+    if config:
+        facts["shape"] = {**asdict(config), "head_size": config.head_size, "rope_n_elem": config.rope_n_elem}
+        facts["parameters"], facts["memory"] = sizes.parameters(config), sizes.memory(config)
+    elif layout and found.tensors:
+        facts["parameters"] = sizes.stored_parameters(layout, found.tensors)
+    _tokenizer(place, config, facts)
+    if layout and config and found.tensors:
+        checkpoint = Checkpoint(place.path, layout, config, found.tensors)
+        elsewhere = {name for name, file in found.weight_map.items() if file not in found.files}
+        misfits = list(source.misfits(checkpoint, elsewhere))
+        problems += misfits
+        mixture = checkpoint.mixture()
+        problems += [mixture] if mixture else []
+        if isinstance(place, Folder) and not misfits and not elsewhere:
+            dtype = None if mixture else checkpoint.dtype
+            shapes = layouts.part_shapes(config)
+            facts["digest"] = contents.digest(place.path, source_runs(checkpoint), shapes, dtype, problems)
+    _notes(place, settings, facts)
+
+
+def _settings(place: Place, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what the files of settings say, as far as they can be read."""
+    found = {}
+    for name in (*glossary.SETTINGS, manifest.NAME):
+        if name in place.files:
+            try:
+                found[name] = configs.parse(content(place, name), place.path / name)
+            except SteadyPhiError as error:
+                problems.append(str(error))
+    return found
+
+
+def _files(place: Place) -> list[dict[str, Any]]:
+    found = []
+    for name, listed in sorted(place.files.items()):
+        digest = None if listed.kind == "none" else {"kind": listed.kind, "value": listed.digest}
+        found.append({"name": name, "size": listed.size, "what": glossary.what_file(name), "digest": digest})
+    return found
+
+
+def _explained(name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    meanings = glossary.SETTINGS[name]
+    found = [{"key": _text(k), "value": v, "meaning": meanings.get(_text(k))} for k, v in values.items()]
+    # peft writes dozens of settings for kinds of adapters that this one is not; they are all off.
+    return [s for s in found if name != adapter_facts.CONFIG or s["meaning"] or s["value"]]
+
+
+def _shape(place: Place, settings: Mapping[str, Any], problems: list[str]) -> PhiConfig | None:
+    stated = {}
+    for name in configs.FILES:
+        if name not in settings:
+            continue
+        path = place.path / name
+        try:
+            stated[name] = configs.shape(settings[name], path)
+        except SteadyPhiError as error:
+            problems.append(str(error))
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            problems.append(f"{path}: cannot be read as the shape of a Phi ({error})")
+    if not stated:
+        if not any(name in place.files for name in configs.FILES):
+            problems.append(f"{place.path / configs.HUB_FILE}: not found; a checkpoint folder needs it")
+        return None
+    problems += configs.disagreements(stated, place.path)
+    return next(iter(stated.values()))
+
+
+def _weights(found: Survey, layout: Layout | None) -> dict[str, Any]:
+    dtypes: dict[str, int] = {}
+    buffers = {name for name in found.tensors if layout and layouts.is_buffer(layout, name)}
+    for name, tensor in found.tensors.items():
+        if name not in buffers:
+            dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + 1
+    total = sum(tensor.nbytes for tensor in found.tensors.values())
+    return {"tensors": len(found.tensors), "buffers": len(buffers), "bytes": total, "dtypes": dtypes}
+
+
+def _index(found: Survey) -> dict[str, Any]:
+    total = sum(tensor.nbytes for tensor in found.tensors.values())
+    return {
+        "file": found.index,
+        "tensors": len(found.weight_map),
+        "total_size": found.total_size,
+        "bytes": total,
+        "agrees": not found.problems,
+    }
+
+
+def _tokenizer(place: Place, config: PhiConfig | None, facts: dict[str, Any]) -> None:
+    if not isinstance(place, Folder) or "tokenizer.json" not in place.files:
+        return
+    try:
+        tokenizer = TextTokenizer(place.path)
+        rows = config.padded_vocab_size if config else None
+        facts["tokenizer"] = {"tokens": tokenizer.size, "eos_id": tokenizer.eos_id, "rows": rows}
+        if rows is not None:
+            check_tokenizer(place.path, rows)
+    except SteadyPhiError as error:
+        facts["problems"].append(str(error))
+
+
+def _digest_of_listing(place: Repository) -> dict[str, Any]:
+    """Return the digest of the Hub's listing, which stands for every byte of every file."""
+    lines = [f"{f.name} {f.size} {f.kind} {f.digest}\n" for _, f in sorted(place.files.items())]
+    value = "sha256:" + hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return {"kind": "listing", "value": value, "manifest": None, "agrees": None}
+
+
+def _manifest(place: Place, made: Mapping[str, Any] | None, facts: dict[str, Any]) -> None:
+    """Hold the folder against its manifest: the sizes of files, and the digest of the numbers."""
+    if made is None:
+        return
+    path, files = place.path / manifest.NAME, made.get("files")
+    for name, stated in (files if isinstance(files, dict) else {}).items():
+        size = stated.get("size") if isinstance(stated, dict) else None
+        if name not in place.files and "/" not in name:
+            facts["problems"].append(f"{path}: names {name}, which is not there")
+        elif name in place.files and size not in (None, place.files[name].size):
+            facts["problems"].append(f"{path}: says {name} has {size} bytes, it has {place.files[name].size}")
+    digest, said = facts["digest"], made.get("digest")
+    if digest and isinstance(said, str):
+        digest["manifest"] = said
+        if digest["kind"] == "content":
+            digest["agrees"] = said == digest["value"]
+            if not digest["agrees"]:
+                facts["problems"].append(
+                    f"{path}: says the numbers' digest is {said}, it is {digest['value']}"
+                )
+
+
+def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> None:
+    notes, hub = facts["notes"], settings.get(configs.HUB_FILE, {})
+    tokenizer, weights = facts["tokenizer"], facts["weights"]
+    if tokenizer and hub and hub.get("eos_token_id") is None:
+        notes.append(
+            f"config.json does not say which token ends a text; <|endoftext|> of tokenizer.json is "
+            f"{tokenizer['eos_id']}, and SteadyPhi takes that"
+        )
+    if tokenizer and tokenizer["rows"] and tokenizer["rows"] > tokenizer["tokens"]:
+        rows, tokens = tokenizer["rows"], tokenizer["tokens"]
+        notes.append(f"{rows - tokens:,} of {rows:,} rows of the vocabulary belong to no token")
+    stated = hub.get("dtype", hub.get("torch_dtype"))
+    if weights and weights["dtypes"] and isinstance(stated, str) and stated not in weights["dtypes"]:
+        notes.append(f"config.json says {stated}, the weights are {', '.join(weights['dtypes'])}")
+    for single, kind in KINDS.items():
+        there = {single, indexes.INDEXES.get(single)} & set(place.files)
+        if weights and there and kind != weights["kind"]:
+            notes.append(f"there are {kind} weights too; they were not looked into")
+    if "auto_map" in hub:
+        notes.append("auto_map names code of the repository; SteadyPhi runs none of it and needs none")
+
+
+def _make_plain(facts: dict[str, Any]) -> None:
+    """Turn what JSON cannot say into text: settings in YAML may be dates, sets, huge, or endless."""
+    left = MOST_VALUES
+
+    def plain(value: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > 12:
+            return "…"
+        if isinstance(value, dict):
+            return {plain(_text(k), depth + 1): plain(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v, depth + 1) for v in value]
+        if isinstance(value, str):  # YAML lets half a character of UTF-16 through
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int) and abs(value) < 2**64:
+            return value
+        return value if isinstance(value, float) and math.isfinite(value) else _text(value)
+
+    for explained in facts["settings"].values():
+        for setting in explained:
+            setting |= {"key": plain(setting["key"], 0), "value": plain(setting["value"], 0)}
+    if facts["adapter"]:
+        facts["adapter"] = plain(facts["adapter"], 0)
+
+
+def _text(value: Any) -> str:
+    # Python refuses to write an integer of thousands of digits in decimal.
+    return hex(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,14 @@
+"""A question with its choices."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Item:
+    """One evaluation question with its choices; `answer` is the index of the right one."""
+
+    id: str
+    skill: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int

@@ -1,0 +1,129 @@
+"""The report as one HTML file that needs no network, with JSON and CSV beside it."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from steadyphi.files import write_csv, write_json, write_text
+from steadyphi.report import (
+    browser,
+    comparison,
+    effects,
+    formats,
+    long,
+    measures,
+    recommendation,
+    search,
+    verdict,
+)
+from steadyphi.report.figures import Section
+from steadyphi.report.markup import Markup, tag
+from steadyphi.report.reading import Result
+from steadyphi.report.tables import tables
+
+SECTIONS = (
+    recommendation.section,
+    formats.ranking,
+    formats.distribution,
+    effects.atoms,
+    effects.families,
+    formats.skills,
+    search.section,
+    long.section,
+    comparison.section,
+    measures.section,
+    browser.section,
+)
+
+
+def write_report(result: Result, folder: Path) -> None:
+    """Write `report.html`, `report.json` and a CSV for each of its tables into `folder`.
+
+    result: {"experiment", "runs", "comparison", "cells"}; one run or two. What a run was not asked
+    (long prompts, a recommendation, effects) is left out, and a CSV without rows is not written. The
+    same result gives the same bytes.
+    """
+    write_text(folder / "report.html", render(result))
+    write_json(folder / "report.json", result)
+    for name, rows in tables(result).items():
+        if rows:
+            write_csv(folder / name, rows)
+
+
+def render(result: Result) -> str:
+    """Return the page. It runs its own script alone and loads nothing: its policy forbids all else."""
+    style, script = (_beside(name) for name in ("style.css", "script.js"))
+    sections = [found for build in SECTIONS if (found := build(result))]
+    title = f"Prompt sensitivity of {result['experiment']['model']}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", style),
+    )
+    body = tag(
+        "body",
+        tag("a", "Skip to the results", href="#results", class_="skip"),
+        _header(result, title, sections),
+        tag("main", *map(_section, sections), id="results", tabindex=-1),
+        tag(
+            "footer",
+            tag("p", "Made by SteadyPhi. The numbers are in report.json and the CSV files beside this page."),
+        ),
+        tag("script", script),
+    )
+    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _header(result: Result, title: str, sections: list[Section]) -> Markup:
+    facts = [
+        tag("div", tag("dt", key), tag("dd", value))
+        for key, value in result["experiment"].items()
+        if value not in (None, "")
+    ]
+    alarms = verdict.alarms(result)
+    warning = tag(
+        "section",
+        tag("h2", "Before you rely on this"),
+        tag("ul", *(tag("li", a) for a in alarms)),
+        class_="alarms",
+        aria_label="Alarms",
+    )
+    notes = verdict.notes(result)
+    links = [tag("li", tag("a", s.heading, href=f"#{s.anchor}")) for s in sections]
+    return tag(
+        "header",
+        tag("h1", title),
+        tag("dl", *facts, class_="facts"),
+        tag("p", " ".join(verdict.sentences(result)), class_="verdict"),
+        warning if alarms else None,
+        tag("p", "Left out: ", "; ".join(notes), ".", class_="quiet") if notes else None,
+        tag("nav", tag("ol", *links), aria_label="Contents"),
+    )
+
+
+def _section(section: Section) -> Markup:
+    heading = f"{section.anchor}-heading"
+    return tag(
+        "section",
+        tag("h2", section.heading, id=heading),
+        section.body,
+        id=section.anchor,
+        aria_labelledby=heading,
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    allowed = f"style-src {_hash(style)}; script-src {_hash(script)}"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _beside(name: str) -> Markup:
+    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))

@@ -1,0 +1,130 @@
+"""The rows of an evaluation as arrays: items by variants."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.stats.scorers import of_choice, probabilities, ranking
+
+SCORES = pa.schema(
+    [
+        ("item", pa.string()),
+        ("skill", pa.string()),
+        ("variant", pa.string()),
+        ("prompt", pa.string()),
+        ("answer", pa.int32()),
+        ("chosen", pa.int32()),
+        ("correct", pa.bool_()),
+        ("logprobs", pa.list_(pa.float32())),  # of each choice, nats, summed over its tokens
+        ("tokens", pa.list_(pa.int32())),  # how many tokens each choice has
+        (
+            "free",
+            pa.list_(pa.float32()),
+        ),  # log-probabilities after the prompt without content, null if not asked
+        ("places", pa.list_(pa.int32())),  # where each choice is shown, counted from 0; null if they are not
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Items N by variants T, with up to K choices; every item is asked in every variant.
+
+    answer: (N,). correct, chosen: (N, T). logprobs, tokens: (N, T, K), -inf and 0 where there is no choice.
+    free: as logprobs, None where a variant has none. places: (N, T, K), None where choices are not shown.
+    """
+
+    items: list[str]
+    skills: list[str]
+    variants: list[str]
+    answer: NDArray[np.int_]
+    correct: NDArray[np.bool_]
+    chosen: NDArray[np.int_]
+    logprobs: NDArray[np.float64]
+    tokens: NDArray[np.int_]
+    free: NDArray[np.float64] | None
+    places: NDArray[np.int_] | None
+    scorer: str = "raw"
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """What the choices are ranked by, (N, T, K): see `evaluate.scorer`."""
+        return ranking(self.logprobs, self.tokens, self.scorer)
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The scores as probabilities of the choices, (N, T, K)."""
+        return probabilities(self.scores)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What measures and comparisons read, each with items and variants first."""
+        return {
+            "correct": self.correct,
+            "chosen": self.chosen,
+            "logprobs": self.logprobs,
+            "probability": of_choice(self.probabilities, self.answer),
+        }
+
+    @property
+    def positions(self) -> dict[str, NDArray[np.int_]]:
+        """At which place the chosen and the right choice are shown, (N, T) each, where choices are shown."""
+        assert self.places is not None
+        at = {"chosen_at": self.chosen, "right_at": self.answer}
+        return {key: of_choice(self.places, choice) for key, choice in at.items()}
+
+    @property
+    def choices(self) -> NDArray[np.int_]:
+        """How many choices each item has, (N,)."""
+        return np.asarray((self.tokens[:, 0] > 0).sum(axis=-1))
+
+
+def asked_in_all(rows: Sequence[Mapping[str, Any]], variants: Sequence[str]) -> list[str]:
+    """Return the items that are asked in all of the variants, in the rows' order."""
+    asked = {(row["item"], row["variant"]) for row in rows}
+    return [i for i in dict.fromkeys(row["item"] for row in rows) if all((i, v) in asked for v in variants)]
+
+
+def cells(
+    rows: Sequence[Mapping[str, Any]],
+    variants: Sequence[str],
+    items: Sequence[str] | None = None,
+    scorer: str = "raw",
+) -> Cells:
+    """Return the cells of the variants.
+
+    items: in this order; by default `asked_in_all`. Raises SteadyPhiError when there are none.
+    """
+    table = {(row["item"], row["variant"]): row for row in rows}
+    items = asked_in_all(rows, variants) if items is None else items
+    if not items:
+        raise SteadyPhiError(f"no item is asked in all of {', '.join(variants)}; leave some of them out")
+    grid = [[table[item, variant] for variant in variants] for item in items]
+    width = max(len(row["logprobs"]) for line in grid for row in line)
+    first = [line[0] for line in grid]
+    return Cells(
+        list(items),
+        [row["skill"] for row in first],
+        list(variants),
+        np.array([row["answer"] for row in first]),
+        np.array([[row["correct"] for row in line] for line in grid], dtype=bool),
+        np.array([[row["chosen"] for row in line] for line in grid]),
+        _stack(grid, "logprobs", width, -np.inf),
+        _stack(grid, "tokens", width, 0),
+        _stack(grid, "free", width, -np.inf) if _all_have(grid, "free") else None,
+        _stack(grid, "places", width, 0) if _all_have(grid, "places") else None,
+        scorer,
+    )
+
+
+def _all_have(grid: Sequence[Sequence[Mapping[str, Any]]], key: str) -> bool:
+    return all(row[key] is not None for line in grid for row in line)
+
+
+def _stack(grid: Sequence[Sequence[Mapping[str, Any]]], key: str, width: int, filler: float) -> NDArray[Any]:
+    return np.array([[[*row[key], *[filler] * (width - len(row[key]))] for row in line] for line in grid])

@@ -1,1 +1,0 @@
-"""How much answers depend on the prompt: variants, measures and their statistics."""

@@ -1,1 +1,0 @@
-"""Long prompts: what a model still finds, follows and answers when much else stands in its context."""

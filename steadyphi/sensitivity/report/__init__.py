@@ -1,6 +1,0 @@
-"""What the evaluations found, for readers: an offline HTML page, JSON and CSV, a short page and a plot."""
-
-from steadyphi.sensitivity.report.overview import draw, summarize, write_page
-from steadyphi.sensitivity.report.page import write_report
-
-__all__ = ["draw", "summarize", "write_page", "write_report"]

@@ -1,0 +1,250 @@
+"""From params.yaml and conf/ to checked settings.
+
+Hydra composes conf/ with the options that params.yaml names, the rest of params.yaml is laid on
+top, and every mistake is traced back to the file that it was written in.
+"""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.settings.checks import did_you_mean, mistakes
+from steadyphi.settings.schema import GROUPS, Settings
+from steadyphi.settings.values import explain, location, validate
+
+PARAMS = "params.yaml"
+INTERPOLATION = re.compile(r"\$\{((?:[\w.-]|\$\{[\w.-]+\})+)\}")  # `${model.lr.${method.name}}`
+UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, ValueError, RecursionError)
+Parts = tuple[str, ...]
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Return what params.yaml says; raise SteadyPhiError when it is absent or not a YAML mapping."""
+    if not path.is_file():
+        raise _error(path.name, "no such file; write it, if only `model: phi-tiny`")
+    try:
+        # Not PyYAML's own loader: it takes the `1e-05` that `dvc exp run -S` writes for text.
+        params = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except UNREADABLE as error:
+        raise _broken(path.name, error) from None
+    if not params or not isinstance(params, dict):
+        raise _error(path.name, "should be a mapping with keys, such as `model: phi-tiny`")
+    return typing.cast(dict[str, Any], params)
+
+
+def compose(params: dict[str, Any], conf_dir: Path) -> Settings:
+    """Compose conf/ with the choices in `params` and return the checked settings.
+
+    `params` holds options of the groups (`model: phi-2`) and any other key of the composed tree,
+    which is laid on top; None means what conf/ says. Folders that a setting names are looked for
+    beside `conf_dir`. Raises SteadyPhiError, one line with the file and key of the first mistake.
+    """
+    choices = {g: _option(g, params[g], conf_dir) for g in GROUPS if params.get(g) is not None}
+    said = {key: value for key, value in params.items() if key not in GROUPS}
+    settable = {parts for parts in KEYS if len(parts) == 1 or parts[0] not in GROUPS}
+    for parts, value in _nodes(said):
+        key = ".".join(parts)
+        if parts not in settable:
+            raise _error(PARAMS, f"{key}: {_unknown(parts, settable)}")
+        if parts in SECTIONS and not isinstance(value, dict | None):
+            raise _error(PARAMS, f"{key}: should be a mapping of keys, not {value!r}")
+        if value == "???":
+            raise _error(PARAMS, f"{key}: ??? stands for a value; write one, or null for what conf/ says")
+    return _Composed(_run_hydra(choices, conf_dir), _without_null(said), conf_dir).settings()
+
+
+def _run_hydra(choices: dict[str, str], conf_dir: Path) -> dict[str, Any]:
+    overrides = [f"{group}={option}" for group, option in choices.items()]
+    try:
+        with hydra.initialize_config_dir(str(conf_dir.absolute()), version_base="1.3"):
+            composed = hydra.compose("config", overrides, return_hydra_config=True)
+    except MissingConfigException as error:
+        raise _no_file(error.missing_cfg_file, conf_dir) from None
+    except UNREADABLE as error:
+        raise _blame(error, conf_dir) from None
+    return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False))
+
+
+class _Composed:
+    """The composed tree, and where each of its values was written."""
+
+    def __init__(self, tree: dict[str, Any], said: dict[str, Any], conf_dir: Path):
+        self.chosen = tree.pop("hydra")["runtime"]["choices"]
+        self.conf, self.said, self.conf_dir = tree, said, conf_dir
+        self.merged = OmegaConf.create(tree)
+        for name, value in said.items():
+            try:
+                self.merged = typing.cast(DictConfig, OmegaConf.merge(self.merged, {name: value}))
+            except OmegaConfBaseException as error:  # a date, for example
+                raise _error(PARAMS, f"{error.full_key or name}: {_first_line(error)}") from None
+
+    def settings(self) -> Settings:
+        """Return the resolved and checked settings."""
+        for parts, value in _nodes(OmegaConf.to_container(self.merged, resolve=False)):
+            key = ".".join(parts)
+            if parts not in KEYS:
+                raise self.refusal(key, _unknown(parts, KEYS))
+            if value == "???":
+                raise self.refusal(key, "??? stands for a value that is still to be written")
+            if isinstance(value, str) and re.search(r"\$\{[^}]*:", value):  # oc.env, now and their like
+                raise self.refusal(key, "settings must not depend on the machine; write the value itself")
+        # In the order of the fields: a group's own mistake comes before the stages that it feeds.
+        hints = typing.get_type_hints(Settings, include_extras=True)
+        settings = Settings(**{name: self.section(name, kind) for name, kind in hints.items()})
+        for key, problem in mistakes(settings, self.conf_dir.parent):
+            raise self.refusal(key, problem)
+        return settings
+
+    def section(self, name: str, kind: Any) -> Any:
+        """Return the part of the settings called `name`, resolved and validated as `kind`."""
+        if name not in self.merged:
+            raise self.refusal(name, "missing")
+        try:
+            value = self.merged[name]
+            plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            return validate(plain, kind)
+        except OmegaConfBaseException as error:
+            raise self.unresolved(error, name) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise self.refusal(location(first, name), explain(first)) from None
+
+    def unresolved(self, error: OmegaConfBaseException, section: str) -> SteadyPhiError:
+        """Return the refusal of an interpolation that leads nowhere."""
+        problem = _first_line(error)
+        target = re.search("'(.+)' not found", problem)
+        if target and (near := get_close_matches(target[1], map(".".join, KEYS), 1)):
+            problem += f"; did you mean {near[0]}?"
+        key = error.full_key or section
+        return self.refusal(key, problem, follow=False)
+
+    def refusal(self, key: str, problem: str, follow: bool = True) -> SteadyPhiError:
+        """Return the error that names the file in which the value of `key` is written."""
+        key = self.origin(key) if follow else key
+        group = key.split(".")[0]
+        file = f"{group}/{self.chosen[group]}.yaml" if group in self.chosen else "config.yaml"
+        return _error(PARAMS if _has(self.said, key) else f"{self.conf_dir.name}/{file}", f"{key}: {problem}")
+
+    def origin(self, key: str) -> str:
+        """Return the key that `key` takes its value from in the end, by way of `${...}`."""
+        seen: set[str] = set()
+        while key not in seen and not _has(self.said, key):
+            seen.add(key)
+            key = self.interpolated_from(key)
+        return key
+
+    def interpolated_from(self, key: str) -> str:
+        """Return the key that `key`, or a mapping that it stands in, points to; else `key` itself."""
+        parts, node = key.split("."), typing.cast(Any, self.conf)
+        for i, part in enumerate(parts, 1):
+            node = node.get(part) if isinstance(node, dict) else None
+            if isinstance(node, str) and (whole := INTERPOLATION.fullmatch(node)):
+                target = re.sub(
+                    r"\$\{([\w.]+)\}", lambda m: str(OmegaConf.select(self.merged, m[1])), whole[1]
+                )
+                return ".".join([target, *parts[i:]])
+        return key
+
+
+def _keys(kind: Any) -> Iterator[Parts]:
+    """Yield the key of every setting that a dataclass, or a union of them, can hold."""
+    for member in typing.get_args(kind):
+        yield from _keys(member)
+    if dataclasses.is_dataclass(kind):
+        for name, hint in typing.get_type_hints(kind).items():
+            yield (name,)
+            yield from ((name, *parts) for parts in _keys(hint))
+
+
+KEYS = frozenset(_keys(Settings))
+SECTIONS = frozenset(parts[:-1] for parts in KEYS)
+
+
+def _nodes(tree: Any, above: Parts = ()) -> Iterator[tuple[Parts, Any]]:
+    """Yield the key and value of every mapping and leaf in `tree`, the outer before the inner."""
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        parts = (*above, str(name))
+        yield parts, value
+        yield from _nodes(value, parts)
+
+
+def _has(tree: Any, key: str) -> bool:
+    return any(".".join(parts) == key for parts, _ in _nodes(tree))
+
+
+def _without_null(tree: dict[str, Any]) -> dict[str, Any]:
+    trimmed = {k: _without_null(v) if isinstance(v, dict) else v for k, v in tree.items()}
+    return {k: v for k, v in trimmed.items() if v is not None}
+
+
+def _unknown(parts: Parts, known: typing.Collection[Parts]) -> str:
+    """Say that a key is unknown, and name the nearest: of the same mapping, else of any."""
+    last = parts[-1]
+    if "." in last and tuple(last.split(".")) in known:
+        return f"unknown key; write it as {last.replace('.', ': {')}: ..." + "}" * last.count(".")
+    beside = {k[-1]: k for k in sorted(known) if k[:-1] == parts[:-1]}
+    anywhere = {k[-1]: k for k in sorted(known)}
+    for pool in (beside, anywhere):
+        if near := get_close_matches(last, pool, 1):
+            return f"unknown key; did you mean {'.'.join(pool[near[0]])}?"
+    if not beside:
+        return f"unknown key; {'.'.join(parts[:-1])} is one value, not a mapping"
+    return f"unknown key; {did_you_mean(last, beside)}"
+
+
+def _option(group: str, option: object, conf_dir: Path) -> str:
+    options = [file.stem for file in (conf_dir / group).glob("*.yaml")]
+    if isinstance(option, dict | list):
+        raise _error(PARAMS, f"{group}: should be the name of an option; {did_you_mean('', options)}")
+    if str(option) not in options:
+        raise _error(PARAMS, f"{group}: unknown option {option!r}; {did_you_mean(str(option), options)}")
+    return str(option)
+
+
+def _no_file(missing: str | None, conf_dir: Path) -> SteadyPhiError:
+    """Return the refusal of an option in the defaults list that has no file in conf/."""
+    config = f"{conf_dir.name}/config.yaml"
+    if not missing or not (conf_dir / "config.yaml").is_file():
+        return _error(config, "missing; compose needs it")
+    options = {f"{file.parent.name}/{file.stem}" for file in conf_dir.glob("*/*.yaml")}
+    problem = f"defaults: there is no {conf_dir.name}/{missing}.yaml; {did_you_mean(missing, options)}"
+    return _error(config, problem)
+
+
+def _blame(error: Exception, conf_dir: Path) -> SteadyPhiError:
+    """Return the refusal of the first file in conf/ that cannot be read; where all can, of config.yaml."""
+    for file in sorted(conf_dir.rglob("*.yaml")):
+        try:
+            OmegaConf.load(file)
+        except UNREADABLE as reason:
+            return _broken(f"{conf_dir.name}/{file.relative_to(conf_dir)}", reason)
+    return _error(f"{conf_dir.name}/config.yaml", _first_line(error))
+
+
+def _broken(file: str, error: Exception) -> SteadyPhiError:
+    if not isinstance(error, yaml.YAMLError):
+        key = getattr(error, "full_key", None)
+        return _error(file, (f"{key}: " if key else "") + _first_line(error))
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", error)
+    return _error(file, f"line {mark.line + 1}: not YAML: {problem}" if mark else f"not YAML: {problem}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _error(where: str, problem: str) -> SteadyPhiError:
+    return SteadyPhiError(" ".join(f"{where}: {problem}".split()))

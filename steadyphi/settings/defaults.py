@@ -1,0 +1,29 @@
+"""The settings of a training method as conf/method has them, for estimates that no run is composed for."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+import steadyphi
+from steadyphi.settings.schema import Lora
+from steadyphi.settings.values import explain, validate
+
+
+def lora_settings(method: str) -> Lora | str:
+    """Return the settings of the method "lora" or "qlora", or a line that says why there are none.
+
+    They are read from conf/method below the current folder, else from that of this repository.
+    """
+    repository = Path(steadyphi.__file__).parents[1]
+    paths = [root / "conf" / "method" / f"{method}.yaml" for root in (Path.cwd(), repository)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return f"not estimated: there is no {' and no '.join(map(str, dict.fromkeys(paths)))}"
+    try:
+        settings: Lora = validate(yaml.safe_load(path.read_bytes()), Lora)
+        return settings
+    except ValidationError as error:
+        return f"{path}: {explain(error.errors()[0])}"
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return f"{path}: cannot be read ({str(error).splitlines()[0]})"

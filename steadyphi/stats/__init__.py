@@ -1,0 +1,1 @@
+"""Measures and their statistics. They take and return NumPy arrays."""

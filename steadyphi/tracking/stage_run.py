@@ -1,0 +1,308 @@
+"""MLflow: one row per experiment, under it one run per executed stage.
+
+Every stage is a process of its own that DVC starts, so nothing is kept in memory between
+stages: the parent run is found again by its tags, under a file lock. Tracking is a
+convenience; when it fails it says so in one line, turns itself off, and the stage goes on.
+"""
+
+import contextlib
+import functools
+import json
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+import psutil
+from filelock import FileLock
+
+from steadyphi.tracking import mlflow_store as store
+from steadyphi.tracking.mlflow_store import tracking_uri
+
+FLUSH_SECONDS = 2.0
+SAMPLING_SECONDS = 5
+LOCK_SECONDS = 120  # a fresh database takes seconds to migrate, and others may be waiting before us
+BATCH = 100  # params per request; metrics may be ten times as many
+
+_SECRET_KEY = re.compile(
+    r"secret|passw(or)?d|passphrase|credential|(api|access|private)[_-]?key"
+    r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)token$",  # neither `tokenizer` nor `max_tokens` nor `pad_token`
+    re.IGNORECASE,
+)
+_SECRET_VALUES = (
+    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
+    (re.compile(r"(\w://)[^/\s\"]+@"), r"\1***@"),
+    (re.compile(r"([?&][^=&\s]*(?:token|key|secret|passw|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE), r"\1***"),
+)
+
+P = ParamSpec("P")
+
+__all__ = ["StageRun", "flatten", "stage_run", "tracking_uri"]
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def _mask(text: str) -> str:
+    for pattern, replacement in _SECRET_VALUES:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_secrets(v) for k, v in value.items() if not _SECRET_KEY.search(str(k))}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is None or isinstance(value, bool | list | Mapping):
+            yield f"{prefix}{key}", _mask(json.dumps(value, default=str, ensure_ascii=False))
+        else:
+            yield f"{prefix}{key}", _mask(str(value))
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Nested settings as `{"a.b": "text"}`; lists, booleans and null as JSON; secrets left out or masked."""
+    return dict(_leaves(_without_secrets(settings)))
+
+
+def _name(text: str) -> str:
+    """A param's or metric's name in the characters and length that MLflow allows."""
+    return re.sub(r"[^\w\-./: ]", "_", text)[:250]
+
+
+def _finite(value: float) -> float:
+    """MLflow stores ±inf as the largest float; doing so here lets `_same` compare with what it stored."""
+    return min(max(float(value), -sys.float_info.max), sys.float_info.max)  # NaN passes through
+
+
+def _same(a: float | None, b: float) -> bool:
+    return a is not None and (a == b or (math.isnan(a) and math.isnan(b)))
+
+
+# --- the run of a stage ---------------------------------------------------------------------------
+
+
+def _never_fails(
+    method: Callable[Concatenate["StageRun", P], None],
+) -> Callable[Concatenate["StageRun", P], None]:
+    """Do nothing when tracking is off; turn it off, with one line on stderr, when `method` fails."""
+
+    @functools.wraps(method)
+    def guarded(self: "StageRun", *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self._on:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self._on = False
+            self._warn(error)
+
+    return guarded
+
+
+class StageRun:
+    """What one stage tells MLflow. No method raises, whatever happens to the store."""
+
+    def __init__(self) -> None:
+        self._on = True
+        self._warned = False
+        self._client: Any = None
+        self._parent: Any = None
+        self._id = ""
+        self._monitor: Any = None
+        self._buffer: list[Any] = []
+        self._flushed = time.monotonic()
+
+    @_never_fails
+    def params(self, settings: Mapping[str, Any]) -> None:
+        """Log nested settings as this stage's params."""
+        self._log_params(self._id, settings)
+
+    @_never_fails
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics; they are sent together every two seconds and at the end of the stage."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._buffer += [Metric(_name(k), _finite(v), now, step or 0) for k, v in values.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    @_never_fails
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Copy a file, or a folder under its own name, to this stage's artifacts below `folder`."""
+        self._client.log_artifact(self._id, str(path), folder or None)
+
+    @_never_fails
+    def text(self, text: str, name: str) -> None:
+        """Log a text as an artifact of this stage, under a name with folders."""
+        self._client.log_text(self._id, _mask(text), name)
+
+    @_never_fails
+    def output(self, name: str, digest: str) -> None:
+        """Tag the run with the digest of what the stage made."""
+        self._client.set_tag(self._id, f"output.{name}", digest)
+
+    @_never_fails
+    def summary(
+        self, *, settings: Mapping[str, Any], metrics: Mapping[str, float], artifacts: Sequence[Path]
+    ) -> None:
+        """Rebuild the experiment's row: settings, headline metrics and artifacts; then mark it FINISHED.
+
+        The row comes from here alone, because a cached or skipped stage runs no code. Saying the same
+        again changes nothing; a changed metric takes the place of the old one.
+        """
+        from mlflow.entities import Metric
+
+        parent_id = self._parent.info.run_id
+        self._log_params(parent_id, settings)
+        known = self._client.get_run(parent_id).data.metrics
+        new = {_name(key): _finite(value) for key, value in metrics.items()}
+        now = int(time.time() * 1000)
+        changed = [Metric(k, v, now, 0) for k, v in new.items() if not _same(known.get(k), v)]
+        self._client.log_batch(parent_id, metrics=changed)
+        for path in artifacts:
+            self._client.log_artifact(parent_id, str(path))
+        self._client.set_tag(parent_id, store.PUBLISHED, "true")
+        self._parent = self._client.get_run(parent_id)
+        store.settle(self._client, self._parent)
+
+    def _log_params(self, run_id: str, settings: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+        # Params cannot be changed, and a second value is an error: the first stays.
+        known = self._client.get_run(run_id).data.params
+        new = {_name(key): value[:MAX_PARAM_VAL_LENGTH] for key, value in flatten(settings).items()}
+        params = [Param(key, value) for key, value in new.items() if key not in known]
+        for i in range(0, len(params), BATCH):
+            self._client.log_batch(run_id, params=params[i : i + BATCH])
+
+    def _flush(self) -> None:
+        for i in range(0, len(self._buffer), 10 * BATCH):
+            self._client.log_batch(self._id, metrics=self._buffer[i : i + 10 * BATCH])
+        self._buffer.clear()
+        self._flushed = time.monotonic()
+
+    @_never_fails
+    def _start(self, stage: str, experiment: str, digest: str) -> None:
+        # DVC_STAGE may name the file too: path/to/dvc.yaml:evaluate@base
+        name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
+        tags = {
+            "dvc.stage": name,
+            "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
+            "git.revision": store.revision(),
+            store.PROCESS: store.identity(psutil.Process()),
+        }
+        cache = store.root() / ".cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        # Processes that start together would create a fresh database, and the parent, more than once.
+        with FileLock(cache / "mlflow.lock", timeout=LOCK_SECONDS):
+            self._client = store.open_client()
+            experiment_id = store.experiment_id(self._client, experiment)
+            self._parent = store.parent_run(self._client, experiment_id, digest)
+            store.reap(self._client, experiment_id)
+            tags[store.PARENT] = self._parent.info.run_id
+            set_tags = {key: value for key, value in tags.items() if value}
+            self._id = self._client.create_run(experiment_id, run_name=name, tags=set_tags).info.run_id
+        self._start_monitor()
+
+    def _start_monitor(self) -> None:
+        if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() in ("false", "0"):
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(self._id, SAMPLING_SECONDS, tracking_uri=tracking_uri())
+        self._monitor.start()
+
+    @_never_fails
+    def _finish_logging(self) -> None:
+        self._flush()
+        if self._monitor:
+            self._monitor.finish()
+            # The monitor throws its last interval away, which for a short stage is all there is.
+            if last := self._monitor.aggregate_metrics():
+                self._monitor.publish_metrics(last)
+                self._monitor.mlflow_logger.flush()
+
+    @_never_fails
+    def _terminate(self, status: str) -> None:
+        self._client.set_terminated(self._id, status)
+        if status != "FINISHED":  # no later stage will run; the next try sets the row RUNNING again
+            self._client.set_terminated(self._parent.info.run_id, status)
+        elif store.PUBLISHED in self._parent.data.tags:
+            # Where this stage made what it made before, DVC skips publish, and the row stands.
+            store.settle(self._client, self._parent)
+
+    def _end(self, status: str) -> None:
+        self._on = bool(self._id)  # a run that has begun should end, even if something failed in between
+        # The status first, so that a server gone silent costs one time-out: an ended run still takes metrics.
+        self._terminate(status)
+        self._finish_logging()
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            reason = _mask(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+            print(f"warning: MLflow: {reason}; the stage goes on without tracking", file=sys.stderr)
+        self._warned = True
+
+
+@contextlib.contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """Let SIGTERM unwind the stack like Ctrl-C, unless the stage has its own handler."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def unrecorded() -> StageRun:
+    """Return a run that records nothing, for all processes of a stage but the first."""
+    run = StageRun()
+    run._on = False
+    return run
+
+
+@contextlib.contextmanager
+def stage_run(stage: str, *, experiment: str, digest: str) -> Iterator[StageRun]:
+    """Record a stage as a child run of its experiment's row.
+
+    `experiment` is the MLflow experiment's name; `digest`, 12 hex digits, stands for all settings.
+    The run ends FINISHED; FAILED by an exception; KILLED by SIGTERM, Ctrl-C or `sys.exit`.
+    """
+    run = StageRun()
+    run._start(stage, experiment, digest)
+    status = "FINISHED"
+    try:
+        with _sigterm_exits():
+            yield run
+    except Exception:
+        status = "FAILED"
+        raise
+    except BaseException:
+        status = "KILLED"
+        raise
+    finally:
+        run._end(status)

@@ -1,0 +1,210 @@
+"""A run's state on disk, so that it goes on where it was stopped, by any number of processes.
+
+    <folder>/step-00000120/   weights that train, AdamW's moments, and record.json: all else
+    <folder>/best-00000090/   the weights of the best validation
+
+Written by torch.distributed.checkpoint under a hidden name, then renamed; the older ones go after that.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import pickle
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, distributed, nn
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import fsync, sha256, write_json
+from steadyphi.runtime import ranks
+
+RECORD = "record.json"
+HERE = Path(__file__).parent
+
+
+def digest(settings: object, dtype: torch.dtype, device: torch.device, inputs: Sequence[Path]) -> str:
+    """Return 16 hex digits for all that decides how a run goes: settings, arithmetic, inputs and code.
+
+    The number of processes is none of it: a run may be taken up by more or fewer.
+    """
+    said = [repr(settings), str(dtype), device.type, torch.__version__]
+    code = [*HERE.glob("*.py"), HERE.parent / "model.py", HERE.parent / "data" / "packing.py"]
+    said += [sha256(path) for path in (*inputs, *sorted(code))]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+class Store:
+    """The states below a folder, which stands for one configuration and its inputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder for this run alone; another with the same settings and inputs waits for its end."""
+        if ranks.rank():
+            yield
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(
+                "finetune: waits for another run of the same settings and data", file=sys.stderr, flush=True
+            )
+            lock.acquire()
+        with lock:
+            yield
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any], best: int) -> None:
+        """Keep the state after `step`, and drop all others but the weights `best`; all processes call it.
+
+        A state of this step that is there already is the same, and stays.
+        """
+        if ranks.gather((self.folder / f"step-{step:08}").exists())[0]:
+            return
+        self._write(f"step-{step:08}", tensors, record)
+        if ranks.rank() == 0:
+            wanted = {f"step-{step:08}", f"best-{best:08}"}
+            for folder in self.folder.iterdir():
+                if folder.name not in wanted:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def record(self) -> dict[str, Any] | None:
+        """Return the record of the newest state; None where there is none."""
+        newest = max(self.folder.glob("step-*"), default=None)
+        return json.loads((newest / RECORD).read_text()) if newest else None
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fill `tensors` in place from the newest state."""
+        self._read(max(self.folder.glob("step-*")), tensors)
+
+    def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the weights of the best validation so far, beside those that the last state speaks of."""
+        self._write(f"best-{step:08}", tensors, {})
+
+    def load_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Fill `tensors` in place with the weights of the validation at `step`."""
+        self._read(self.folder / f"best-{step:08}", tensors)
+
+    def clear(self) -> None:
+        """Remove it all, once the result is where it belongs."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        hidden, final = self.folder / f".{name}.tmp", self.folder / name
+        if ranks.rank() == 0:
+            shutil.rmtree(hidden, ignore_errors=True)
+            hidden.mkdir(parents=True)
+        _meet()
+        writer = FileSystemWriter(str(hidden))  # which fsyncs what it writes
+        try:
+            with _alone() as alone:
+                checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)
+        except (checkpoint.CheckpointException, OSError) as error:
+            raise SteadyPhiError(
+                f"{hidden}: the state cannot be saved ({_reason(error)}); it goes on from the one before"
+            ) from None
+        if ranks.rank() == 0:
+            write_json(hidden / RECORD, record)
+            shutil.rmtree(final, ignore_errors=True)
+            hidden.rename(final)
+            fsync(self.folder)
+        _meet()
+
+    def _read(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        try:
+            reader = _Reader(str(folder))
+            reader.read_metadata()  # by itself first, for torch would log pages about a bad one
+            with _alone() as alone:
+                checkpoint.load(dict(tensors), storage_reader=reader, no_dist=alone)
+        except (checkpoint.CheckpointException, Exception) as error:  # a damaged pickle raises anything
+            raise SteadyPhiError(
+                f"{folder}: the saved state cannot be read ({_reason(error)}); "
+                f"remove the folder {self.folder} to start anew"
+            ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return in a line what went wrong, in whichever process it was."""
+    if isinstance(error, checkpoint.CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return " ".join((str(error) or type(error).__name__).split())[:200]
+
+
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return all tensors that training changes, by name; AdamW's moments are made if they are not there."""
+    tensors = trained_weights(model)
+    for name, parameter in _trained(model):
+        state = optimizer.state[parameter]
+        if not state:  # as torch's fused AdamW makes it in its first step
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        tensors |= {f"{key}/{name}": value for key, value in state.items()}
+    return tensors
+
+
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that train, by name."""
+    return {f"weight/{name}": parameter.detach() for name, parameter in _trained(model)}
+
+
+def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[bool]:
+    """Say whether the run is one process, and keep torch from warning of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        yield ranks.world_size() == 1
+
+
+def _meet() -> None:
+    if ranks.world_size() > 1:
+        distributed.barrier()
+
+
+class _Reader(FileSystemReader):
+    """torch's reader, whose list of tensors is a pickle: unpickled here without running any code."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        metadata: Metadata = _Unpickler(io.BytesIO((Path(self.path) / ".metadata").read_bytes())).load()
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the few names that the list of a checkpoint's tensors is made of."""
+
+    NAMES: ClassVar = {
+        "torch.distributed.checkpoint.metadata": {
+            *("Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata", "TensorProperties"),
+            *("ChunkStorageMetadata", "_MEM_FORMAT_ENCODING"),
+        },
+        "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+        "torch.serialization": {"_get_layout"},
+        "torch": {"Size", "float32", "bfloat16", "float64"},
+        "collections": {"OrderedDict"},
+        "pathlib": {"PosixPath", "WindowsPath"},
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in self.NAMES.get(module, ()):
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module, name)

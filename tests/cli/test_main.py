@@ -1,0 +1,113 @@
+"""The command line: what it writes, what it refuses, and what it leaves behind when it is stopped."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from steadyphi.checkpoint.layouts import LAYOUTS
+from steadyphi.cli import main as cli
+from steadyphi.cli.main import main
+from tests.checkpoint import by_hand
+from tests.conftest import make_hub_folder
+
+
+def run(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert isinstance(caught.value.code, str), caught.value.code
+    assert caught.value.code.startswith("error: ") and "\n" not in caught.value.code
+    assert not capsys.readouterr().out
+    return caught.value.code
+
+
+def test_the_choices_are_the_layouts() -> None:
+    assert list(cli.LAYOUTS) == list(LAYOUTS)
+
+
+def test_convert_there_and_back(phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("convert", phi_tiny, tmp_path / "legacy", "--to", "legacy")
+    run("convert", tmp_path / "legacy", tmp_path / "hub", "--to", "hub", "--dtype", "float32")
+    run("convert", tmp_path / "hub", tmp_path / "again", "--to", "hub", "--dtype", "float16")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{tmp_path / 'legacy'}: layout legacy, dtype float16, digest xxh3_128:")
+    assert said[0].split()[-1] == said[2].split()[-1] != said[1].split()[-1]
+    original = {k: v for path in phi_tiny.glob("*.safetensors") for k, v in by_hand.load_file(path).items()}
+    by_hand.assert_equal(by_hand.load(tmp_path / "again"), original)
+
+
+def test_convert_writes_over_nothing(
+    phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    assert "exists already" in refused(capsys, "convert", phi_tiny, tmp_path / "mine")
+    assert "exists already" in refused(capsys, "export", phi_tiny, tmp_path / "mine" / "thesis.tex")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    run("convert", phi_tiny, tmp_path / "empty")
+    assert (tmp_path / "empty" / "lit_model.pth").exists()
+
+
+def test_convert_says_what_is_wrong(
+    phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "none: not found" in refused(capsys, "convert", tmp_path / "none", tmp_path / "out")
+    only = refused(capsys, "convert", phi_tiny, tmp_path / "out", "--no-from-safetensors")
+    assert "no weights outside safetensors" in only
+    closed = tmp_path / "file"
+    closed.write_text("")
+    assert str(closed) in refused(capsys, "convert", phi_tiny, closed / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+def test_inspect(phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("inspect", phi_tiny)
+    assert "A Phi checkpoint of 3,814,144 parameters" in capsys.readouterr().out
+    run("inspect", phi_tiny, "--json")
+    assert json.loads(capsys.readouterr().out)["problems"] == []
+    make_hub_folder(tmp_path / "hub")
+    next((tmp_path / "hub").glob("*00002-of-*")).unlink()
+    with pytest.raises(SystemExit) as caught:
+        run("inspect", tmp_path / "hub", "--json")
+    assert caught.value.code == 1
+    assert "No such file" in json.loads(capsys.readouterr().out)["problems"][0]
+    assert "has no weights" in refused(capsys, "inspect", tmp_path)
+
+
+def test_export_a_whole_model(
+    lit_tiny: Path, phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("export", lit_tiny, tmp_path / "hub")
+    assert "layout hub" in capsys.readouterr().out
+    assert (tmp_path / "hub" / "tokenizer.json").read_bytes() == (phi_tiny / "tokenizer.json").read_bytes()
+    assert "no adapter" in refused(capsys, "export", lit_tiny, tmp_path / "other", "--adapter")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_it_leaves_nothing(phi_tiny: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    program = (
+        "import time; from steadyphi.cli.main import main; from steadyphi.checkpoint import copying\n"
+        "write = copying._write\n"
+        "copying._write = lambda *a: (print('.', flush=True), time.sleep(0.05), write(*a))\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", program, "convert", str(phi_tiny), str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    start = time.monotonic()
+    _, error = process.communicate()
+    assert process.returncode == code and time.monotonic() - start < 5
+    assert "Traceback" not in error, error
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,254 @@
+"""A whole evaluation of phi-tiny: answers as transformers gives them, and the numbers that follow."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import phi_tiny
+from steadyphi.errors import SteadyPhiError
+from steadyphi.evaluation import run
+from steadyphi.evaluation.run import Outcome
+from steadyphi.results import headline, stored
+from steadyphi.settings.schema import Families, Long, Open, Search
+from steadyphi.stats.paired import holm, mcnemar
+
+FAMILIES = Families(8, 3, 2, 1, True, ("typos",), (0.3,), (1, 2), 2, 2, 2, 2)
+SUITE: dict[str, Any] = {
+    "formats": ("phi2", "phi2-newline", "qa", "bare"),
+    "families": FAMILIES,
+    "open": Open(6, 8),
+    "long": Long((192, 9999), (0.0, 1.0), 2),
+    "search": Search(12, 60, "thompson"),
+    "draws": 200,
+}
+
+
+@pytest.fixture(scope="module")
+def material() -> tuple[Any, ...]:
+    model, theirs, tokenizer = phi_tiny.load()
+    chosen = phi_tiny.settings(items=24)
+    found = phi_tiny.material(chosen)
+    return model, theirs, tokenizer, found.items, found.shots, chosen.evaluate
+
+
+@pytest.fixture(scope="module")
+def outcome(material: tuple[Any, ...]) -> Outcome:
+    model, _, tokenizer, items, shots, settings = material
+    return run.run("base", model, tokenizer, items, shots, dataclasses.replace(settings, **SUITE))
+
+
+def variants(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in outcome.result["variants"]}
+
+
+def test_every_family_is_asked_of_its_items(outcome: Outcome) -> None:
+    counted: dict[str, set[int]] = {}
+    for row in variants(outcome).values():
+        counted.setdefault(row["family"], set()).add(row["items"])
+        rows = [r for r in outcome.scores if r["variant"] == row["name"]]
+        assert len(rows) == row["items"]
+        assert row["accuracy"] == pytest.approx(np.mean([r["correct"] for r in rows]))
+        assert row["low"] <= row["accuracy"] <= row["high"]
+    others = {name: {8} for name in ("grammar", "instruction", "noise", "shots", "options", "distractor")}
+    assert counted == {"format": {24}} | others
+    assert len({frozenset(row["atoms"]) for row in variants(outcome).values()}) == 1
+
+
+@pytest.mark.parametrize("variant", ["bare", "shots-2-order-1", "options-A.-newline-label-order-1"])
+def test_log_probabilities_are_those_of_transformers(
+    material: tuple[Any, ...], outcome: Outcome, variant: str
+) -> None:
+    _, theirs, tokenizer, items, _, _ = material
+    for row in [r for r in outcome.scores if r["variant"] == variant][:3]:
+        item = next(i for i in items if i.id == row["item"])
+        prompt = tokenizer.encode(row["prompt"])
+        for n, choice in enumerate(item.choices):
+            text = f" {choice}"
+            if row["places"] is not None:  # the label under which the choice is shown
+                text = f" {'ABCD'[row['places'][n]]}."
+                assert f"{text.strip()} {choice}" in row["prompt"]
+            answer = tokenizer.encode(text)
+            with torch.no_grad():
+                logits = theirs(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+            expected = sum(float(logits[len(prompt) + k - 1, token]) for k, token in enumerate(answer))
+            assert row["logprobs"][n] == pytest.approx(expected, abs=1e-4)
+
+
+def test_headlines_follow_from_the_rows(outcome: Outcome) -> None:
+    names = SUITE["formats"]
+    table = {(r["item"], r["variant"]): r for r in outcome.scores}
+    items = list(dict.fromkeys(r["item"] for r in outcome.scores))
+    right = np.array([[table[i, n]["correct"] for n in names] for i in items])
+    flips = np.array([[table[i, n]["chosen"] for n in names] for i in items])
+    pairs = [(a, b) for a in range(4) for b in range(a)]
+    found = headline.flat(outcome.result)
+    assert found["items"] == 24 and found["formats"] == 4
+    assert found["spread"] == pytest.approx(np.ptp(right.mean(axis=0)), abs=1e-6)
+    assert found["accuracy_worst"] == pytest.approx(right.mean(axis=0).min(), abs=1e-6)
+    assert found["right_in_all_formats"] == pytest.approx(right.all(axis=1).mean(), abs=1e-6)
+    expected = np.mean([(flips[:, a] != flips[:, b]).mean() for a, b in pairs])
+    assert found["flip_rate"] == pytest.approx(expected, abs=1e-6)
+    assert found["noise_flip_rate"] == 0.0  # in float32
+    assert found["spread_heldout"] <= found["spread"]
+
+
+def test_open_answers_are_what_transformers_writes(material: tuple[Any, ...], outcome: Outcome) -> None:
+    _, theirs, tokenizer, *_ = material
+    assert len(outcome.written) == 6 * 4
+    prompts = {(r["item"], r["variant"]): r["prompt"] for r in outcome.scores}
+    for row in outcome.written[::5]:
+        prompt = torch.tensor([tokenizer.encode(prompts[row["item"], row["variant"]])])
+        made = theirs.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.eos_id)
+        new = made[0, prompt.shape[1] :].tolist()
+        new = new[: new.index(tokenizer.eos_id)] if tokenizer.eos_id in new else new
+        assert row["text"] == tokenizer.decode(new) and row["tokens"] == len(new)
+    shares = {
+        n: np.mean([r["correct"] for r in outcome.written if r["variant"] == n]) for n in SUITE["formats"]
+    }
+    assert outcome.result["measures"]["open_accuracy_best"]["value"] == max(shares.values())
+    assert variants(outcome)["qa"]["open"] == shares["qa"]
+
+
+def test_calibration_takes_off_what_is_likely_without_content(outcome: Outcome) -> None:
+    rows = [r for r in outcome.scores if r["variant"] == "bare"]
+    right = [int(np.argmax(np.subtract(r["logprobs"], r["free"]))) == r["answer"] for r in rows]
+    assert variants(outcome)["bare"]["calibrated"] == pytest.approx(np.mean(right))
+    assert variants(outcome)["noise-typos-0.3"]["calibrated"] is None
+    assert variants(outcome)["options-A.-newline-label-order-0"]["batch_calibrated"] is not None
+
+
+def test_places_of_options_are_those_of_one_format_in_several_orders(outcome: Outcome) -> None:
+    assert len(outcome.result["options"]) == 2
+    for found in outcome.result["options"]:
+        assert found["variants"] == [f"options-{found['style']}-order-{n}" for n in range(found["orders"])]
+        chosen: dict[str, list[int]] = {}
+        for row in outcome.scores:
+            if row["variant"] in found["variants"]:
+                chosen.setdefault(row["item"], []).append(row["chosen"])
+        pairs = [(a, b) for own in chosen.values() for n, a in enumerate(own) for b in own[:n]]
+        assert found["flip_rate"] == pytest.approx(np.mean([a != b for a, b in pairs]))
+        for key in ("position_bias", "recall_deviation"):
+            assert 0 <= found[f"{key}_low"] <= found[f"{key}_high"] <= 1
+            assert 0 <= found[f"{key}_unbiased"] <= 1
+
+
+def test_long_prompts_and_search_are_there(outcome: Outcome) -> None:
+    assert {row["length"] for row in outcome.long} == {0, 192}
+    assert outcome.result["notes"] == ["long prompts of 9999 tokens: more than the model's context of 512"]
+    assert {row["depth"] for row in outcome.result["long"]["needle"]} == {0.0, 1.0}
+    found = outcome.result["search"]
+    assert found["cells"] <= 60 and found["grid"] == 12 * 24
+    assert found["best"]["accuracy"] >= found["worst"]["accuracy"]
+
+
+def test_without_the_rest_the_formats_alone_are_asked(material: tuple[Any, ...]) -> None:
+    model, _, tokenizer, items, shots, settings = material
+    few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, draws=100)
+    closed = dataclasses.replace(few, open_answers=False)
+    found = run.run("base", model, tokenizer, items[:6], shots, closed)
+    assert len(found.scores) == 12 and not found.written and not found.long
+    assert found.result["long"] is None and found.result["search"] is None
+    assert "open_spread" not in headline.flat(found.result)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_single_question_is_enough(material: tuple[Any, ...], count: int) -> None:
+    model, _, tokenizer, items, shots, settings = material
+    few = dataclasses.replace(settings, **{**SUITE, "search": None, "long": None})
+    found = run.run("base", model, tokenizer, items[:count], shots, few).result
+    assert found["items"] == count and found["recommendation"] is None
+    assert ("sigma_format" in found["measures"]) == (count > 1)
+
+
+def test_read_back_and_compared_with_itself(
+    material: tuple[Any, ...], outcome: Outcome, tmp_path: Path
+) -> None:
+    items = material[3]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        outcome.write(tmp_path / name, items)
+    one, other = (stored.read(tmp_path / name) for name in "ab")
+    assert one.result == json.loads(json.dumps(outcome.result)) and one.items == items
+    order = np.random.default_rng(0).permutation(len(other.rows))
+    shuffled = dataclasses.replace(other, rows=[other.rows[n] for n in order], items=other.items[::-1])
+    found = stored.side_by_side(one, shuffled)
+    assert found == stored.side_by_side(one, other) and found["items"] == 24
+    assert all(row["change"] == row["low"] == row["high"] == 0 for row in found["measures"])
+    assert found["gate"]["passed"] and len(found["alarms"]) == 1
+    beyond = found["beyond"]
+    families = {"grammar", "instruction", "noise", "shots", "options", "distractor"}
+    assert {e["name"] for e in beyond if e["part"] == "family"} == families
+    styles = {row["style"] for row in outcome.result["options"]}
+    assert {e["name"] for e in beyond if e["part"] == "options"} == styles
+    asked = {(row["task"], row["kind"]) for row in outcome.long}
+    assert len(asked) == sum(e["part"] == "long" for e in beyond) and len(asked) > 4
+    assert all(row["change"] == row["low"] == row["high"] == 0 for e in beyond for row in e["measures"])
+    whole = stored.whole({"model": "phi-tiny"}, [one, other])
+    assert whole["cells"]["variants"] == list(SUITE["formats"]) and len(whole["cells"]["items"]) == 24
+    first = whole["cells"]["items"][0]
+    row = next(r for r in outcome.scores if r["item"] == first["id"] and r["variant"] == "qa")
+    assert first["prompts"][2] == row["prompt"] and first["runs"][1]["chosen"][2] == row["chosen"]
+
+
+def test_only_the_same_questions_are_compared(
+    material: tuple[Any, ...], outcome: Outcome, tmp_path: Path
+) -> None:
+    outcome.write(tmp_path, material[3])
+    one = stored.read(tmp_path)
+    changed = dataclasses.replace(one.items[0], question="Another?")
+    other = dataclasses.replace(one, items=[changed, *one.items[1:]])
+    assert stored.side_by_side(one, other)["items"] == 23  # without the one that is another question now
+    with pytest.raises(SteadyPhiError, match="no format or no question in common"):
+        stored.side_by_side(one, dataclasses.replace(one, items=[]))
+    mean = dataclasses.replace(one, result=one.result | {"scorer": "mean"})
+    with pytest.raises(SteadyPhiError, match="one evaluation ranks choices by scorer raw, the other by mean"):
+        stored.side_by_side(one, mean)
+    with pytest.raises(SteadyPhiError, match=r"result\.json: No such file"):
+        stored.read(tmp_path / "nowhere")
+
+
+def test_a_family_that_does_not_fit_is_left_out_and_said(material: tuple[Any, ...]) -> None:
+    model, _, tokenizer, items, shots, settings = material
+    long = [dataclasses.replace(shot, question=f"{shot.question} {'word ' * 300}") for shot in shots]
+    few = dataclasses.replace(settings, **{**SUITE, "search": None, "long": None, "open_answers": False})
+    found = run.run("base", model, tokenizer, items, long, few).result
+    assert found["notes"] == ["8 of 8 items of family shots: too long for the context"]
+    assert "shots" not in {row["family"] for row in found["variants"]}
+
+
+def test_classes_have_measures_of_their_own(material: tuple[Any, ...]) -> None:
+    """Where all items share their choices, the commonest is what choosing blindly finds."""
+    model, _, tokenizer, items, shots, settings = material
+    asked = [
+        dataclasses.replace(item, choices=("yes", "no"), answer=int(n < 4))
+        for n, item in enumerate(items[:16])
+    ]
+    few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, open=None)
+    found = run.run("base", model, tokenizer, asked, shots, few).result
+    assert found["chance"] == 12 / 16
+    assert 0 <= found["measures"]["errica_consistency"]["value"] <= 1
+    assert all(row["batch_calibrated"] is not None for row in found["variants"])
+
+
+def test_p_values_are_adjusted_for_all_variants_together(outcome: Outcome) -> None:
+    table = {(r["item"], r["variant"]): r["correct"] for r in outcome.scores}
+    raw = {}
+    for row in outcome.result["variants"][1:]:
+        own = [(table[i, "phi2"], right) for (i, name), right in table.items() if name == row["name"]]
+        raw[row["name"]] = mcnemar(*(np.array(side) for side in zip(*own, strict=True)))
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    assert {r["name"]: r["p_holm"] for r in outcome.result["variants"][1:]} == pytest.approx(adjusted)
+
+
+def test_how_many_prompts_a_variant_changes_is_counted(outcome: Outcome) -> None:
+    rows = variants(outcome)
+    assert rows["phi2"]["changed"] == 0 and rows["qa"]["changed"] == 1
+    assert 0 < rows["noise-typos-0.3"]["changed"] <= 1
+    prompts = {(r["item"], r["variant"]): r["prompt"] for r in outcome.scores}
+    own = [text != prompts[i, "phi2"] for (i, name), text in prompts.items() if name == "noise-typos-0.3"]
+    assert rows["noise-typos-0.3"]["changed"] == np.mean(own)

@@ -1,0 +1,63 @@
+"""The seam between prompt and answer, with the tokenizers of phi-tiny and of Phi-2."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from steadyphi.prompts.formats import FORMATS
+from steadyphi.prompts.seam import audit
+from steadyphi.tokenizer import TextTokenizer
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "assets" / "phi-tiny"
+TINY = TextTokenizer(FOLDER)
+LIBRARY = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def phi2(shared: Path) -> TextTokenizer:
+    return TextTokenizer(shared / "hub" / "phi-2")
+
+
+def test_phi2_by_hand(phi2: TextTokenizer) -> None:
+    """` Paris` is one token of Phi-2's, so a space at the prompt's end takes away half of it."""
+    found = {n: audit(phi2, f.prompt("Of France?"), f.answer("Paris")) for n, f in FORMATS.items()}
+    assert found["phi2"].summary == '…"Output" ":" │ "␣Paris" · merges: no'
+    assert found["phi2-space"].summary == '…":" "␣" │ "Paris" · merges: yes'
+    assert found["phi2-newline"].summary == '…":" "⏎" │ "Paris" · merges: no'
+    assert found["question-tab"].summary == '…"Answer" "⇥" │ "Paris" · merges: no'
+    assert [name for name, boundary in found.items() if boundary.merges] == ["phi2-space"]
+    assert all(boundary.natural != boundary.merges for boundary in found.values())
+
+
+def test_two_newlines_are_one_token_at_the_end_and_two_before_a_word(phi2: TextTokenizer) -> None:
+    found = audit(phi2, "Answer:\n\n", "Paris")
+    assert found.before == (":", "\n\n") and not found.merges and not found.natural
+    assert found.summary.endswith("merges: no · encoded otherwise in running text")
+
+
+def test_a_word_cut_in_two() -> None:
+    """`water` is one token of phi-tiny's, so it reaches across any seam in it."""
+    assert len(TINY.encode(" water")) == 1
+    found = audit(TINY, "Give me wat", "er")
+    assert found.merges and not found.natural
+    assert not audit(TINY, "Give me", " water").merges
+
+
+def test_phi_tiny_in_every_format() -> None:
+    merging = {n for n, f in FORMATS.items() if audit(TINY, f.prompt("Of?"), f.answer("water")).merges}
+    assert merging == {"phi2-space"}
+
+
+@given(st.text(min_size=1, max_size=12), st.text(min_size=1, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_any_text(prompt: str, answer: str) -> None:
+    """Whether a token reaches across, as its offsets in the text say, which the library counts."""
+    found = audit(TINY, prompt, answer)
+    offsets = LIBRARY.encode(prompt + answer).offsets
+    assert found.merges == any(start < len(prompt) < end for start, end in offsets)
+    assert not (found.natural and found.merges)
+    assert "\n" not in found.summary

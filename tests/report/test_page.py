@@ -1,0 +1,239 @@
+"""The report's page as a document: what stands on it, in which order, and that nothing on it is trusted."""
+
+import base64
+import copy
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyphi.report import page, reading, write_report
+from tests.report import example
+
+VOID = {"br", "input", "meta"}
+SECTIONS = [
+    "recommended", "ranking", "distribution", "atoms", "families", "skills", "ends", "long", "comparison",
+    "measures", "items",
+]  # fmt: skip
+
+
+class Document(HTMLParser):
+    """All elements with their attributes and their own text; one that is not closed is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.open: list[int] = []
+        self.inside: dict[int, int] = {}
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+        if self.open:
+            self.inside[len(self.elements) - 1] = self.open[-1]
+        if tag not in VOID:
+            self.open.append(len(self.elements) - 1)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.elements[self.open.pop()][0] == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.elements[self.open[-1]][2].append(data)
+
+    def named(self, *tags: str) -> list[tuple[str, dict[str, str | None], list[str]]]:
+        return [e for e in self.elements if e[0] in tags]
+
+    def children(self, number: int) -> set[str]:
+        return {self.elements[n][0] for n, parent in self.inside.items() if parent == number}
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    return example.result()
+
+
+@pytest.fixture(scope="module")
+def html(whole: dict[str, Any]) -> str:
+    return page.render(whole)
+
+
+@pytest.fixture(scope="module")
+def document(html: str) -> Document:
+    return Document(html)
+
+
+def sections(text: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)"', text)
+
+
+def test_all_sections_stand_in_order_and_are_linked(html: str) -> None:
+    assert sections(html) == SECTIONS
+    assert re.findall(r'<a href="#(\w+)">', html) == SECTIONS
+
+
+def remove(*path: str) -> Callable[[dict[str, Any]], None]:
+    def change(result: dict[str, Any]) -> None:
+        for run in result["runs"]:
+            run[path[0]] = None
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        (remove("recommendation"), "recommended"),
+        (remove("effects"), "atoms"),
+        (remove("skills"), "skills"),
+        (remove("search"), "ends"),
+        (remove("long"), "long"),
+        (lambda r: r.update(comparison=None), "comparison"),
+        (lambda r: r.update(cells=None), "items"),
+        (
+            lambda r: [run.update(variants=reading.formats(run)) for run in r["runs"]],
+            "families",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_left_out(change: Callable[[Any], Any], gone: str) -> None:
+    result = example.result()
+    change(result)
+    assert sections(page.render(result)) == [s for s in SECTIONS if s != gone]
+
+
+def test_one_run_alone() -> None:
+    text = page.render(example.result(runs=1))
+    assert sections(text) == [s for s in SECTIONS if s != "comparison"]
+    assert "run1" not in text.split("</style>")[1].split("<script")[0]
+
+
+def test_long_prompts_of_the_second_run_alone_keep_its_mark() -> None:
+    result = example.result()
+    result["runs"][0]["long"] = None
+    long = page.render(result).split('<section id="long"')[1].split("</section>")[0]
+    assert "Recall of the fine-tuned model" in long and "Recall of the base model" not in long
+    lanes = long.split('class="row"')[1]
+    assert '<g class="run1">' in lanes and '<g class="run0">' not in lanes
+    assert '<span class="run0">–</span><span class="run1">' in lanes
+
+
+def test_few_variants_and_no_extras() -> None:
+    result = example.result(runs=1)
+    run = result["runs"][0]
+    run["variants"] = [v for v in run["variants"] if v["name"] in ("phi2", "qa")]
+    for key in ("recommendation", "effects", "skills", "search", "long", "alarms", "quantiles"):
+        run[key] = None if key in ("recommendation", "search", "long", "quantiles") else []
+    for variant in run["variants"]:
+        variant |= {"normalized": None, "open": None, "low": None, "high": None}
+    result["cells"] = None
+    assert sections(page.render(result)) == ["ranking", "measures"]
+
+
+def test_the_policy_allows_the_own_style_and_script_alone(html: str, document: Document) -> None:
+    policy = next(a["content"] for _, a, _ in document.named("meta") if "http-equiv" in a)
+    assert policy and policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    for name, directive in (("style", "style-src"), ("script", "script-src")):
+        text = re.findall(rf"<{name}>(.*?)</{name}>", html, re.S)
+        assert len(text) == 1
+        digest = base64.b64encode(hashlib.sha256(text[0].encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}';" in policy
+    for tag, attributes, _ in document.elements:  # nothing that the policy would block, nothing to fetch
+        assert "style" not in attributes and not any(key.startswith("on") for key in attributes)
+        assert tag not in {"img", "iframe", "link", "object", "use"}
+        assert "src" not in attributes and (attributes.get("href") or "#").startswith("#")
+
+
+def test_hostile_questions_are_only_text(html: str, whole: dict[str, Any], document: Document) -> None:
+    scripts = [(a, "".join(text)) for _, a, text in document.named("script")]
+    assert [a.get("type") for a, _ in scripts] == ["application/json", None]
+    cells = json.loads(scripts[0][1])
+    assert [item["question"] for item in cells["items"]] == [i["question"] for i in whole["cells"]["items"]]
+    assert not set("<>&\u2028") & set(re.sub(r"\\u[0-9a-f]{4}", "", scripts[0][1]))
+    result = copy.deepcopy(whole)
+    hostile = example.HOSTILE[1] + "</title></style></svg>"
+    run = result["runs"][0]
+    result["experiment"]["model"] = run["alarms"][0] = run["default"] = hostile
+    run["variants"][0] |= {"name": hostile, "boundary": hostile, "family": hostile}
+    run["effects"][0] |= {"factor": hostile, "level": hostile}
+    run["skills"][0]["skill"] = run["long"]["rules"][0]["position"] = hostile
+    run["recommendation"]["variant"] = hostile
+    run["measures"][hostile] = {"value": 1, "low": None, "high": None}
+    attacked = page.render(result)
+    assert "<img" not in attacked and len(Document(attacked).named("script")) == 2
+    assert "&lt;img src=x onerror=" in attacked
+
+
+def test_the_cells_give_back_every_prompt(document: Document, whole: dict[str, Any]) -> None:
+    cells = json.loads("".join(document.named("script")[0][2]))
+    unusual = 0
+    for packed, item in zip(cells["items"], whole["cells"]["items"], strict=True):
+        for n, prompt in enumerate(item["prompts"]):
+            shape = cells["variants"][n]["shape"]
+            usual = shape and shape[0] + packed["question"] + shape[1]
+            assert packed["prompts"].get(str(n), usual) == prompt
+        unusual += len(packed["prompts"])
+    noisy = sum(name.startswith("noise") for name in whole["cells"]["variants"])
+    assert unusual == noisy * len(cells["items"])  # the others are kept once
+
+
+def test_it_can_be_read_by_a_screen_reader(document: Document) -> None:
+    assert document.named("html")[0][1]["lang"] == "en"
+    assert [len(document.named(name)) for name in ("header", "nav", "main", "footer", "h1")] == [1] * 5
+    levels = [int(tag[1]) for tag, _, _ in document.named("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1 and all(b <= a + 1 for a, b in itertools.pairwise(levels))
+    ids = [a["id"] for _, a, _ in document.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["scope"] for _, a, _ in document.named("th")} == {"col", "row"}
+    for _, attributes, _ in document.named("button"):
+        assert attributes["type"] == "button"
+    for number, (tag, attributes, _) in enumerate(document.elements):
+        if tag == "svg" and attributes.get("aria-hidden") != "true":
+            assert attributes["role"] == "img" and "title" in document.children(number)
+        if tag == "figure":
+            assert {"figcaption", "details"} <= document.children(number)
+        if attributes.get("role") == "region":
+            assert attributes["tabindex"] == "0" and attributes["aria-label"]
+
+
+def test_a_lane_says_what_it_shows(html: str, whole: dict[str, Any]) -> None:
+    base, tuned = (run["variants"][0] for run in whole["runs"])
+    title = f"<title>phi2: base {100 * base['accuracy']:.1f}%, tuned {100 * tuned['accuracy']:.1f}%</title>"
+    assert title in html
+    bounds = [f"{100 * v['low']:.1f}% to {100 * v['high']:.1f}%" for v in (base, tuned)]
+    assert f"<desc>intervals: base {bounds[0]}, tuned {bounds[1]}</desc>" in html
+
+
+def test_measures_known_and_unknown(html: str) -> None:
+    table = html.split('<section id="measures"')[1].split("</section>")[0]
+    names = re.findall(r'<th scope="row"><span>([^<]+)<', table)
+    assert names[:2] == ["Mean accuracy", "Best format"] and names[-1] == "a measure of tomorrow"
+    assert "POSIX" in names and "1.23" in table and "0.123" in table
+    assert "Answers that change when the same prompts are only batched otherwise." in table
+
+
+def test_the_files_beside_the_page(tmp_path: Path, whole: dict[str, Any]) -> None:
+    write_report(whole, tmp_path / "a")
+    write_report(json.loads((tmp_path / "a" / "report.json").read_text()), tmp_path / "b")
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    tables = ["effects.csv", "items.csv", "long.csv", "measures.csv"]
+    assert names == [*tables, "report.html", "report.json", "variants.csv"]
+    for name in names:  # the same bytes, also from what was read back
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_style_and_script_travel_with_the_package() -> None:
+    import tomllib
+
+    from tests.conftest import ROOT
+
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert {"*.css", "*.js"} <= set(data["steadyphi.report"])

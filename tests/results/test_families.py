@@ -1,0 +1,167 @@
+"""Before and after beyond the formats: by hand, and only what both runs asked in the same words."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import pytest
+
+from steadyphi.cli import compare
+from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts.item import Item
+from steadyphi.results import families, stored
+from steadyphi.results.cells import Cells, cells
+from steadyphi.results.stored import Evaluation
+from steadyphi.stats.comparison import measure_changes
+from tests.results.test_cells import row
+
+CHANGES = partial(measure_changes, confidence=0.95, draws=400, seed=0)
+ORDERS = ["order-0", "order-1"]
+FAMILIES = {"phi2": "format", "qa": "format", "noise-1": "noise", "noise-2": "noise"}
+FAMILIES |= dict.fromkeys(ORDERS, "options")
+# In which variant which of items 0 to 3 are right.
+BEFORE = {"phi2": "1110", "qa": "1100", "noise-1": "1000", "noise-2": "1100"}
+AFTER = {"phi2": "1110", "qa": "1110", "noise-1": "1110", "noise-2": "1100"}
+
+
+def answered(right: dict[str, str]) -> list[dict[str, Any]]:
+    """A row an item and variant, right where there is a 1."""
+    return [
+        row(f"i{n}", name, [-1.0, -2.0] if sign == "1" else [-2.0, -1.0], prompt=f"{name} {n}")
+        for name, signs in right.items()
+        for n, sign in enumerate(signs)
+    ]
+
+
+def evaluation(right: dict[str, str], chosen: tuple[str, str]) -> Evaluation:
+    """Four items of two choices; the first is right, and is shown at place 0 in one order, 1 in the other.
+
+    chosen: which choices are chosen in either order.
+    """
+    rows = answered(right)
+    for order, (name, signs) in enumerate(zip(ORDERS, chosen, strict=True)):
+        for n, sign in enumerate(signs):
+            logprobs = [-2.0, -2.0]
+            logprobs[int(sign)] = -1.0
+            rows.append(row(f"i{n}", name, logprobs, prompt=f"{name} {n}", places=[order, 1 - order]))
+    names = [{"name": name, "family": family} for name, family in FAMILIES.items()]
+    result = {"variants": names, "options": [{"style": "x", "variants": ORDERS}], "default": "phi2"}
+    result |= {"scorer": "raw", "confidence": 0.95, "draws": 400, "seed": 0}
+    return Evaluation(result, rows, [Item(f"i{n}", "s", f"{n}?", ("a", "b"), 0) for n in range(4)], [])
+
+
+def asked(before: Evaluation, after: Evaluation) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of the comparison by name and key, each with what it is about."""
+    return {
+        (entry["name"], row["key"]): row | {key: entry[key] for key in ("part", "items", "variants")}
+        for entry in stored.side_by_side(before, after)["beyond"]
+        for row in entry["measures"]
+    }
+
+
+@pytest.fixture
+def before() -> Evaluation:
+    return evaluation(BEFORE, ("0000", "1111"))
+
+
+@pytest.fixture
+def after() -> Evaluation:
+    return evaluation(AFTER, ("0000", "1000"))
+
+
+def test_a_family_by_hand(before: Evaluation, after: Evaluation) -> None:
+    found = asked(before, after)
+    mean = found["noise", "accuracy_mean"]
+    assert (mean["part"], mean["items"], mean["variants"]) == ("family", 4, 2)
+    assert (mean["before"], mean["after"]) == (3 / 8, 5 / 8)  # the default is not among them
+    cost = found["noise", "against_default"]  # in the default 6/8 are right, before and after
+    assert (cost["before"], cost["after"], cost["change"]) == (-3 / 8, -1 / 8, 1 / 4)
+    apart = found["noise", "spread"]
+    assert (apart["before"], apart["after"]) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
+    # The items gain 0, 1/2, 1/2 and 0: their mean has the deviation 1/8, and is never below 0 nor above 1/2.
+    assert (mean["low"], mean["high"]) == pytest.approx((0, 1 / 2), abs=0.03)
+
+
+def test_the_interval_is_that_of_pairs() -> None:
+    """Either accuracy is unsure by 6 points, the change by 4."""
+
+    def made(right: str) -> Cells:
+        return cells(answered({"phi2": "1" * 240, "n": right * 30}), ["phi2", "n"])
+
+    mean, _ = families.family("noise", made("11110000"), made("11111000"), CHANGES)["measures"]
+    # An eighth of 240 items gain: the deviation is sqrt(1/8 * 7/8 / 240); of independent runs 0.045.
+    assert (mean["high"] - mean["low"]) / 2 == pytest.approx(1.96 * 0.0213, rel=0.2)
+
+
+def test_one_variant_has_no_spread(before: Evaluation, after: Evaluation) -> None:
+    fewer = [row for row in before.result["variants"] if row["name"] != "noise-2"]
+    one = dataclasses.replace(before, result=before.result | {"variants": fewer})
+    assert {key for name, key in asked(one, after) if name == "noise"} == {"accuracy_mean", "against_default"}
+
+
+def test_the_order_of_options_by_hand(before: Evaluation, after: Evaluation) -> None:
+    flips, bias = (asked(before, after)["x", key] for key in ("flip_rate", "position_bias"))
+    assert flips["part"] == "options" and (flips["items"], flips["variants"]) == (4, 2)
+    assert (flips["before"], flips["after"]) == (1, 1 / 4)
+    # Right answers stand at place 0 in 4 of 8. Chosen there are all 8, and after 4 and 1.
+    assert (bias["before"], bias["after"]) == (1 / 2, 1 / 8)
+
+
+def test_what_is_not_asked_in_the_same_words_is_left_out(before: Evaluation, after: Evaluation) -> None:
+    other = [r | {"prompt": "?"} if (r["item"], r["variant"]) == ("i3", "noise-1") else r for r in after.rows]
+    worded = dataclasses.replace(after, rows=other)
+    assert asked(before, worded)["noise", "accuracy_mean"]["variants"] == 1
+    changed = [*after.items[:3], dataclasses.replace(after.items[3], question="Another?")]
+    found = asked(before, dataclasses.replace(worded, items=changed))
+    assert found["noise", "accuracy_mean"]["variants"] == 2  # for that question does not count at all
+    assert {row["items"] for row in found.values()} == {3}
+
+
+def test_another_default_leaves_the_orders_alone(before: Evaluation, after: Evaluation) -> None:
+    def reworded(*names: str) -> Evaluation:
+        rows = [r | {"prompt": "?"} if r["variant"] in names else r for r in after.rows]
+        return dataclasses.replace(after, rows=rows)
+
+    assert {name for name, _ in asked(before, reworded("phi2"))} == {"x"}
+    with pytest.raises(SteadyPhiError, match="no format or no question in common"):
+        asked(before, reworded("phi2", "qa"))
+
+
+def probe(task: str, kind: str, item: str, length: int, right: bool) -> dict[str, Any]:
+    place = {"task": task, "kind": kind, "item": item, "length": length, "depth": None}
+    return place | {"prompt": f"{place}", "failure": None if right else "forgot"}
+
+
+def test_long_prompts_by_hand() -> None:
+    was = [probe("needle", "", item, n, n == 192) for item in "ab" for n in (192, 320)]
+    was += [probe("rules", kind, "a", 192, False) for kind in ("none", "before")]
+    now = [probe("needle", "", item, n, item == "a" or n == 192) for item in "ab" for n in (192, 320, 480)]
+    now += [probe("rules", kind, "a", 192, kind == "before") for kind in ("none", "before")]
+    found = families.long(was, now, CHANGES)
+    assert [entry["name"] for entry in found] == ["needle", "rules, none", "rules, before"]
+    assert [(entry["items"], entry["variants"]) for entry in found] == [(2, 2), (1, 1), (1, 1)]
+    needle, _, rules = (entry["measures"][0] for entry in found)
+    # At 192 and 320 tokens, which both have: 2 of 4 before; after, a both times and b once.
+    assert (needle["before"], needle["after"], needle["change"]) == (1 / 2, 3 / 4, 1 / 4)
+    assert (needle["low"], needle["high"]) == pytest.approx((0, 1 / 2), abs=0.05)  # b and b, or a and a
+    assert (rules["before"], rules["after"]) == (0, 1)
+
+
+def test_items_asked_at_more_lengths_weigh_more() -> None:
+    was = [probe("needle", "", "a", n, True) for n in (192, 320, 480)] + [
+        probe("needle", "", "b", 192, False)
+    ]
+    (entry,) = families.long(was, was, CHANGES)
+    assert entry["measures"][0]["before"] == 3 / 4
+
+
+def test_the_command_prints_every_row_under_its_heading(before: Evaluation, after: Evaluation) -> None:
+    was, now = ([probe("needle", "", item, 192, item in right) for item in "ab"] for right in ("", "a"))
+    long = dataclasses.replace(before, long=was), dataclasses.replace(after, long=now)
+    lines = compare.render(stored.side_by_side(*long)).splitlines()
+    start = lines.index("Noise in the question: 4 questions, 2 variants")
+    assert lines[start + 1].split()[:4] == ["Mean", "accuracy", "37.5%", "62.5%"]
+    start = lines.index("Order of the options x: 4 questions, 2 variants")
+    assert lines[start + 2].split()[:7] == ["Drawn", "to", "a", "place", "50.0%", "12.5%", "−37.5"]
+    start = lines.index("Long prompts: 2 questions at each length and depth")
+    assert lines[start + 1].split()[:4] == ["needle", "0.0%", "50.0%", "+50.0"]

@@ -1,0 +1,95 @@
+"""How many processes a run has, and who starts them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.runtime import launch
+from tests.conftest import ROOT
+
+MODULE = """
+import os, sys
+from steadyphi.runtime.launch import launch
+launch("started")
+print(f"[{os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')}]", flush=True)
+sys.exit(int(os.environ.get("CODE", 0)))
+"""
+
+
+def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    (folder / "started.py").write_text(MODULE)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "PET_", "STEADYPHI_NPROC"))}
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "started"],
+        env=clean | {"PYTHONPATH": path} | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_one_process_is_not_launched(tmp_path: Path) -> None:
+    assert run(tmp_path).stdout == "[None of None]\n"
+
+
+@pytest.mark.slow
+def test_so_many_processes(tmp_path: Path) -> None:
+    found = run(tmp_path, STEADYPHI_NPROC="2")
+    # Both write into one pipe, so lines may mix.
+    assert sorted(re.findall(r"\[.*?\]", found.stdout)) == ["[0 of 2]", "[1 of 2]"], found.stderr
+    assert found.returncode == 0
+
+
+@pytest.mark.slow
+def test_the_exit_code_is_the_first_failures(tmp_path: Path) -> None:
+    assert run(tmp_path, STEADYPHI_NPROC="2", CODE="3").returncode == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", ""])
+def test_not_a_number_of_processes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(launch.NPROC, text)
+    with pytest.raises(
+        SteadyPhiError, match=f"STEADYPHI_NPROC: should be a number of processes or auto, not '{text}'"
+    ):
+        launch.wanted()
+
+
+def test_a_process_that_srun_started() -> None:
+    """Within a step of several tasks, and not in the batch script around it."""
+    batch = {"SLURM_JOB_ID": "12345", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    found = dict(batch)
+    launch.adopt_slurm(found)
+    assert found == batch
+    step = batch | {
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "1",
+    }
+    found = dict(step)
+    launch.adopt_slurm(found)
+    assert {k: v for k, v in found.items() if k not in step} == {
+        "RANK": "3",
+        "WORLD_SIZE": "4",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "32345",
+    }
+
+
+def test_the_head_of_several_nodes_is_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "scontrol").write_text(
+        '#!/bin/sh\n[ "$*" = "show hostnames gpu[07-08]" ] && printf "gpu07\\ngpu08\\n"\n'
+    )
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NODELIST": "gpu[07-08]"}
+    found |= {"SLURM_PROCID": "9", "SLURM_LOCALID": "1"}
+    launch.adopt_slurm(found)
+    assert found["MASTER_ADDR"] == "gpu07" and found["RANK"] == "9"

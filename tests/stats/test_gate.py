@@ -1,0 +1,58 @@
+"""The gate: shut for what got worse, open for what did not, whatever the noise."""
+
+import numpy as np
+import pytest
+
+from steadyphi.stats.gate import decide
+from tests.stats.simulated import share, simulated
+
+LINE = np.linspace(-1, 1, 12)
+
+
+def pair(before: np.ndarray, after: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two runs on the same 200 items, which share their difficulty."""
+    both = simulated(np.r_[before, after], 200, np.random.default_rng(seed))
+    return both[:, : len(before)], both[:, len(before) :]
+
+
+@pytest.mark.parametrize("truth", [np.full(12, 0.6), 0.6 + 0.1 * LINE])
+def test_no_change_seldom_fails(truth: np.ndarray) -> None:
+    failed = [not decide(*pair(truth, truth, n), alpha=0.1, draws=150).passed for n in range(40)]
+    assert share(failed) <= 0.175
+
+
+def test_improvement_passes() -> None:
+    assert all(decide(*pair(0.6 + 0.1 * LINE, 0.7 + 0.05 * LINE, n), draws=200).passed for n in range(15))
+
+
+def test_more_spread_and_a_worse_worst_case_fail() -> None:
+    found = [decide(*pair(0.6 + 0.03 * LINE, 0.6 + 0.15 * LINE, n), draws=200) for n in range(15)]
+    assert share([not gate.passed for gate in found]) >= 0.9
+    assert any(reason.startswith("the spread grows: ") for gate in found for reason in gate.reasons)
+
+
+def test_reasons_by_hand() -> None:
+    # All right before; after, one of two variants wrong in 40 of 100 items: no noise could do that.
+    before = np.ones((100, 2), bool)
+    after = before.copy()
+    after[:40, 1] = False
+    gate = decide(before, after, draws=999)
+    assert not gate.passed
+    # The draws vary by about 0.05 and none comes near 0.4 from its mean: p = 1/1000, three times by Holm.
+    assert gate.reasons == [
+        "the spread grows: 0.0% before, 40.0% after (+40.0 points, p = 0.003)",
+        "accuracy in the worst variant falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
+        "the share right in every variant falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
+    ]
+    assert decide(after, before, draws=99).passed
+    assert decide(after, after, draws=99).passed
+
+
+def test_the_spread_alone() -> None:
+    """A better best variant is growth of the spread too, and no fall."""
+    before = np.zeros((100, 2), bool)
+    after = before.copy()
+    after[:40, 1] = True
+    assert [reason.split(":")[0] for reason in decide(before, after, draws=200).reasons] == [
+        "the spread grows"
+    ]

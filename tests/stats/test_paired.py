@@ -1,0 +1,92 @@
+"""Tests and intervals for pairs against published examples, hand cases and coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steadyphi.stats.paired import against, changes, holm, mcnemar, paired_difference
+from tests.stats.simulated import share, simulated
+
+
+def table(both: int, lost: int, won: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns whose pairs are counted so; lost: right in the first alone."""
+    first = np.repeat([True, True, False, False], [both, lost, won, neither])
+    second = np.repeat([True, False, True, False], [both, lost, won, neither])
+    return first, second
+
+
+def test_mcnemar_by_hand_and_as_published() -> None:
+    # 12 against 2: 2 P(X <= 2 of 14) = 2 (1 + 14 + 91) / 2^14. Two culture media, Armitage & Berry 1994,
+    # p. 127; StatsDirect gives 0.0129 for it.
+    assert mcnemar(*table(20, 12, 2, 16)) == pytest.approx(212 / 2**14)
+    # 5 against 0: 2 / 2^5.
+    assert mcnemar(*table(14, 5, 0, 22)) == pytest.approx(2 / 32)
+    assert mcnemar(*table(3, 0, 0, 2)) == 1
+    assert mcnemar(*table(3, 4, 4, 2)) == 1
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.03, 0.04: times 3, 2, 1: 0.03, 0.06, 0.04, and the last not below the one before.
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@settings(max_examples=50, deadline=None)
+def test_holm_lies_between_no_correction_and_bonferronis(values: list[float]) -> None:
+    found = holm(values)
+    for plain, adjusted in zip(values, found, strict=True):
+        assert min(plain, 1) <= adjusted <= min(1, plain * len(values))
+    order = np.argsort(values)
+    assert (np.diff(np.array(found)[order]) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [
+        # Cavo et al. 2012, as the R package contingencytables gives it in its tests for this method.
+        ((59, 6, 16, 80), -0.1186, -0.0046),
+        # Newcombe 1998, one of his contrasting examples.
+        ((36, 12, 2, 0), 0.0569, 0.3404),
+    ],
+)
+def test_newcombes_interval_as_published(counts: tuple[int, int, int, int], low: float, high: float) -> None:
+    first, second = table(*counts)
+    found = paired_difference(second, first, 0.95)  # his difference is the first less the second
+    assert found.value == pytest.approx((counts[1] - counts[2]) / sum(counts))
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+@given(st.tuples(*[st.integers(0, 20)] * 4).filter(lambda counts: sum(counts) > 0))
+@settings(max_examples=60, deadline=None)
+def test_the_interval_turns_round_with_the_pair(counts: tuple[int, int, int, int]) -> None:
+    first, second = table(*counts)
+    one, other = paired_difference(first, second, 0.9), paired_difference(second, first, 0.9)
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+    assert -1 - 1e-9 <= one.low <= one.value <= one.high <= 1 + 1e-9
+
+
+def test_coverage() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [simulated(np.array([0.5, 0.6]), 80, rng) for _ in range(400)]
+    found = [paired_difference(pair[:, 0], pair[:, 1], 0.9) for pair in pairs]
+    assert 0.86 <= share([f.low <= 0.1 <= f.high for f in found]) <= 0.95
+
+
+def test_equal_columns_differ_by_nothing() -> None:
+    found = paired_difference(*table(3, 0, 0, 4), 0.95)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_rows() -> None:
+    correct = np.column_stack([table(20, 12, 2, 16)[0], table(20, 12, 2, 16)[1], table(20, 12, 2, 16)[0]])
+    rows = against(correct, 0, 0.95)
+    assert rows[0] == {"change": 0, "low": 0, "high": 0, "p_holm": 1}
+    assert rows[1]["change"] == pytest.approx(-0.2)
+    assert rows[1]["p_holm"] == pytest.approx(2 * 212 / 2**14)  # of two tests
+    assert rows[2]["change"] == 0
+    assert against(correct, 2, 0.95)[1] == rows[1]
+    assert changes(correct, correct[:, [0, 0, 0]], 0.95)[1]["p_holm"] == pytest.approx(3 * 212 / 2**14)
+    assert against(correct[:, :1], 0, 0.95) == [{"change": 0, "low": 0, "high": 0, "p_holm": 1}]

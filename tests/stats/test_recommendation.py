@@ -1,0 +1,81 @@
+"""What is recommended when one prompt is better, when none is, and how far the promises hold."""
+
+import numpy as np
+import pytest
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.stats.recommendation import cheapest_of_the_best, recommend, regret_bound
+from tests.stats.simulated import share, simulated
+
+NAMES = [f"v{n}" for n in range(8)]
+FREE = np.zeros(8)
+
+
+def test_a_better_prompt_is_found_with_its_gain() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.r_[0.5, np.full(6, 0.55), 0.7]
+    found = [recommend(simulated(truth, 200, rng), NAMES, "v0", 0.95, 100, n) for n in range(40)]
+    assert share([f.variant == "v7" for f in found]) > 0.9
+    assert share([f.low <= 0.2 <= f.high for f in found]) > 0.85
+    assert np.mean([f.gain for f in found]) == pytest.approx(0.2, abs=0.02)
+    assert (found[0].chosen_on, found[0].tested_on) == (160, 200)
+
+
+def test_without_a_better_one_the_default_stays() -> None:
+    rng = np.random.default_rng(1)
+    found = [recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", 0.95, 50, n) for n in range(100)]
+    assert share([f.variant == "v3" for f in found]) >= 0.9
+    kept = next(f for f in found if f.variant == "v3")
+    assert (kept.gain, kept.low, kept.high) == (0, 0, 0) and kept.regret > 0
+
+
+def test_the_gain_is_of_items_that_did_not_choose() -> None:
+    """Of equally good variants the best of other items is no better than the default in half of the cases."""
+    rng = np.random.default_rng(5)
+    found = [recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v0", 0.05, 20, n) for n in range(100)]
+    assert share([f.variant == "v0" for f in found]) >= 0.45
+
+
+def test_the_cheapest_among_the_best_by_hand() -> None:
+    # Of 100 items: 60, 57 and 50 right, each a part of the one before. The second's standard error of the
+    # difference from the best is sqrt((0.03 - 0.0009) / 100) = 0.017 < 0.03: it is not near.
+    nested = np.arange(100)[:, None] < np.array([60, 57, 50])
+    assert cheapest_of_the_best(nested, np.array([9.0, 5.0, 1.0])) == 0
+    # The second right on 60 - 3 + 2 = 59, discordant on 5 items: sqrt((0.05 - 0.0001) / 100) = 0.022 > 0.01.
+    swapped = nested.copy()
+    swapped[60:62, 1] = True
+    assert cheapest_of_the_best(swapped, np.array([9.0, 5.0, 1.0])) == 1
+    assert cheapest_of_the_best(swapped, np.zeros(3)) == 0
+    assert cheapest_of_the_best(np.ones((10, 8), bool), FREE) == 0
+
+
+def test_the_regret_is_bounded_whatever_is_chosen() -> None:
+    """The luckiest of equally good variants, and the best of different ones: 90% bounds hold."""
+    rng = np.random.default_rng(2)
+    for truth in (np.full(8, 0.6), 0.6 + 0.05 * np.linspace(-1, 1, 8)):
+        held, bounds = [], []
+        for seed in range(100):
+            correct = simulated(truth, 100, rng)
+            chosen = int(correct.mean(axis=0).argmax())
+            bounds.append(regret_bound(correct, chosen, 0.9, 200, seed))
+            held.append(bool(truth.max() - truth[chosen] <= bounds[-1]))
+        assert share(held) >= 0.9
+        assert np.mean(bounds) < 0.25
+
+
+def test_the_bound_by_hand() -> None:
+    # Columns that are all equal err together: no difference can be missed, and nothing is better.
+    same = np.repeat(np.arange(20)[:, None] < 9, 3, axis=1)
+    assert regret_bound(same, 1, 0.95, 50) == 0
+    # One always right, one always wrong: no doubt about the difference of 1.
+    sure = np.repeat([[True, False]], 20, axis=0)
+    assert (regret_bound(sure, 0, 0.95, 50), regret_bound(sure, 1, 0.95, 50)) == (0, 1)
+
+
+def test_seeded_and_checked() -> None:
+    correct = simulated(np.full(8, 0.6), 50, np.random.default_rng(3))
+    assert recommend(correct, NAMES, "v0", 0.95, 50, 1) == recommend(correct, NAMES, "v0", 0.95, 50, 1)
+    with pytest.raises(SteadyPhiError, match="v9: not among"):
+        recommend(correct, NAMES, "v9", 0.95)
+    with pytest.raises(SteadyPhiError, match="too few"):
+        recommend(correct[:3], NAMES, "v0", 0.95)

@@ -1,0 +1,300 @@
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyphi.tracking.stage_run import flatten, stage_run, tracking_uri
+from tests.conftest import ROOT
+
+STAGE = """
+import sys, time
+from steadyphi.tracking import stage_run
+with stage_run(sys.argv[1], experiment="steadyphi", digest=sys.argv[2]) as run:
+    run.metrics({"loss": 1.0}, step=0)
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[3]))
+"""
+DIGEST = "0123456789ab"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database: the migration costs seconds, so all tests but one start from a copy."""
+    folder = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, folder)
+        with stage_run("template", experiment="template", digest=DIGEST):
+            pass
+    return folder / "mlflow.db"
+
+
+def isolate(patch: pytest.MonkeyPatch, root: Path) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE"):
+        patch.delenv(name, raising=False)
+    patch.setenv("DVC_ROOT", str(root))
+    patch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "a repository #1"  # what people call their folders
+    root.mkdir()
+    shutil.copy(template, root)
+    isolate(monkeypatch, root)
+    return root
+
+
+def client() -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri())
+
+
+def runs() -> tuple[list[Any], list[Any]]:
+    """The parents and the children of the experiment."""
+    api = client()
+    found = api.search_runs([api.get_experiment_by_name("steadyphi").experiment_id])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in found if run not in children], children
+
+
+def history(run: Any, metric: str) -> list[float]:
+    return [point.value for point in client().get_metric_history(run.info.run_id, metric)]
+
+
+def record(stage: str = "finetune", digest: str = DIGEST) -> Any:
+    return stage_run(stage, experiment="steadyphi", digest=digest)
+
+
+def start(*arguments: str, seconds: float = 0, under: tuple[str, ...] = ("-c",)) -> Any:
+    return subprocess.Popen(
+        [sys.executable, *under, STAGE, *arguments, str(seconds)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_stage_becomes_a_child_of_its_experiment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "it's-lora")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
+    monkeypatch.setenv("DVC_STAGE", "sub/dvc.yaml:evaluate@base")
+    (root / "plot.txt").write_text("plot")
+    with record("evaluate") as run:
+        run.params({"model": {"name": "phi-tiny", "long": "x" * 9000}, "styles@": ["a", "b"]})
+        run.metrics({"loss": 2.0}, step=0)
+        run.metrics({"loss": 1.0, "nan": math.nan, "inf": math.inf}, step=1)
+        run.artifact(root / "plot.txt", "plots")
+        run.output("adapter", "abc")
+    [parent], [child] = runs()
+    assert (parent.info.run_name, parent.info.status) == ("it's-lora", "RUNNING")
+    assert (child.info.run_name, child.info.status) == ("evaluate@base", "FINISHED")
+    tags = {"dvc.stage": "evaluate@base", "dvc.experiment": "it's-lora", "git.revision": "c0ffee"}
+    tags |= {"output.adapter": "abc", "mlflow.parentRunId": parent.info.run_id}
+    assert tags.items() <= child.data.tags.items()
+    assert child.data.params == {"model.name": "phi-tiny", "model.long": "x" * 6000, "styles_": '["a", "b"]'}
+    assert child.data.metrics["loss"] == 1.0
+    assert math.isnan(child.data.metrics["nan"])
+    assert history(child, "loss") == [2.0, 1.0]
+    [artifact] = (root / "mlartifacts").rglob("plots/plot.txt")
+    assert artifact.read_text() == "plot"
+
+
+def test_runs_go_to_the_repository_not_to_the_working_folder(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "temporary" / "report"
+    report.mkdir(parents=True)
+    (report / "index.html").write_text("<p>")
+    monkeypatch.chdir(report.parent)
+    with record() as run:
+        run.artifact(report)
+    assert list(report.parent.iterdir()) == [report]
+    assert len(list((root / "mlartifacts").rglob("report/index.html"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
+)
+def test_an_exception_marks_the_run_and_goes_on(root: Path, error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), record() as run:
+        run.metrics({"loss": 1.0})
+        raise error
+    _, [child] = runs()
+    assert (child.info.status, child.data.metrics) == (status, {"loss": 1.0})
+
+
+def summarize(metrics: dict[str, float], root: Path, **settings: Any) -> None:
+    (root / "report.md").write_text("report")
+    with record("publish") as run:
+        run.summary(settings=settings, metrics=metrics, artifacts=[root / "report.md"])
+
+
+def test_summary_is_idempotent_and_its_last_value_wins(root: Path) -> None:
+    for value in (0.5, 0.5, 0.25):  # the store would keep the larger of two values of one moment
+        summarize({"spread": value, "nan": math.nan, "inf": math.inf}, root, seed=0, lr=None)
+    [parent], children = runs()
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params == {"seed": "0", "lr": "null"}
+    assert parent.data.metrics["spread"] == 0.25
+    assert [len(history(parent, name)) for name in ("spread", "nan", "inf")] == [2, 1, 1]
+    assert len(list((root / "mlartifacts").rglob("report.md"))) == 1
+    assert len(children) == 3
+
+
+def test_a_published_row_is_running_only_while_a_stage_runs(root: Path) -> None:
+    summarize({"spread": 0.5}, root)
+    with record():
+        assert runs()[0][0].info.status == "RUNNING"
+    assert runs()[0][0].info.status == "FINISHED"  # publish may be skipped, its inputs being what they were
+
+
+def test_one_name_with_other_settings_is_another_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "lora")
+    for digest, seed in (("a" * 12, 0), ("b" * 12, 1)):
+        with record("publish", digest) as run:
+            run.summary(settings={"seed": seed}, metrics={}, artifacts=[])
+    parents, _ = runs()
+    assert {(run.info.run_name, run.data.params["seed"]) for run in parents} == {("lora", "0"), ("lora", "1")}
+
+
+def test_secrets_are_left_out_or_masked() -> None:
+    token = "hf_" + "abcDEF123" * 4  # put together, lest a scanner takes it for a real one
+    settings = {
+        "hf_token": token,
+        "hub": {"apiKey": "k", "password": {"value": "p"}, "revision": f"see {token}"},
+        "sources": [{"secret": "s", "url": "https://me:p@ss@host/data"}, "https://host/x?access_token=t&b=1"],
+        "max_tokens": 8,
+        "tokenizer": "gpt2",
+        "pad_token": None,
+    }
+    assert flatten(settings) == {
+        "hub.revision": "see hf_***",
+        "sources": '[{"url": "https://***@host/data"}, "https://host/x?access_token=***&b=1"]',
+        "max_tokens": "8",
+        "tokenizer": "gpt2",
+        "pad_token": "null",
+    }
+
+
+def test_system_metrics_arrive_even_from_a_short_stage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
+    with record():
+        time.sleep(0.2)
+    _, [child] = runs()
+    assert "system/cpu_utilization_percentage" in child.data.metrics
+    assert all(thread.name != "SystemMetricsMonitor" for thread in threading.enumerate())
+
+
+def one_warning(capfd: pytest.CaptureFixture[str]) -> str:
+    out, err = capfd.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    assert line.startswith("warning: MLflow: ")
+    assert line.endswith("; the stage goes on without tracking")
+    return line
+
+
+@pytest.mark.parametrize("uri", ["http://me:pw@127.0.0.1:9", "foo://bar", "sqlite:////proc/no/mlflow.db"])
+def test_a_store_out_of_reach_costs_a_warning_and_a_few_seconds(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    begin = time.monotonic()
+    with record() as run:
+        run.params({"seed": 0})
+        run.metrics({"loss": 1.0})
+        run.summary(settings={}, metrics={}, artifacts=[])
+    assert time.monotonic() - begin < 8
+    assert "pw" not in one_warning(capfd)
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_given_up(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:  # takes connections, no more
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with record() as run:
+            run.metrics({"loss": 1.0})
+    assert time.monotonic() - begin < 15
+    one_warning(capfd)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda run: run.artifact(Path("missing")),
+        lambda run: run.metrics({"loss": "not a number"}),
+        lambda run: run.metrics({"/bad//name": 1.0}),  # buffered: fails at the end
+    ],
+)
+def test_a_failure_midway_still_ends_the_run(
+    root: Path, capfd: pytest.CaptureFixture[str], act: Callable[[Any], None]
+) -> None:
+    with record() as run:
+        act(run)
+        run.output("model", "abc")
+    one_warning(capfd)
+    assert runs()[1][0].info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_fresh_store_survives_processes_that_start_together(root: Path) -> None:
+    (root / "mlflow.db").unlink()
+    stages = [start(f"evaluate@{i}", DIGEST) for i in range(3)] + [start("finetune", "b" * 12)]
+    for stage in stages:
+        assert stage.communicate(timeout=120) == ("ready\n", "")  # MLflow's own chatter would show here
+    parents, children = runs()
+    assert sorted(run.info.run_name for run in parents) == [DIGEST, "b" * 12]
+    assert len(children) == 4
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert {path.name for path in root.iterdir()} == {"mlflow.db", ".cache"}
+
+
+@pytest.mark.slow
+def test_the_dead_are_reaped_and_the_living_are_not(root: Path) -> None:
+    dvc = root / "dvc"
+    dvc.write_text("import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])")
+    killed = start("fetch", "a" * 12, seconds=60)
+    orphaned = start("finetune", "b" * 12, seconds=60, under=(str(dvc),))
+    for process in (killed, orphaned):
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+        process.wait()
+
+    def statuses() -> dict[str, str]:
+        with record("next"):
+            return {run.info.run_name: run.info.status for group in runs() for run in group}
+
+    now = statuses()
+    assert now["fetch"] == "KILLED"
+    assert now["a" * 12] == "RUNNING"  # its owner, this process, may well start the next stage
+    assert (now["finetune"], now["b" * 12]) == ("RUNNING", "RUNNING")  # dvc is dead, its stage is not
+    [orphan] = [run for run in runs()[1] if run.info.run_name == "finetune"]
+    os.kill(int(orphan.data.tags["process"].split(":")[1]), signal.SIGKILL)
+    time.sleep(0.2)
+    assert [statuses()[name] for name in ("finetune", "b" * 12)] == ["KILLED", "KILLED"]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_run(root: Path) -> None:
+    stage = start("finetune", DIGEST, seconds=60)
+    assert stage.stdout.readline() == "ready\n"
+    stage.terminate()
+    assert stage.communicate(timeout=30)[1] == ""
+    assert stage.returncode == 128 + signal.SIGTERM
+    _, [child] = runs()
+    assert (child.info.status, child.data.metrics) == ("KILLED", {"loss": 1.0})
