@@ -36,7 +36,7 @@ def imports(path: Path) -> set[Path]:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     places = [ROOT / name.replace(".", "/") for name in names if name.startswith(("steadyphi", "stages"))]
     candidates = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
-    return {file for file in candidates if file.exists()}
+    return {file for file in candidates if file.exists() and len(ast.parse(file.read_text()).body) > 1}
 
 
 def closure(path: Path) -> set[str]:
