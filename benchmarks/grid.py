@@ -15,6 +15,7 @@ import torch
 from benchmarks import phi_tiny
 from steadyphi.evaluation import choices
 from steadyphi.evaluation.suite import fitting
+from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.packed import pack
 from steadyphi.prompts import families
 from steadyphi.runtime.device import pick_dtype
@@ -33,6 +34,7 @@ def main() -> None:
     model, _, tokenizer = phi_tiny.load()
     model = pack(model.to(pick_dtype("auto", torch.device("cpu"))), least=0)
     chosen = phi_tiny.settings(items=options.items)
+    language_model = LanguageModel(model, tokenizer, chosen.evaluate.batch_tokens)
     formats = families.grammar(options.formats, chosen.seed)
     items = phi_tiny.material(chosen).items
     items = fitting(tokenizer, formats, items, [], model.config.block_size, chosen.seed)
@@ -41,7 +43,7 @@ def main() -> None:
         some = formats[first : first + 40]
         pairs = [(variant, item) for variant in some for item in items]
         label = f"formats {first + 1} to {first + len(some)} of {len(formats)}"
-        right = choices.correct(model, tokenizer, pairs, chosen.evaluate, label)
+        right = choices.correct(language_model, pairs, chosen.evaluate, label)
         columns.append(right.reshape(len(some), len(items)).T)
     correct = np.concatenate(columns, axis=1)
     np.savez(options.file, correct=correct, atoms=np.array([list(v.atoms.values()) for v in formats]))

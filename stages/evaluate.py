@@ -12,7 +12,8 @@ from steadyphi.tracking.stage_run import StageRun
 def main(run: StageRun, which: str) -> None:
     """Evaluate the base or the tuned model; write all answers, a table by variant, and the headlines."""
     from steadyphi.data.tables import read_items
-    from steadyphi.evaluation import run as running
+    from steadyphi.evaluation.run import run as evaluate
+    from steadyphi.inference.language_model import LanguageModel
     from steadyphi.inference.load import load_tuned
     from steadyphi.inference.packed import pack
     from steadyphi.inference.score_cache import ScoreCache, digest_of
@@ -28,26 +29,29 @@ def main(run: StageRun, which: str) -> None:
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
     model = pack(load_tuned(common.MODEL, tuned, dtype, device), least=0)
-    tokenizer = TextTokenizer(common.MODEL)
     items, shots = (read_items(common.DATA / f"{name}.parquet") for name in ("items", "shots"))
     digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])
     cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", digest, dtype, device)
+    language_model = LanguageModel(model, TextTokenizer(common.MODEL), settings.batch_tokens, cache)
     with ranks.joined():
-        outcome = running.run(which, model, tokenizer, items, shots, settings, cache)
+        outcome = evaluate(which, language_model, items, shots, settings)
     if ranks.rank():
         return  # the first process writes
-    for note in outcome.result["notes"]:
+    for note in outcome.result.notes:
         print(f"left out: {note}", file=sys.stderr)
     folder = common.SCORES / which
     outcome.write(folder, items)
-    columns = ("accuracy", "low", "high", "seen", "open")
-    formats = [row for row in outcome.result["variants"] if row["family"] == "format"]
-    table = [{"format": row["name"]} | {name: row[name] for name in columns} for row in formats]
+    formats = [row for row in outcome.result.variants if row.family == "format"]
+    table = [
+        {"format": row.name, "accuracy": row.accuracy, "low": row.low, "high": row.high, "seen": row.seen}
+        | {"open": row.open.accuracy if row.open else None}
+        for row in formats
+    ]
     metrics = headline.flat(outcome.result)
     write_csv(common.METRICS / f"evaluate-{which}.csv", table)
     write_json(common.METRICS / f"evaluate-{which}.json", metrics)
     run.metrics(metrics)
-    run.metrics({f"accuracy/{row['format']}": row["accuracy"] for row in table})
+    run.metrics({f"accuracy/{row.name}": row.accuracy for row in formats})
     run.artifact(common.METRICS / f"evaluate-{which}.csv")
     run.output("scores", sha256(folder / "scores.parquet"))
 

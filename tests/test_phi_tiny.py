@@ -8,6 +8,7 @@ import torch
 
 from steadyphi.data import sources
 from steadyphi.evaluation import choices
+from steadyphi.inference.language_model import LanguageModel
 from steadyphi.model import Phi
 from steadyphi.prompts import families
 from steadyphi.results.cells import cells
@@ -49,8 +50,9 @@ def test_it_knows_something_and_is_sensitive(lit_tiny: Path) -> None:
     settings = compose(params | {"prepare": {"items": 400}}, ROOT / "conf")
     items = sources.load(settings.prepare, Path("unused")).items
     model = Phi.load(lit_tiny, torch.float32)
+    language_model = LanguageModel(model, TextTokenizer(lit_tiny), settings.evaluate.batch_tokens)
     variants = families.named(settings.evaluate.formats)
-    rows = choices.evaluate(model, TextTokenizer(lit_tiny), items, [], variants, settings.evaluate)
+    rows = choices.evaluate(language_model, items, [], variants, settings.evaluate)
     found = cells(rows, settings.evaluate.formats).correct
     assert found.mean(axis=0).max() >= 0.85
     assert measures.spread(found) >= 0.25

@@ -1,4 +1,4 @@
-"""steadyphi compare: two evaluations side by side, on the items and formats that both have."""
+"""steadyphi compare: two evaluations side by side, on the questions and variants that both have."""
 
 import argparse
 import itertools
@@ -7,9 +7,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadyphi.errors import SteadyPhiError
+
+if TYPE_CHECKING:
+    from steadyphi.results.result import RunComparison
 
 SCORES = "artifacts/scores"
 
@@ -21,18 +24,21 @@ def add_parser(commands: Any) -> None:
     )
     for name in ("before", "after"):
         sub.add_argument(
-            name, help=f"a folder such as {SCORES}/base, or a commit, branch or experiment of DVC's"
+            name, help=f"a folder such as {SCORES}/base, or a commit, a branch or a DVC experiment"
         )
     sub.add_argument(
-        "--which", choices=("base", "tuned"), default="tuned", help="of a commit or experiment (%(default)s)"
+        "--which",
+        choices=("base", "tuned"),
+        default="tuned",
+        help="the model of a commit or experiment (%(default)s)",
     )
-    sub.add_argument("--json", action="store_true", help="for machines")
+    sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(run=compare)
 
 
 def compare(options: argparse.Namespace) -> None:
     """Print the comparison of two evaluations."""
-    from steadyphi.results import stored  # here, for it takes seconds to import
+    from steadyphi.results import stored  # here, because it takes seconds to import
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = [
@@ -40,12 +46,12 @@ def compare(options: argparse.Namespace) -> None:
             for n, where in enumerate((options.before, options.after))
         ]
         before, after = map(stored.read, folders)
-        found = stored.side_by_side(before, after)
-    print(json.dumps(found, indent=2) if options.json else render(found))
+        comparison = stored.side_by_side(before, after)
+    print(json.dumps(stored.to_json(comparison), indent=2) if options.json else render(comparison))
 
 
 def _folder(where: str, which: str, into: Path) -> Path:
-    """Return a folder of scores; those of a revision are fetched from DVC's cache into `into`."""
+    """Return a folder of scores; those of a revision are first fetched from DVC's cache into `into`."""
     folder = Path(where)
     if folder.is_dir():
         return folder
@@ -71,28 +77,27 @@ def _folder(where: str, which: str, into: Path) -> Path:
     return into
 
 
-def render(found: dict[str, Any]) -> str:
-    """Return a comparison as tables, what stands out in it and the gate's verdict."""
-    from steadyphi.report import beyond
-    from steadyphi.report.wording import points
+def render(comparison: "RunComparison") -> str:
+    """Return a comparison as tables, its alarms and the gate's verdict."""
+    from steadyphi.report import families
+    from steadyphi.report.wording import percent, points
 
-    lines = [f"On {found['items']:,} questions in {len(found['variants'])} formats that both have.", ""]
+    rows = comparison.variants
+    lines = [f"On {comparison.items:,} questions in {len(rows)} formats that both have.", ""]
     lines.append(_line("", "before", "after", "change", "interval"))
-    lines += [_line(*beyond.texts(row)) for row in found["measures"]]
+    lines += [_line(*families.texts(change)) for change in comparison.measures]
     lines += ["", _line("format", "before", "after", "change", "p (Holm)")]
-    for row in found["variants"]:
-        before, after = (f"{row[key]:.1%}" for key in ("before", "after"))
-        change = f"{points(row['change'])} points"
-        lines.append(_line(row["name"], before, after, change, f"{row['p_holm']:.3f}"))
-    for heading, entries in itertools.groupby(found["beyond"], beyond.heading):
+    for row in rows:
+        change = f"{points(row.change)} points"
+        lines.append(_line(row.name, percent(row.before), percent(row.after), change, f"{row.p_holm:.3f}"))
+    for heading, members in itertools.groupby(comparison.families, families.heading):
         lines += ["", heading]
-        rows = ((entry, row) for entry in entries for row in entry["measures"])
-        lines += [_line(f"  {beyond.name(entry, row)}", *beyond.texts(row)[1:]) for entry, row in rows]
-    lines += ["", *found["alarms"]]
-    gate = found["gate"]
-    lines += (
-        ["gate: passed"] if gate["passed"] else [f"gate: not passed: {reason}" for reason in gate["reasons"]]
-    )
+        for family in members:
+            for measure in family.measures:
+                lines.append(_line(f"  {families.name(family, measure)}", *families.texts(measure)[1:]))
+    lines += ["", *comparison.alarms]
+    gate = comparison.gate
+    lines += ["gate: passed"] if gate.passed else [f"gate: not passed: {reason}" for reason in gate.reasons]
     return "\n".join(lines)
 
 

@@ -1,146 +1,156 @@
-"""The items asked in every variant: one row per item and variant."""
+"""Multiple choice: every choice of every item scored in every variant, one row per item and variant."""
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steadyphi.evaluation.suite import fitting
-from steadyphi.inference.score_cache import ScoreCache
-from steadyphi.inference.scoring import Request, score
-from steadyphi.model import Phi
+from steadyphi.inference.language_model import Backend
+from steadyphi.inference.scoring import Request
 from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Rendered, Variant, option_order, render
 from steadyphi.settings.schema import Evaluate
+from steadyphi.stats.measures import changed_share
 from steadyphi.stats.scorers import choose, ranking
 from steadyphi.tokenizer import TextTokenizer
 
-FREE = "N/A"  # in place of the question: the content-free input of Zhao et al. 2021, arXiv 2102.09690
-CALIBRATED = ("format", "grammar", "options")  # the families for which that is asked
+FREE = "N/A"  # replaces the question: the content-free input of Zhao et al. 2021, arXiv 2102.09690
+CALIBRATED = ("format", "grammar", "options")  # the families that are asked with it too
+Score = Callable[[Sequence[Request], str], list[float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Question:
-    """An item in a variant, as requests: one a choice, and one a choice without content."""
+    """An item in a variant, as requests: one per choice, and one per choice after the content-free prompt."""
 
     item: Item
     variant: Variant
     prompt: str
     places: tuple[int, ...] | None
-    asked: list[Request]
+    requests: list[Request]
     free: list[Request]
 
 
 def evaluate(
-    model: Phi,
-    tokenizer: TextTokenizer,
+    model: Backend,
     items: Sequence[Item],
     shots: Sequence[Item],
     variants: Sequence[Variant],
     settings: Evaluate,
-    cache: ScoreCache | None = None,
 ) -> list[dict[str, Any]]:
-    """Score every choice of every item in every variant; return a row per item and variant (`cells.SCORES`).
+    """Score every choice of every item in every variant; return rows of the table `results.cells.SCORES`.
 
-    The formats are asked of all items, the other families of the first `settings.families.items`; of these,
-    one that does not fit the context in some variant of the family is left out of that family.
+    The formats are asked with all items, the other families with the first `settings.families.items`. An item
+    that does not fit the context in some variant of a family is left out of that family.
     shots: the examples that a variant may put in front.
-    cache: see `steadyphi.inference.scoring.score`.
     """
-    questions = []
-    for family in dict.fromkeys(v.family for v in variants):
-        own = [v for v in variants if v.family == family]
-        few = items if family == "format" or not settings.families else items[: settings.families.items]
-        few = fitting(tokenizer, own, few, shots, model.config.block_size, settings.seed)
-        for variant in own:
-            questions += _questions(tokenizer, variant, few, shots, settings.seed)
-    requests = list(dict.fromkeys(r for q in questions for r in (*q.asked, *q.free)))
-    values = score(model, requests, settings.batch_tokens, "evaluate", cache)
-    known = dict(zip(requests, values, strict=True))
-    return [_row(question, known, settings) for question in questions]
+    questions = _questions(model, items, shots, variants, settings)
+    return _rows(model.score, questions, "evaluate", settings)
 
 
 def correct(
-    model: Phi,
-    tokenizer: TextTokenizer,
-    asked: Sequence[tuple[Variant, Item]],
-    settings: Evaluate,
-    label: str,
-    cache: ScoreCache | None = None,
+    model: Backend, questions: Sequence[tuple[Variant, Item]], settings: Evaluate, label: str
 ) -> NDArray[np.bool_]:
-    """Return whether each item is answered right in its variant; without examples in front."""
-    rendered = [render(variant, item, [], settings.seed) for variant, item in asked]
-    names = [f"item {item.id} in variant {variant.name}" for variant, item in asked]
-    requests = _requests(tokenizer, rendered, names)
-    values = iter(score(model, list(itertools.chain(*requests)), settings.batch_tokens, label, cache))
-    chosen = [_chosen([next(values) for _ in own], own, settings) for own in requests]
-    return np.array([one == item.answer for one, (_, item) in zip(chosen, asked, strict=True)])
+    """Return whether each item is answered right in its variant, without examples in front."""
+    rendered = [render(variant, item, [], settings.seed) for variant, item in questions]
+    names = [f"item {item.id} in variant {variant.name}" for variant, item in questions]
+    requests = _requests(model.tokenizer, rendered, names)
+    scores = iter(model.score(list(itertools.chain(*requests)), label))
+    chosen = [_chosen([next(scores) for _ in choices], choices, settings) for choices in requests]
+    return np.array([choice == item.answer for choice, (_, item) in zip(chosen, questions, strict=True)])
 
 
 def noise(
-    model: Phi,
-    tokenizer: TextTokenizer,
+    model: Backend,
     items: Sequence[Item],
     variants: Sequence[Variant],
     settings: Evaluate,
     rows: Sequence[dict[str, Any]],
 ) -> float:
-    """Return the share of answers that change when the same prompts are only batched otherwise.
+    """Return the share of answers that change when the same prompts are batched differently.
 
-    That is what rounding does (hardly ever in float32, at times in bfloat16), so a flip rate or a
-    difference between formats no larger than this says nothing about prompts. Measured on every
-    tenth item in all formats, in batches of an eighth of the size; nothing is taken from the cache.
+    This is the effect of rounding (hardly ever in float32, at times in bfloat16), so a flip rate or a
+    difference between formats that is not larger says nothing about prompts. Measured on every tenth item in
+    all formats.
     """
-    smaller = dataclasses.replace(settings, batch_tokens=max(1, settings.batch_tokens // 8))
     formats = [v for v in variants if v.family == "format"]
-    again = evaluate(model, tokenizer, items[::10], [], formats, smaller)
+    questions = _questions(model, items[::10], [], formats, settings)
+    again = _rows(model.score_in_small_batches, questions, "evaluate again", settings)
     chosen = {(row["item"], row["variant"]): row["chosen"] for row in rows}
-    return float(np.mean([chosen[row["item"], row["variant"]] != row["chosen"] for row in again]))
+    pairs = [(chosen[row["item"], row["variant"]], row["chosen"]) for row in again]
+    first, second = np.array(pairs).T
+    return changed_share(first, second)
 
 
 def _questions(
+    model: Backend,
+    items: Sequence[Item],
+    shots: Sequence[Item],
+    variants: Sequence[Variant],
+    settings: Evaluate,
+) -> list[_Question]:
+    questions = []
+    for family in dict.fromkeys(v.family for v in variants):
+        members = [v for v in variants if v.family == family]
+        asked = items if family == "format" or not settings.families else items[: settings.families.items]
+        asked = fitting(model.tokenizer, members, asked, shots, model.context, settings.seed)
+        for variant in members:
+            questions += _variant_questions(model.tokenizer, variant, asked, shots, settings.seed)
+    return questions
+
+
+def _variant_questions(
     tokenizer: TextTokenizer, variant: Variant, items: Sequence[Item], shots: Sequence[Item], seed: int
 ) -> list[_Question]:
     rendered = [render(variant, item, shots, seed) for item in items]
-    free = []
-    if variant.family in CALIBRATED:
-        free = [render(variant, dataclasses.replace(item, question=FREE), shots, seed) for item in items]
     names = [f"item {item.id} in variant {variant.name}" for item in items]
-    asked = _requests(tokenizer, rendered, names)
-    empty: list[list[Request]] = [[] for _ in items]
-    without = _requests(tokenizer, free, ["the prompt without content"] * len(free)) or empty
+    requests = _requests(tokenizer, rendered, names)
+    free: list[list[Request]] = [[] for _ in items]
+    if variant.family in CALIBRATED:
+        emptied = [render(variant, dataclasses.replace(item, question=FREE), shots, seed) for item in items]
+        free = _requests(tokenizer, emptied, ["the content-free prompt"] * len(emptied))
     return [
-        _Question(item, variant, one.prompt, _places(variant, item, seed), own, its_free)
-        for item, one, own, its_free in zip(items, rendered, asked, without, strict=True)
+        _Question(item, variant, prompt.prompt, _places(variant, item, seed), scored, scored_free)
+        for item, prompt, scored, scored_free in zip(items, rendered, requests, free, strict=True)
     ]
 
 
 def _requests(
     tokenizer: TextTokenizer, rendered: Sequence[Rendered], names: Sequence[str]
 ) -> list[list[Request]]:
-    """Return for each rendered item a request for each of its choices."""
-    prompts = tokenizer.encode_batch([one.prompt for one in rendered])
-    answers = iter(tokenizer.encode_batch([answer for one in rendered for answer in one.answers]))
+    """Return a request for each choice of each rendered item."""
+    prompts = tokenizer.encode_batch([item.prompt for item in rendered])
+    answers = iter(tokenizer.encode_batch([answer for item in rendered for answer in item.answers]))
     return [
-        [Request(tuple(prompt), tuple(next(answers)), name) for _ in one.answers]
-        for one, prompt, name in zip(rendered, prompts, names, strict=True)
+        [Request(tuple(prompt), tuple(next(answers)), name) for _ in item.answers]
+        for item, prompt, name in zip(rendered, prompts, names, strict=True)
     ]
 
 
 def _places(variant: Variant, item: Item, seed: int) -> tuple[int, ...] | None:
+    """Return the position at which each choice is shown, None if choices are not shown."""
     if not variant.options:
         return None
     shown = option_order(variant, item, seed)
     return tuple(shown.index(choice) for choice in range(len(shown)))
 
 
-def _row(question: _Question, known: dict[Request, float], settings: Evaluate) -> dict[str, Any]:
+def _rows(
+    score: Score, questions: Sequence[_Question], label: str, settings: Evaluate
+) -> list[dict[str, Any]]:
+    requests = list(dict.fromkeys(r for q in questions for r in (*q.requests, *q.free)))
+    scores = dict(zip(requests, score(requests, label), strict=True))
+    return [_row(question, scores, settings) for question in questions]
+
+
+def _row(question: _Question, scores: dict[Request, float], settings: Evaluate) -> dict[str, Any]:
     item = question.item
-    logprobs = [known[request] for request in question.asked]
-    chosen = _chosen(logprobs, question.asked, settings)
+    logprobs = [scores[request] for request in question.requests]
+    chosen = _chosen(logprobs, question.requests, settings)
     return {
         "item": item.id,
         "skill": item.skill,
@@ -150,13 +160,13 @@ def _row(question: _Question, known: dict[Request, float], settings: Evaluate) -
         "chosen": chosen,
         "correct": chosen == item.answer,
         "logprobs": logprobs,
-        "tokens": [len(request.continuation) for request in question.asked],
-        "free": [known[request] for request in question.free] or None,
+        "tokens": [len(request.continuation) for request in question.requests],
+        "free": [scores[request] for request in question.free] or None,
         "places": question.places,
     }
 
 
 def _chosen(logprobs: Sequence[float], requests: Sequence[Request], settings: Evaluate) -> int:
-    """Return the choice that ranks first; of equals the first."""
+    """Return the choice that ranks first; of choices with equal scores, the first."""
     tokens = np.array([len(request.continuation) for request in requests])
     return int(choose(ranking(np.array(logprobs)[None, None], tokens, settings.scorer))[0, 0])

@@ -1,4 +1,4 @@
-"""Open answers: the same items answered in the model's own words, in every format."""
+"""Open answers: items answered by generated text, in every format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,9 @@ from typing import Any
 import pyarrow as pa
 
 from steadyphi.evaluation.matching import exact_match
-from steadyphi.inference.answering import answers
-from steadyphi.inference.score_cache import ScoreCache
-from steadyphi.model import Phi
+from steadyphi.inference.language_model import Backend
 from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Variant, render
-from steadyphi.tokenizer import TextTokenizer
 
 TEXTS = pa.schema(
     [
@@ -25,28 +22,22 @@ TEXTS = pa.schema(
 
 
 def answer(
-    model: Phi,
-    tokenizer: TextTokenizer,
-    items: Sequence[Item],
-    variants: Sequence[Variant],
-    most: int,
-    seed: int,
-    cache: ScoreCache | None = None,
+    model: Backend, items: Sequence[Item], variants: Sequence[Variant], max_new_tokens: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Return one row per item and variant (`TEXTS`): what was written, and whether it is the right answer.
+    """Return one row per item and variant (`TEXTS`): the generated text, and whether it is the right answer.
 
-    most: tokens that are written at most. `steadyphi.evaluation.matching` says what is compared.
+    `steadyphi.evaluation.matching` says how texts are compared.
     """
-    asked = [(item, variant) for variant in variants for item in items]
-    prompts = [render(variant, item, [], seed).prompt for item, variant in asked]
-    written = answers(model, tokenizer, prompts, most, "write", cache)
+    pairs = [(item, variant) for variant in variants for item in items]
+    prompts = [render(variant, item, [], seed).prompt for item, variant in pairs]
+    texts = model.generate(prompts, max_new_tokens, "write")
     return [
         {
             "item": item.id,
             "variant": variant.name,
-            "text": text,
-            "tokens": tokens,
-            "correct": exact_match(text, item.choices[item.answer]),
+            "text": generated.text,
+            "tokens": generated.tokens,
+            "correct": exact_match(generated.text, item.choices[item.answer]),
         }
-        for (item, variant), (text, tokens) in zip(asked, written, strict=True)
+        for (item, variant), generated in zip(pairs, texts, strict=True)
     ]

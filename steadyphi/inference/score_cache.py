@@ -12,31 +12,45 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import xxhash
 
-if TYPE_CHECKING:
-    from steadyphi.inference.scoring import Request
+import steadyphi
 
 TABLE = "create table if not exists batches (key blob primary key, value blob not null) without rowid"
-# Other code gives other scores: that of the model, of where its numbers lie in the files, of adapters
-# merged into it, and all of this folder's.
-HERE = Path(__file__).parent
-WEIGHTS = [
-    "adapter",
-    "convert",
-    "copying",
-    "indexes",
-    "layouts",
-    "safetensors_file",
-    "source",
-    "torch_pickle",
-    "torch_zip",
-]
-CODE = [HERE.parent / "model.py", *(HERE.parent / "checkpoint" / f"{name}.py" for name in WEIGHTS)]
-CODE += sorted(HERE.glob("*.py"))
+# The modules that decide the numbers: another version of one of them finds nothing in the cache.
+PACKAGE = Path(steadyphi.__file__).parent
+DECIDING = (
+    "checkpoint/adapter.py",
+    "checkpoint/configs.py",
+    "checkpoint/convert.py",
+    "checkpoint/copying.py",
+    "checkpoint/indexes.py",
+    "checkpoint/layouts.py",
+    "checkpoint/safetensors_file.py",
+    "checkpoint/source.py",
+    "checkpoint/tensors.py",
+    "checkpoint/torch_pickle.py",
+    "checkpoint/torch_zip.py",
+    "data/packing.py",
+    "inference/cache.py",
+    "inference/compiled.py",
+    "inference/contexts.py",
+    "inference/generate.py",
+    "inference/language_model.py",
+    "inference/load.py",
+    "inference/packed.py",
+    "inference/sampling.py",
+    "inference/scoring.py",
+    "inference/text.py",
+    "inference/tree.py",
+    "model.py",
+    "model_config.py",
+    "runtime/device.py",
+    "tokenizer.py",
+)
+Tokens = tuple[Sequence[int], Sequence[int]]  # the token ids of a context and its continuation
 LOOK_UP = "select value from batches where key = ?"
 
 
@@ -48,7 +62,8 @@ class ScoreCache:
     """
 
     def __init__(self, path: Path, model: str, dtype: torch.dtype, device: torch.device) -> None:
-        facts = [model, str(dtype), device.type, torch.__version__, *map(_digest_of_code, CODE)]
+        code = [_digest_of_code(PACKAGE / name) for name in DECIDING]
+        facts = [model, str(dtype), device.type, torch.__version__, *code]
         self._prefix = "\n".join(facts).encode()
         self._connection: sqlite3.Connection | None = None
         self._path = path
@@ -61,20 +76,19 @@ class ScoreCache:
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
 
-    def get(self, requests: Sequence["Request"]) -> list[float] | None:
+    def get(self, requests: Sequence[Tokens]) -> list[float] | None:
         """Return the scores of these requests if they were computed together, else None."""
-        found = self._look_up(self._key([(r.context, r.continuation) for r in requests]))
-        return None if found is None else array("d", found).tolist()
+        scores = self._look_up(self._key(requests))
+        return None if scores is None else array("d", scores).tolist()
 
-    def put(self, requests: Sequence["Request"], scores: Sequence[float]) -> None:
+    def put(self, requests: Sequence[Tokens], scores: Sequence[float]) -> None:
         """Keep the scores of requests that were computed together."""
-        key = self._key([(r.context, r.continuation) for r in requests])
-        self._keep(key, array("d", scores).tobytes())
+        self._keep(self._key(requests), array("d", scores).tobytes())
 
     def get_texts(self, prompts: Sequence[Sequence[int]], most: int) -> list[tuple[str, int]] | None:
         """Return what was written after these prompts together, in at most so many tokens, and how many."""
-        found = self._look_up(self._key([(prompt, ()) for prompt in prompts], most))
-        return None if found is None else [(text, count) for text, count in json.loads(found)]
+        texts = self._look_up(self._key([(prompt, ()) for prompt in prompts], most))
+        return None if texts is None else [(text, count) for text, count in json.loads(texts)]
 
     def put_texts(
         self, prompts: Sequence[Sequence[int]], most: int, texts: Sequence[tuple[str, int]]
@@ -107,7 +121,7 @@ class ScoreCache:
             self._connection.close()
             self._connection = None
 
-    def _key(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]], most: int = 0) -> bytes:
+    def _key(self, pairs: Iterable[Tokens], most: int = 0) -> bytes:
         digest = hashlib.blake2b(self._prefix + most.to_bytes(8, "little"), digest_size=16)
         for context, continuation in pairs:
             digest.update(array("q", [len(context), len(continuation), *context, *continuation]).tobytes())

@@ -63,13 +63,14 @@ def score(
     found: dict[int, float] = {}
     for batch in mine:
         indices = list(dict.fromkeys(batch.owners))
-        asked = [requests[index] for index in indices]
-        values = cache.get(asked) if cache else None
+        batch_requests = [requests[index] for index in indices]
+        tokens = [(request.context, request.continuation) for request in batch_requests]
+        values = cache.get(tokens) if cache else None
         if values is None:
             values = _compute(model, batch)
-            _check(asked, values)
+            _check(batch_requests, values)
             if cache:
-                cache.put(asked, values)
+                cache.put(tokens, values)
             progress.add(len(batch.walk.tokens))
         else:
             progress.skip(len(batch.walk.tokens))

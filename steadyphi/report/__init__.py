@@ -1,6 +1,6 @@
-"""What the evaluations found, for readers: an offline HTML page, JSON and CSV, a short page and a plot."""
+"""The report on one or two evaluations: an offline HTML page, JSON, CSV, a short page and a plot."""
 
-from steadyphi.report.overview import draw, summarize, write_page
+from steadyphi.report.overview import draw, write_page
 from steadyphi.report.page import write_report
 
-__all__ = ["draw", "summarize", "write_page", "write_report"]
+__all__ = ["draw", "write_page", "write_report"]

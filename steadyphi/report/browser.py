@@ -1,73 +1,63 @@
-"""Single questions in all variants: the data that the page carries, and the place that script.js fills."""
+"""Single questions in all variants: the data that script.js reads, and the controls and place it fills."""
 
 import json
-import math
-from collections.abc import Mapping
 from typing import Any
 
-from steadyphi.report import prompts, reading
+from steadyphi.report import prompts
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.report.reading import Result
-
-DIGITS = 4  # of a probability
+from steadyphi.results.result import Experiment, QuestionAnswers
 
 
-def section(result: Result) -> Section | None:
-    """Return the controls of the browser and its data; None where no items are handed in."""
-    cells = result.get("cells")
-    if not cells or not cells["items"]:
+def section(experiment: Experiment) -> Section | None:
+    """Return the controls of the browser and its data; None without questions."""
+    if not experiment.answers.items:
         return None
-    controls = tag("form", *_controls(len(result["runs"])), role="search", id="browse", hidden=True)
+    controls = tag("form", *_controls(len(experiment.runs)), role="search", id="browse", hidden=True)
     body = [
         tag(
             "noscript",
-            tag("p", "This part needs JavaScript. The same answers stand in items.csv beside this file."),
+            tag("p", "This part needs JavaScript. The same answers are in items.csv beside this file."),
         ),
         controls,
         tag("div", id="item"),
-        data(result),
+        data(experiment),
     ]
     return Section("items", "Single questions", join(body))
 
 
-def data(result: Result) -> Markup:
-    """Return the items as JSON within the page; nothing in it can end the element or begin another."""
-    cells = result["cells"]
-    # Most prompts are the same text around another question, so that text is kept once a variant.
-    shapes = [prompts.shape(cells, n) for n in range(len(cells["variants"]))]
+def data(experiment: Experiment) -> Markup:
+    """Return the questions as JSON inside a script element; no text in them can close it or open another."""
+    answers = experiment.answers
+    # Most prompts are the same text around another question, so this text is stored once per variant.
+    shapes = [prompts.shape(answers, n) for n in range(len(answers.variants))]
     packed = {
-        "default": result["runs"][0]["default"],
-        "runs": [reading.label(run) for run in result["runs"]],
-        "variants": [{"name": n, "shape": s} for n, s in zip(cells["variants"], shapes, strict=True)],
-        "items": [_packed(item, shapes) for item in cells["items"]],
+        "default": experiment.runs[0].default,
+        "runs": [run.label for run in experiment.runs],
+        "variants": [{"name": n, "shape": s} for n, s in zip(answers.variants, shapes, strict=True)],
+        "items": [_packed(item, shapes) for item in answers.items],
     }
     text = json.dumps(packed, separators=(",", ":"))  # ASCII: everything else as \uXXXX
     safe = text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
     return tag("script", Markup(safe), type="application/json", id="cells")
 
 
-def _packed(item: Mapping[str, Any], shapes: list[prompts.Shape | None]) -> dict[str, Any]:
-    """Return an item whose prompts are left out wherever they have their variant's usual shape."""
+def _packed(item: QuestionAnswers, shapes: list[prompts.Shape | None]) -> dict[str, Any]:
+    """Return a question; prompts that have their variant's usual shape are left out."""
     unusual = {
         str(n): prompt
-        for n, (prompt, shape) in enumerate(zip(item["prompts"], shapes, strict=True))
-        if shape is None or prompt != shape[0] + item["question"] + shape[1]
+        for n, (prompt, shape) in enumerate(zip(item.prompts, shapes, strict=True))
+        if shape is None or prompt != shape[0] + item.question + shape[1]
     }
-    runs = [
-        {"chosen": run["chosen"], "probability": [_rounded(p) for p in run["probability"]]}
-        for run in item["runs"]
-    ]
     return {
-        **{k: item[k] for k in ("id", "skill", "question", "choices", "answer")},
+        "id": item.id,
+        "skill": item.skill,
+        "question": item.question,
+        "choices": item.choices,
+        "answer": item.answer,
         "prompts": unusual,
-        "runs": runs,
+        "runs": [{"chosen": run.chosen, "probability": run.probability} for run in item.runs],
     }
-
-
-def _rounded(probability: float | None) -> float | None:
-    """Return it with few digits, and None for what is not a number, which JSON does not have."""
-    return round(probability, DIGITS) if probability is not None and math.isfinite(probability) else None
 
 
 def _controls(runs: int) -> list[Markup]:

@@ -1,67 +1,59 @@
-"""Before and after: every variant as a dot, which of them changed for sure, and all beyond the formats."""
+"""Before and after: the accuracy of each format in both runs, the gate, and the changes of all else."""
 
-from steadyphi.report import beyond, lanes, reading
+from steadyphi.report import families, row_chart
 from steadyphi.report.figures import Section, figure, table
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.report.reading import Result
 from steadyphi.report.scatter import Dot, scatter
 from steadyphi.report.wording import number, percent, points, points_interval
+from steadyphi.results.result import Experiment
+from steadyphi.stats.catalogue import used_in
+from steadyphi.stats.comparison import VariantChange
 
 
-def section(result: Result) -> Section | None:
-    """Return the scatter of both runs; None with one run."""
-    found = result.get("comparison")
-    if not found or len(result["runs"]) < 2 or not found["variants"]:
+def section(experiment: Experiment) -> Section | None:
+    """Return the comparison of both runs; None for a single run."""
+    comparison = experiment.comparison
+    if comparison is None:
         return None
-    before, after = (reading.label(run) for run in result["runs"])
-    formats = {v["name"] for v in reading.formats(result["runs"][0])}
+    before, after = (run.label for run in experiment.runs)
+    rows = comparison.variants
     dots = [
         Dot(
-            v["name"],
-            v["before"],
-            v["after"],
-            f"{v['name']}: {before} {percent(v['before'])}, {after} {percent(v['after'])}",
-            v["name"] in formats,
+            row.name,
+            row.before,
+            row.after,
+            f"{row.name}: {before} {percent(row.before)}, {after} {percent(row.after)}",
         )
-        for v in found["variants"]
+        for row in rows
     ]
-    scale = lanes.shares([x for dot in dots for x in (dot.before, dot.after)])
-    better = sum(dot.after > dot.before for dot in dots)
+    scale = row_chart.shares([x for row in rows for x in (row.before, row.after)])
+    better = sum(row.after > row.before for row in rows)
     caption = (
-        f"Accuracy before and after: {better} of {len(dots)} variants became better (above the diagonal)"
+        f"Accuracy before and after: {better} of {len(rows)} formats became better (above the diagonal)"
     )
-    if len(formats) < len(dots):
-        caption += ". Filled dots are formats, open ones other variants"
     chart = scatter(
         "Accuracy before and after", caption, (f"{before}, accuracy", f"{after}, accuracy"), scale, dots
     )
-    data = table(
-        "Change of every variant",
-        ["variant", before, after, "change", "interval", "p (Holm)"],
-        [
-            [
-                v["name"],
-                percent(v["before"]),
-                percent(v["after"]),
-                points(v["change"]),
-                points_interval(v),
-                number(v["p_holm"]),
-            ]
-            for v in found["variants"]
-        ],
-    )
+    heads = ["format", before, after, "change", "interval", "p (Holm)"]
     parts = [
-        _gate(found.get("gate")),
-        figure(caption, None, chart, data),
-        beyond.changes(found.get("beyond") or [], [before, after]),
+        tag("p", _passed()) if comparison.gate.passed else None,  # a failure is among the alarms
+        figure(caption, None, chart, table("Change of every format", heads, map(_cells, rows))),
+        families.chart(comparison.families, [before, after]),
     ]
     return Section("comparison", "Before and after", join(parts))
 
 
-def _gate(gate: dict[str, object] | None) -> Markup | None:
-    """Return that the gate was passed; that it failed stands among the alarms."""
-    return (
-        tag("p", "The gate is passed: neither worst case nor spread got significantly worse.")
-        if gate and gate["passed"]
-        else None
-    )
+def _passed() -> str:
+    watched = ", ".join(measure.label for measure in used_in("gate"))
+    return f"The gate is passed: none of its measures got significantly worse ({watched})."
+
+
+def _cells(row: VariantChange) -> list[str | Markup]:
+    return [
+        row.name,
+        percent(row.before),
+        percent(row.after),
+        points(row.change),
+        points_interval(row.low, row.high),
+        number(row.p_holm),
+    ]

@@ -8,13 +8,13 @@ from steadyphi.report.markup import Markup, tag
 
 SHADES = 10  # .s0 to .s9 in style.css, for both colour schemes
 WIDTH, HEIGHT = 56, 26  # of a cell
-LETTER = 6.9  # the most that a letter of a label is wide, on average; pixels
-LONGEST = 30  # letters of a row's label, and twice those of a column's; the whole one is in its title
+LETTER = 6.9  # pixels; the greatest mean width of a label's letters
+LONGEST = 30  # letters of a row's label; half as many of a column's. The title has the whole label
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A share between 0 and 1, and what its title says."""
+    """A share between 0 and 1, and the title of its cell."""
 
     value: float
     title: str
@@ -29,23 +29,23 @@ def heatmap(
 ) -> Markup:
     """Return the grid in a box that scrolls; a cell that is None stays empty.
 
-    Shades go from 0 to 1 in ten steps, so they mean the same in every heatmap of the page.
+    The ten shades always cover 0 to 1, so that they mean the same in every heatmap of the page.
     """
     left = 12 + LETTER * max(len(_cut(r)) for r in rows)
-    lanes = 1 + max(len(c) > WIDTH / LETTER for c in columns)  # long heads are set on two levels
-    top = 8 + 16 * lanes
+    levels = 1 + max(len(c) > WIDTH / LETTER for c in columns)  # wide heads alternate between two levels
+    top = 8 + 16 * levels
     parts = [
         tag(
             "text",
             tag("title", c),
             _cut(c, LONGEST // 2),
             x=f"{left + WIDTH * (x + 0.5):g}",
-            y=16 + 16 * (x % lanes),
+            y=16 + 16 * (x % levels),
             class_="middle label",
         )
         for x, c in enumerate(columns)
     ]
-    for y, (name, line) in enumerate(zip(rows, cells, strict=True)):
+    for y, (name, row) in enumerate(zip(rows, cells, strict=True)):
         middle = top + HEIGHT * y + HEIGHT / 2
         parts.append(
             tag(
@@ -57,8 +57,8 @@ def heatmap(
                 class_="end label",
             )
         )
-        parts += [_cell(cell, left + WIDTH * x, middle) for x, cell in enumerate(line) if cell]
-    width = left + WIDTH * len(columns) + LETTER * LONGEST / 8  # the last column's head may be wider than it
+        parts += [_cell(cell, left + WIDTH * x, middle) for x, cell in enumerate(row) if cell]
+    width = left + WIDTH * len(columns) + LETTER * LONGEST / 8  # the last head may be wider than its column
     drawing = tag(
         "svg",
         tag("title", title),
@@ -73,7 +73,7 @@ def heatmap(
 
 
 def shade(value: float) -> int:
-    """Return which of the ten shades a share between 0 and 1 has."""
+    """Return the number of the shade, 0 to 9, of a share between 0 and 1."""
     return min(SHADES - 1, max(0, int(value * SHADES + 1e-9)))
 
 

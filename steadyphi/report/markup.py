@@ -1,4 +1,4 @@
-"""HTML and SVG by function calls: text is escaped wherever it is not markup already."""
+"""HTML and SVG by function calls; text that is not markup is escaped."""
 
 import html
 from collections.abc import Iterable
@@ -8,26 +8,26 @@ VOID = {"br", "input", "meta"}
 
 
 class Markup(str):
-    """Text that is HTML already, so `tag` leaves it as it stands."""
+    """Text that is HTML already, which `tag` does not escape."""
 
 
 def escape(text: str) -> Markup:
-    """Return `text` as HTML that shows exactly it, in content and in quoted attributes."""
-    # A parser turns a bare CR into LF, but not one that is written as a reference.
+    """Return `text` escaped for content and for quoted attributes."""
+    # A parser turns a CR into LF, but not a character reference to it.
     return Markup(html.escape(text).replace("\r", "&#13;"))
 
 
 def join(parts: Iterable[Any]) -> Markup:
-    """Return the parts one after the other: markup as it stands, None left out, all else escaped."""
+    """Return the parts joined: markup unchanged, None left out, everything else escaped."""
     return Markup("".join(p if isinstance(p, Markup) else escape(str(p)) for p in parts if p is not None))
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """Return one element.
 
-    children: as for `join`. attributes: `class_` for class, `aria_label` for aria-label; True gives a
-    bare attribute, None and False none. Only `join`, `escape` and `tag` make markup, so what a
-    question or a prompt holds can never be more than text.
+    children: as for `join`. attributes: `class_` for class, `aria_label` for aria-label; True gives an
+    attribute without a value, None and False give no attribute. Only `join`, `escape` and `tag` create
+    markup, so the text of a question or a prompt can never become markup.
     """
     written = ""
     for key, value in attributes.items():

@@ -11,15 +11,16 @@ from steadyphi.report import (
     effects,
     formats,
     long,
-    measures,
+    measure_table,
     recommendation,
     search,
     verdict,
 )
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, tag
-from steadyphi.report.reading import Result
 from steadyphi.report.tables import tables
+from steadyphi.results.result import Experiment
+from steadyphi.results.stored import to_json
 
 SECTIONS = (
     recommendation.section,
@@ -31,30 +32,29 @@ SECTIONS = (
     search.section,
     long.section,
     comparison.section,
-    measures.section,
+    measure_table.section,
     browser.section,
 )
 
 
-def write_report(result: Result, folder: Path) -> None:
-    """Write `report.html`, `report.json` and a CSV for each of its tables into `folder`.
+def write_report(experiment: Experiment, folder: Path) -> None:
+    """Write `report.html`, `report.json` and a CSV file for each of its tables into `folder`.
 
-    result: {"experiment", "runs", "comparison", "cells"}; one run or two. What a run was not asked
-    (long prompts, a recommendation, effects) is left out, and a CSV without rows is not written. The
-    same result gives the same bytes.
+    Parts that the runs do not have, such as long prompts, are left out, and a CSV file without rows is not
+    written. The same experiment gives the same bytes.
     """
-    write_text(folder / "report.html", render(result))
-    write_json(folder / "report.json", result)
-    for name, rows in tables(result).items():
+    write_text(folder / "report.html", render(experiment))
+    write_json(folder / "report.json", to_json(experiment))
+    for name, rows in tables(experiment).items():
         if rows:
             write_csv(folder / name, rows)
 
 
-def render(result: Result) -> str:
-    """Return the page. It runs its own script alone and loads nothing: its policy forbids all else."""
+def render(experiment: Experiment) -> str:
+    """Return the page. Its content security policy allows its own script and style and no other resource."""
     style, script = (_beside(name) for name in ("style.css", "script.js"))
-    sections = [found for build in SECTIONS if (found := build(result))]
-    title = f"Prompt sensitivity of {result['experiment']['model']}"
+    sections = [found for build in SECTIONS if (found := build(experiment))]
+    title = f"Prompt sensitivity of {experiment.settings['model']}"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -67,7 +67,7 @@ def render(result: Result) -> str:
     body = tag(
         "body",
         tag("a", "Skip to the results", href="#results", class_="skip"),
-        _header(result, title, sections),
+        _header(experiment, title, sections),
         tag("main", *map(_section, sections), id="results", tabindex=-1),
         tag(
             "footer",
@@ -78,13 +78,13 @@ def render(result: Result) -> str:
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
-def _header(result: Result, title: str, sections: list[Section]) -> Markup:
+def _header(experiment: Experiment, title: str, sections: list[Section]) -> Markup:
     facts = [
         tag("div", tag("dt", key), tag("dd", value))
-        for key, value in result["experiment"].items()
+        for key, value in experiment.settings.items()
         if value not in (None, "")
     ]
-    alarms = verdict.alarms(result)
+    alarms = verdict.alarms(experiment)
     warning = tag(
         "section",
         tag("h2", "Before you rely on this"),
@@ -92,13 +92,13 @@ def _header(result: Result, title: str, sections: list[Section]) -> Markup:
         class_="alarms",
         aria_label="Alarms",
     )
-    notes = verdict.notes(result)
+    notes = verdict.notes(experiment)
     links = [tag("li", tag("a", s.heading, href=f"#{s.anchor}")) for s in sections]
     return tag(
         "header",
         tag("h1", title),
         tag("dl", *facts, class_="facts"),
-        tag("p", " ".join(verdict.sentences(result)), class_="verdict"),
+        tag("p", " ".join(verdict.sentences(experiment)), class_="verdict"),
         warning if alarms else None,
         tag("p", "Left out: ", "; ".join(notes), ".", class_="quiet") if notes else None,
         tag("nav", tag("ol", *links), aria_label="Contents"),

@@ -1,31 +1,31 @@
-"""Prompts on the page: their common shape, and white space that can be seen."""
+"""Prompts on the page: their common shape, and visible white space."""
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from steadyphi.report.markup import Markup, join, tag
+from steadyphi.results.result import AnswerTable
 
 SIGNS = {"\n": "⏎", "\t": "⇥", " ": "␣", "\r": "␍", "\u00a0": "⍽"}
 Shape = tuple[str, str]
 
 
-def shape(cells: Mapping[str, Any], number: int, least: float = 0.0) -> Shape | None:
-    """Return what stands before and after the question in most prompts of a variant.
+def shape(answers: AnswerTable, number: int, least: float = 0.0) -> Shape | None:
+    """Return the text before and after the question in most prompts of a variant.
 
-    None if that holds for no prompt, or for a smaller share of them than `least`.
+    number: the variant's index. None if no prompt has a shape, or fewer than the share `least` have this one.
     """
-    found = Counter(shape_of(item["prompts"][number], item["question"]) for item in cells["items"])
-    found.pop(None, None)
-    if not found:
+    shapes = (shape_of(item.prompts[number], item.question) for item in answers.items)
+    counts = Counter(found for found in shapes if found)
+    if not counts:
         return None
-    usual, times = found.most_common(1)[0]
-    return usual if times >= least * len(cells["items"]) else None
+    usual, times = counts.most_common(1)[0]
+    return usual if times >= least * len(answers.items) else None
 
 
 def shape_of(prompt: str, question: str) -> Shape | None:
-    """Return what stands before and after the question in a prompt that holds it once, else None."""
+    """Return the text before and after the question; None unless the prompt contains it exactly once."""
     start = prompt.find(question)
     if not question or start < 0 or start != prompt.rfind(question):
         return None
@@ -33,7 +33,7 @@ def shape_of(prompt: str, question: str) -> Shape | None:
 
 
 def visible(text: str) -> Markup:
-    """Return text whose white space carries a sign each; the text itself, also when copied, is unchanged."""
+    """Return text with a sign on each white space; the text itself is unchanged, also when copied."""
     parts: Sequence[str] = re.split(f"([{''.join(SIGNS)}])", text)
     return join(
         tag("span", part, class_="ws" if part == "\n" else "ws in", data_sign=SIGNS[part])

@@ -1,48 +1,43 @@
-"""Reading the result of an experiment: which runs, which variants, in which order."""
+"""Models, variants and changes of an experiment, as several sections of the report need them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
 
-Result = Mapping[str, Any]
-Run = Mapping[str, Any]
-Variant = Mapping[str, Any]
+from steadyphi.results.result import Experiment, Result, VariantRow
+from steadyphi.stats.comparison import MeasureChange
+
+T = TypeVar("T", bound=Hashable)
 
 FORMAT_FAMILIES = ("format", "grammar")
 MODELS = {"base": "the base model", "tuned": "the fine-tuned model"}
 
 
-def label(run: Run) -> str:
-    """Return the run's short name, as in legends and column heads."""
-    return str(run["label"])
+def model(run: Result) -> str:
+    """Return the name of the run's model for use within a sentence."""
+    return MODELS.get(run.label, run.label)
 
 
-def model(run: Run) -> str:
-    """Return what to call the run's model within a sentence."""
-    return MODELS.get(label(run), label(run))
+def formats(run: Result) -> list[VariantRow]:
+    """Return the variants that differ from the default in their format only, the best first."""
+    rows = [row for row in run.variants if row.family in FORMAT_FAMILIES]
+    return sorted(rows, key=lambda row: (-row.accuracy, row.name))
 
 
-def formats(run: Run) -> list[Variant]:
-    """Return the variants that differ in format alone, best first; all where none is such."""
-    found = [v for v in run["variants"] if v["family"] in FORMAT_FAMILIES]
-    return sorted(found or run["variants"], key=lambda v: (-v["accuracy"], v["name"]))
+def variant(run: Result, name: str) -> VariantRow:
+    """Return the variant of this name."""
+    return next(row for row in run.variants if row.name == name)
 
 
-def across(runs: Sequence[Run], name: str) -> list[Variant | None]:
-    """Return the variant of this name in each run, None where a run was not asked in it."""
-    return [next((v for v in run["variants"] if v["name"] == name), None) for run in runs]
+def across(runs: Sequence[Result], name: str) -> list[VariantRow | None]:
+    """Return the variant of this name in each run; None for a run without it."""
+    return [next((row for row in run.variants if row.name == name), None) for run in runs]
 
 
-def measure(run: Run, key: str) -> Mapping[str, Any] | None:
-    """Return a measure of a run, {"value", "low", "high"}, or None where it was not taken."""
-    return run["measures"].get(key)
+def changes(experiment: Experiment) -> dict[str, MeasureChange]:
+    """Return the change of each measure by key; empty for a single run."""
+    return {row.key: row for row in experiment.comparison.measures} if experiment.comparison else {}
 
 
-def changes(result: Result) -> Mapping[str, Mapping[str, Any]]:
-    """Return what the comparison of the two runs says of each measure, by key; empty with one run."""
-    comparison = result.get("comparison")
-    return {m["key"]: m for m in comparison["measures"]} if comparison else {}
-
-
-def distinct(values: Iterable[Any]) -> list[Any]:
+def distinct(values: Iterable[T]) -> list[T]:
     """Return the values without repetitions, in the order of their first occurrence."""
     return list(dict.fromkeys(values))

@@ -1,80 +1,67 @@
-"""The prompt to use, ready to be copied, with the gain to expect."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The prompt to use, ready to be copied, with the expected gain."""
 
 from steadyphi.report import prompts, reading
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.report.reading import Result, Run
-from steadyphi.report.wording import percent, points, points_interval
+from steadyphi.report.wording import points, points_interval, unsigned_points
+from steadyphi.results.result import AnswerTable, Experiment, Result
+from steadyphi.stats.recommendation import Recommendation
 
 PLACE = "{question}"
-COMMON = 0.9  # the share of questions that have to stand in the same text for it to be the prompt
+COMMON = 0.9  # the share of a variant's prompts that must have the same shape for it to be shown
 
 
-def section(result: Result) -> Section | None:
-    """Return the recommended prompt of each run that has one, the last run (what one would use) first."""
-    several = len(result["runs"]) > 1
+def section(experiment: Experiment) -> Section | None:
+    """Return the recommended prompt of each run that has one; the last run, which one would use, first."""
+    several = len(experiment.runs) > 1
     parts = [
-        _recommended(run, result.get("cells"), f"prompt-{n}", several)
-        for n, run in reversed(list(enumerate(result["runs"])))
-        if run.get("recommendation")
+        _recommended(run, run.recommendation, experiment.answers, f"prompt-{n}", several)
+        for n, run in reversed(list(enumerate(experiment.runs)))
+        if run.recommendation
     ]
     return Section("recommended", "The prompt to use", join(parts)) if parts else None
 
 
-def _recommended(run: Run, cells: Mapping[str, Any] | None, name: str, several: bool) -> Markup:
-    found = run["recommendation"]
-    variant = next(v for v in run["variants"] if v["name"] == found["variant"])
-    shape = _shape(cells, found["variant"])
-    text = shape[0] + PLACE + shape[1] if shape else variant["prompt"]
+def _recommended(
+    run: Result, recommendation: Recommendation, answers: AnswerTable, anchor: str, several: bool
+) -> Markup:
+    variant = reading.variant(run, recommendation.variant)
+    shape = _shape(answers, variant.name)
+    text = shape[0] + PLACE + shape[1] if shape else variant.prompt
     shown = tag(
-        "pre", prompts.visible(text), id=name, class_="marks", tabindex=0, role="group", aria_label="Prompt"
+        "pre", prompts.visible(text), id=anchor, class_="marks", tabindex=0, role="group", aria_label="Prompt"
     )
-    where = (
-        " The question goes where {question} stands." if shape else " This is how one question looks in it."
-    )
+    where = " The question goes in place of {question}." if shape else " This is the prompt of one question."
+    name = tag("code", variant.name)
     return tag(
         "article",
-        tag("h3", f"For {reading.model(run)}: ", tag("code", found["variant"]))
-        if several
-        else tag("h3", tag("code", found["variant"])),
-        tag("p", _gain(run), where),
+        tag("h3", f"For {reading.model(run)}: ", name) if several else tag("h3", name),
+        tag("p", _gain(run.default, recommendation), where),
         tag(
             "div",
             shown,
-            tag("button", "Copy prompt", type="button", class_="copy", data_copy=name, hidden=True),
+            tag("button", "Copy prompt", type="button", class_="copy", data_copy=anchor, hidden=True),
             tag("span", class_="said", role="status"),
             class_="copyable",
         ),
-        tag("p", "Where prompt and answer meet: ", tag("code", variant["boundary"]), class_="quiet")
-        if variant.get("boundary")
-        else None,
+        tag("p", "Tokens where prompt and answer meet: ", tag("code", variant.boundary), class_="quiet"),
     )
 
 
-def _gain(run: Run) -> str:
-    found = run["recommendation"]
-    if found["variant"] == run["default"]:
-        return "The default format stays: none was found that is reliably better." + _regret(found)
-    interval = points_interval(found)
+def _gain(default: str, recommendation: Recommendation) -> str:
+    regret = f"The best of all variants may be better by up to {unsigned_points(recommendation.regret)}."
+    if recommendation.variant == default:
+        return f"Keep the default format: no variant was found that is reliably better. {regret}"
     return (
-        f"Expect {points(found['gain'])} points against the default format {run['default']}"
-        + (f" (interval {interval})" if interval else "")
-        + f". Chosen on {found['chosen_on']:,} questions and tested on others, {found['tested_on']:,} in all."
-        + _regret(found)
+        f"Expect {points(recommendation.gain)} points against the default format {default} "
+        f"(interval {points_interval(recommendation.low, recommendation.high)}). "
+        f"Chosen on {recommendation.chosen_on:,} questions and tested on others, "
+        f"{recommendation.tested_on:,} in all. {regret}"
     )
 
 
-def _regret(found: Mapping[str, Any]) -> str:
-    if found.get("regret") is None:
-        return ""
-    return f" The best of all variants may be better by up to {percent(found['regret']).rstrip('%')} points."
-
-
-def _shape(cells: Mapping[str, Any] | None, name: str) -> prompts.Shape | None:
-    """Return the text around the question, unless it differs between questions, as listed options do."""
-    if not cells or name not in cells["variants"]:
+def _shape(answers: AnswerTable, name: str) -> prompts.Shape | None:
+    """Return the text around the question; None if it differs between questions, as listed options do."""
+    if name not in answers.variants:
         return None
-    return prompts.shape(cells, cells["variants"].index(name), COMMON)
+    return prompts.shape(answers, answers.variants.index(name), COMMON)

@@ -1,27 +1,26 @@
-"""Before against after: a dot for each variant, above the diagonal where it became better."""
+"""Accuracy before and after: a dot for each format, above the diagonal if it became better."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steadyphi.report.lanes import Scale
 from steadyphi.report.markup import Markup, tag
+from steadyphi.report.row_chart import Scale
 
 SIDE, LEFT, TOP, BOTTOM, RIGHT = 300, 62, 8, 44, 22  # pixels
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A variant's accuracy in both runs; `filled` dots stand out."""
+    """A format's accuracy in both runs."""
 
     name: str
     before: float
     after: float
     title: str
-    filled: bool
 
 
 def scatter(title: str, description: str, axes: tuple[str, str], scale: Scale, dots: Sequence[Dot]) -> Markup:
-    """Return the plot; both axes have the same scale. axes: what stands at the lower and the left one."""
+    """Return the plot; both axes have the same scale. axes: their labels, x and y."""
     parts = [
         *_frame(scale),
         tag(
@@ -37,7 +36,7 @@ def scatter(title: str, description: str, axes: tuple[str, str], scale: Scale, d
     parts.append(
         tag("text", axes[1], class_="middle label", transform=f"translate(11 {TOP + SIDE / 2:g}) rotate(-90)")
     )
-    for dot in sorted(dots, key=lambda d: d.filled):  # filled ones are drawn last, on top
+    for dot in dots:
         parts.append(
             tag(
                 "circle",
@@ -45,7 +44,7 @@ def scatter(title: str, description: str, axes: tuple[str, str], scale: Scale, d
                 cx=_x(scale, dot.before),
                 cy=_y(scale, dot.after),
                 r=5,
-                class_="dot filled" if dot.filled else "dot",
+                class_="dot filled",
             )
         )
     return tag(

@@ -1,50 +1,50 @@
-"""The search for the best and the worst of many drawn formats: what it found, and what it saved."""
-
-from typing import Any
+"""The search for the best and the worst of many drawn formats: its result and the answers it saved."""
 
 from steadyphi.prompts.formats import visible
 from steadyphi.report import reading
 from steadyphi.report.figures import Section, table
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.report.reading import Result
-from steadyphi.report.wording import percent, points
+from steadyphi.report.wording import percent, share_interval, unsigned_points
+from steadyphi.results.result import Experiment, SearchResult
+from steadyphi.stats.measures import Interval
 
 
-def section(result: Result) -> Section | None:
-    """Return what each run's search found, None where nothing was searched."""
-    parts = [_found(reading.model(run), run["search"]) for run in result["runs"] if run.get("search")]
+def section(experiment: Experiment) -> Section | None:
+    """Return the result of each run's search; None without a search."""
+    parts = [_article(reading.model(run), run.search) for run in experiment.runs if run.search]
     return Section("ends", "The best and the worst of many formats", join(parts)) if parts else None
 
 
-def _found(model: str, found: dict[str, Any]) -> Markup:
-    spread, expected = (
-        f"{points(part['value']).lstrip('+')} points ({points(part['low']).lstrip('+')} to "
-        f"{points(part['high']).lstrip('+')})"
-        for part in (found["spread"], found["expected"])
-    )
-    difference = points(found["best"]["accuracy"] - found["worst"]["accuracy"]).lstrip("+")
-    apart = f"{difference} points on these questions"
-    saved = found["grid"] / found["cells"]
+def _article(model: str, search: SearchResult) -> Markup:
     text = (
-        f"For {model}, {found['cells']:,} of {found['grid']:,} answers were scored, {saved:.1f} times fewer "
-        f"than asking all questions in all {found['formats']} formats. The two found differ by {apart}. The "
-        f"spread of all formats, by a model of the answers, is about {spread}, which may be too much; on "
-        f"other questions like these, the best would beat the worst by {expected}."
+        f"For {model}, {search.cells:,} of {search.grid:,} answers were scored, "
+        f"{search.grid / search.cells:.1f} times fewer than asking all questions in all {search.formats} "
+        "formats. The two formats found differ by "
+        f"{unsigned_points(search.best.accuracy - search.worst.accuracy)} on these questions. "
+        f"A model of the answers estimates the spread of all formats as {_points(search.spread)}, which may "
+        "be too high. On other questions like these, the best format is expected to be better than the worst "
+        f"by {_points(search.expected)}."
     )
+    ends = {"best": search.best, "worst": search.worst}
     rows = [
-        (kind, one["name"], percent(one["accuracy"]), f"{percent(one['low'])} to {percent(one['high'])}")
-        for kind, one in (("best", found["best"]), ("worst", found["worst"]))
+        (kind, end.name, percent(end.accuracy), share_interval(end.low, end.high))
+        for kind, end in ends.items()
     ]
     shown = [
         tag(
             "pre",
-            visible(found[kind]["prompt"]),
+            visible(end.prompt),
             class_="marks",
             tabindex=0,
             role="group",
             aria_label=f"The {kind}",
         )
-        for kind in ("best", "worst")
+        for kind, end in ends.items()
     ]
     heads = ("", "Format", "Accuracy", "Interval")
     return tag("article", tag("p", text), table(f"Found for {model}", heads, rows, words=2), *shown)
+
+
+def _points(interval: Interval) -> str:
+    low, high = (unsigned_points(end).removesuffix(" points") for end in (interval.low, interval.high))
+    return f"{unsigned_points(interval.value)} ({low} to {high})"

@@ -1,79 +1,91 @@
-"""The result as CSV files, for whoever wants to draw or test something else."""
+"""The experiment as CSV files, for other programs."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-from steadyphi.report import reading
-from steadyphi.report.reading import Result
+from steadyphi.results.result import Experiment, LongShare, OpenAccuracy, Result, VariantRow
 
 Rows = list[dict[str, Any]]
 
+OPEN = ("open", "open_low", "open_high", "open_items", "ranked_on_open_items")
 
-def tables(result: Result) -> dict[str, Rows]:
+
+def tables(experiment: Experiment) -> dict[str, Rows]:
     """Return the rows of each file by its name; shares and differences are between −1 and 1.
 
-    A file of which there is nothing to say has no rows.
+    A file has no rows if the experiment has nothing for it.
     """
     return {
-        "measures.csv": _measures(result),
+        "measures.csv": [
+            {"run": run.label, "measure": key, **asdict(estimate)}
+            for run in experiment.runs
+            for key, estimate in run.measures.items()
+        ],
         "variants.csv": [
-            {"run": reading.label(run), **_variant(v)} for run in result["runs"] for v in run["variants"]
+            {"run": run.label, **_variant(row)} for run in experiment.runs for row in run.variants
         ],
         "effects.csv": [
-            {"run": reading.label(run), **e} for run in result["runs"] for e in run.get("effects") or []
+            {"run": run.label, **asdict(effect)} for run in experiment.runs for effect in run.effects
         ],
-        "long.csv": [row for run in result["runs"] for row in _long(run)],
-        "items.csv": list(_items(result)),
+        "long.csv": [row for run in experiment.runs for row in _long(run)],
+        "items.csv": list(_items(experiment)),
     }
 
 
-def _measures(result: Result) -> Rows:
-    return [
-        {"run": reading.label(run), "measure": key, **{k: found[k] for k in ("value", "low", "high")}}
-        for run in result["runs"]
-        for key, found in run["measures"].items()
-    ]
+def _variant(row: VariantRow) -> dict[str, Any]:
+    """Return a variant in flat columns, with all atoms in one, so that every suite has the same columns."""
+    atoms = "; ".join(f"{factor}={level!r}" for factor, level in row.atoms.items())
+    columns = asdict(row) | {"atoms": atoms}
+    del columns["open"]
+    return columns | _open(row.open)
 
 
-def _variant(variant: reading.Variant) -> dict[str, Any]:
-    """Return a variant's row: its atoms in one column, so that all suites have the same columns."""
-    atoms = "; ".join(f"{factor}={level!r}" for factor, level in variant["atoms"].items())
-    return {**{k: v for k, v in variant.items() if k != "atoms"}, "atoms": atoms}
+def _open(row: OpenAccuracy | None) -> dict[str, float | None]:
+    values = (row.accuracy, row.low, row.high, row.items, row.ranked) if row else [None] * len(OPEN)
+    return dict(zip(OPEN, values, strict=True))
 
 
-def _long(run: reading.Run) -> Iterator[dict[str, Any]]:
-    """Yield every share of the long prompts in one shape: part, what sets it apart, length, value."""
-    found = run.get("long") or {}
-    for part, apart, value in (
-        ("needle", "depth", "recall"),
-        ("rules", "position", "followed"),
-        ("padding", "kind", "accuracy"),
-        ("tracking", "task", "accuracy"),
-    ):
-        for e in found.get(part) or []:
-            row = {
-                "run": reading.label(run),
-                "part": part,
-                "kind": e[apart],
-                "length": e["length"],
-                "items": e["items"],
-            }
-            yield {**row, "value": e[value], "low": e["low"], "high": e["high"], "exact": e.get("exact")}
+def _long(run: Result) -> Iterator[dict[str, Any]]:
+    """Yield the shares of all long prompts; the kind of a needle is its depth."""
+    if run.long is None:
+        return
+    parts = {
+        "needle": run.long.needle,
+        "rules": run.long.rules,
+        "padding": run.long.padding,
+        "tracking": run.long.tracking,
+    }
+    for part, shares in parts.items():
+        for share in shares:
+            yield {"run": run.label, "part": part, **_share(share)}
 
 
-def _items(result: Result) -> Iterator[dict[str, Any]]:
-    cells = result.get("cells") or {"variants": [], "items": []}
-    for item in cells["items"]:
-        for run, answers in zip(result["runs"], item["runs"], strict=True):
-            for n, variant in enumerate(cells["variants"]):
-                chosen = answers["chosen"][n]
+def _share(share: LongShare) -> dict[str, Any]:
+    return {
+        "kind": share.kind if share.depth is None else share.depth,
+        "length": share.length,
+        "items": share.items,
+        "value": share.share,
+        "low": share.low,
+        "high": share.high,
+        "exact": share.exact,
+    }
+
+
+def _items(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """Yield the answer of each run to each question in each format."""
+    for item in experiment.answers.items:
+        for run, answers in zip(experiment.runs, item.runs, strict=True):
+            for n, variant in enumerate(experiment.answers.variants):
+                chosen = answers.chosen[n]
                 yield {
-                    "item": item["id"],
-                    "skill": item["skill"],
-                    "run": reading.label(run),
+                    "item": item.id,
+                    "skill": item.skill,
+                    "run": run.label,
                     "variant": variant,
-                    "answer": item["choices"][item["answer"]],
-                    "chosen": item["choices"][chosen],
-                    "correct": int(chosen == item["answer"]),
-                    "probability": answers["probability"][n],
+                    "answer": item.choices[item.answer],
+                    "chosen": item.choices[chosen],
+                    "correct": int(chosen == item.answer),
+                    "probability": answers.probability[n],
                 }

@@ -1,95 +1,79 @@
-"""The result in a few plain sentences, and what speaks against trusting it."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The result in a few plain sentences, and the reasons not to rely on it."""
 
 from steadyphi.report import reading
-from steadyphi.report.reading import Result, Run
-from steadyphi.report.wording import count, percent, points, points_interval
+from steadyphi.report.wording import count, percent, points, points_interval, unsigned_points
+from steadyphi.results.result import Experiment, Result
+from steadyphi.stats.catalogue import used_in
+from steadyphi.stats.comparison import MeasureChange
 
 
-def sentences(result: Result) -> list[str]:
-    """Return the verdict, a sentence each: the range over formats, the flips, what tuning did."""
-    base = result["runs"][0]
-    said = [_range(base), _flips(base)]
-    changes = reading.changes(result)
-    for run in result["runs"][1:]:
-        best, worst = _ends(run)
-        said.append(
-            f"Asked the same, {reading.model(run)} gets between {percent(worst)} and {percent(best)} right."
-        )
-    way = " to ".join(reading.label(run) for run in result["runs"])
-    said += [_change(way, what, changes[key]) for key, what in WATCHED.items() if key in changes]
-    return [s for s in said if s]
-
-
-def alarms(result: Result) -> list[str]:
-    """Return all alarms, each once, saying whose they are where there are two runs; a failed gate's too."""
-    runs = result["runs"]
-    found = [
-        f"{reading.label(run)}: {text}" if len(runs) > 1 else text
-        for run in runs
-        for text in run.get("alarms", [])
+def sentences(experiment: Experiment) -> list[str]:
+    """Return the verdict by sentences: the range over formats, the flips and the effect of fine-tuning."""
+    base, *others = experiment.runs
+    verdict = [_range(base)]
+    if base.formats > 1:
+        verdict.append(_flips(base))
+    for run in others:
+        worst, best = _ends(run)
+        verdict.append(f"On the same questions, {reading.model(run)} gets between {worst} and {best} right.")
+    changes = reading.changes(experiment)
+    runs = " to ".join(run.label for run in experiment.runs)
+    verdict += [
+        _change(runs, f"the {measure.label}", changes[measure.key])
+        for measure in used_in("verdict")
+        if measure.key in changes
     ]
-    comparison = result.get("comparison") or {}
-    gate = comparison.get("gate")
-    failed = gate["reasons"] if gate and not gate["passed"] else []
-    return reading.distinct(
-        [*found, *comparison.get("alarms", []), *(f"The gate failed: {r}" for r in failed)]
-    )
+    return verdict
 
 
-def notes(result: Result) -> list[str]:
+def alarms(experiment: Experiment) -> list[str]:
+    """Return all alarms and the reasons of a failed gate, each once; with two runs, alarms name theirs."""
+    several = len(experiment.runs) > 1
+    found = [f"{run.label}: {alarm}" if several else alarm for run in experiment.runs for alarm in run.alarms]
+    if comparison := experiment.comparison:
+        found += comparison.alarms
+        if not comparison.gate.passed:
+            found += [f"The gate failed: {reason}" for reason in comparison.gate.reasons]
+    return reading.distinct(found)
+
+
+def notes(experiment: Experiment) -> list[str]:
     """Return what the suite asks for and was left out, each once."""
-    return reading.distinct(note for run in result["runs"] for note in run.get("notes", []))
+    return reading.distinct(note for run in experiment.runs for note in run.notes)
 
 
-WATCHED = {"accuracy_worst": "the worst format's accuracy", "spread": "the spread between best and worst"}
-
-
-def _range(run: Run) -> str:
-    best, worst = _ends(run)
-    formats = run.get("formats", len(reading.formats(run)))
-    others = len(run["variants"]) - formats
+def _range(run: Result) -> str:
+    worst, best = _ends(run)
+    others = len(run.variants) - run.formats
     also = f" (and in {count(others, 'other way')})" if others else ""
+    default = percent(reading.variant(run, run.default).accuracy)
     return (
-        f"Asked {count(run['items'], 'question')} in {count(formats, 'format')}{also}, "
-        f"{reading.model(run)} gets between {percent(worst)} and {percent(best)} right, depending on "
-        f"the format alone{_default(run)}; choosing blindly would get {percent(run['chance'])}."
+        f"Asked {count(run.items, 'question')} in {count(run.formats, 'format')}{also}, "
+        f"{reading.model(run)} gets between {worst} and {best} right, depending on the format alone "
+        f"({default} in the default format {run.default}); choosing blindly would get {percent(run.chance)}."
     )
 
 
-def _default(run: Run) -> str:
-    default = reading.across([run], run["default"])[0]
-    return f" ({percent(default['accuracy'])} in the default format {run['default']})" if default else ""
+def _ends(run: Result) -> tuple[str, str]:
+    """Return the accuracy in the worst and in the best format."""
+    worst, best = (run.measures[key].value for key in ("accuracy_worst", "accuracy_best"))
+    return percent(worst), percent(best)
 
 
-def _ends(run: Run) -> tuple[float, float]:
-    """Return the accuracy in the best and the worst format, as the measures have it if they do."""
-    best, worst = (reading.measure(run, f"accuracy_{which}") for which in ("best", "worst"))
-    if best and worst:
-        return best["value"], worst["value"]
-    formats = reading.formats(run)
-    return formats[0]["accuracy"], formats[-1]["accuracy"]
-
-
-def _flips(run: Run) -> str:
-    flips = reading.measure(run, "flip_rate")
-    if not flips or run.get("formats") == 1:
-        return ""
+def _flips(run: Result) -> str:
     return (
-        f"Two formats disagree on {percent(flips['value'])} of the questions, where rounding alone changes "
-        f"{percent(run['noise_flip_rate'])}."
+        f"Two formats disagree on {percent(run.measures['flip_rate'].value)} of the questions, whereas "
+        f"rounding alone changes {percent(run.measures['noise_flip_rate'].value)}."
     )
 
 
-def _change(way: str, what: str, entry: Mapping[str, Any]) -> str:
-    change, interval = entry["change"], points_interval(entry)
-    size = f"{points(abs(change)).lstrip('+')} points"
-    if interval and entry["low"] <= 0 <= entry["high"]:
+def _change(runs: str, measure: str, change: MeasureChange) -> str:
+    interval = points_interval(change.low, change.high)
+    if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
         return (
-            f"Whether {what} changed from {way} cannot be told from these questions: "
-            f"{points(change)} points, interval {interval}."
+            f"These questions do not show whether {measure} changed from {runs}: "
+            f"{points(change.change)} points, interval {interval}."
         )
-    moved = "grew" if change > 0 else "shrank"
-    return f"From {way}, {what} {moved} by {size}" + (f" (interval {interval})." if interval else ".")
+    moved = "grew" if change.change > 0 else "shrank"
+    size = unsigned_points(abs(change.change))
+    return f"From {runs}, {measure} {moved} by {size}" + (f" (interval {interval})." if interval else ".")

@@ -1,24 +1,28 @@
-"""Numbers in the words of the page: shares in percent, differences in percentage points."""
+"""Numbers as text: shares in percent, differences in percentage points, values of measures by their unit."""
 
-from collections.abc import Mapping
-from typing import Any
+from steadyphi.stats.estimate import Measure
 
 
 def percent(share: float | None) -> str:
-    """0.375 → 37.5%; nothing for None."""
-    return "" if share is None else f"{_plain(100 * share, 1)}%"
+    """0.375 → 37.5%; an empty string for None."""
+    return "" if share is None else f"{_fixed(100 * share)}%"
 
 
 def points(difference: float | None) -> str:
-    """0.123 → +12.3, with a real minus sign; nothing for None."""
+    """0.123 → +12.3, with a real minus sign; an empty string for None."""
     if difference is None:
         return ""
     rounded = round(100 * difference, 1)
-    return f"+{rounded:.1f}" if rounded > 0 else _plain(rounded, 1)
+    return f"+{rounded:.1f}" if rounded > 0 else _fixed(rounded)
+
+
+def unsigned_points(difference: float) -> str:
+    """0.123 → 12.3 points, for differences that are not negative."""
+    return f"{_fixed(100 * difference)} points"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, for what is neither a share nor a difference."""
+    """Three significant digits, for values that are neither shares nor differences of shares."""
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}".replace("-", "−")
@@ -29,14 +33,40 @@ def count(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
 
 
-def share_interval(entry: Mapping[str, Any]) -> str:
-    """Return the interval of an entry with `low` and `high` in percent, or nothing."""
-    return f"{percent(entry['low'])} to {percent(entry['high'])}" if _bounded(entry) else ""
+def share_interval(low: float | None, high: float | None) -> str:
+    """0.1, 0.25 → 10.0% to 25.0%; an empty string without an interval."""
+    return "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
 
 
-def points_interval(entry: Mapping[str, Any]) -> str:
-    """Return the interval of an entry with `low` and `high` in points, or nothing."""
-    return f"{points(entry['low'])} to {points(entry['high'])}" if _bounded(entry) else ""
+def points_interval(low: float | None, high: float | None) -> str:
+    """0.1, 0.25 → +10.0 to +25.0; an empty string without an interval."""
+    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def text(measure: Measure, value: float) -> str:
+    """Return a value of a measure by its unit: in percent, in points, or as a number."""
+    if measure.unit == "share":
+        return percent(value)
+    return unsigned_points(value) if measure.unit == "points" else number(value)
+
+
+def change_text(measure: Measure, change: float) -> str:
+    """Return the difference of two values of a measure: in points, or as a number with its sign."""
+    if measure.unit in ("share", "points"):
+        return f"{points(change)} points"
+    return ("+" if change > 0 else "") + number(float(change))
+
+
+def interval_text(measure: Measure, low: float | None, high: float | None) -> str:
+    """Return the interval of a value of a measure; an empty string without an interval."""
+    return "" if low is None or high is None else _interval(text(measure, low), text(measure, high))
+
+
+def change_interval_text(measure: Measure, low: float | None, high: float | None) -> str:
+    """Return the interval of the change of a measure; an empty string without an interval."""
+    if low is None or high is None:
+        return ""
+    return _interval(change_text(measure, low), change_text(measure, high))
 
 
 def listed(words: list[str]) -> str:
@@ -44,9 +74,9 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def _bounded(entry: Mapping[str, Any]) -> bool:
-    return entry.get("low") is not None and entry.get("high") is not None
+def _interval(low: str, high: str) -> str:
+    return f"{low.removesuffix(' points')} to {high}"
 
 
-def _plain(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-0.0", "0.0").replace("-", "−")
+def _fixed(value: float) -> str:
+    return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")

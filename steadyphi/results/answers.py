@@ -1,4 +1,4 @@
-"""What an evaluation asked, and what was answered: all that the analysis works on."""
+"""The answers of an evaluation, with what was asked: all that the analysis reads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,19 @@ from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Variant
 from steadyphi.results.cells import Cells, cells
 from steadyphi.settings.schema import Evaluate
+from steadyphi.stats.bootstrap import Resampling
 from steadyphi.tokenizer import TextTokenizer
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """scores: `cells.SCORES`; written: `open_answers.TEXTS`, maybe none; variants: the default first."""
+class EvaluationAnswers:
+    """The answers of a model.
+
+    scores: rows of the table `cells.SCORES`. written: rows of `evaluation.open_answers.TEXTS`, maybe none.
+    variants: the default first. items: the questions; shots: the examples for few-shot prompts.
+    """
 
     scores: Rows
     written: Rows
@@ -34,25 +39,30 @@ class Asked:
         return self.variants[0]
 
     @property
+    def resampling(self) -> Resampling:
+        """How intervals are estimated."""
+        return Resampling(self.settings.confidence, self.settings.draws, self.settings.seed)
+
+    @property
     def same_choices(self) -> bool:
-        """Whether all items have the same choices, such as yes and no: classes, that is."""
+        """Whether all items have the same choices, such as yes and no: a classification."""
         return len({item.choices for item in self.items}) == 1
 
     def families(self) -> dict[str, list[Variant]]:
-        """Return the variants by family; a family that no item fits is not among them."""
+        """Return the variants by family, without those that no item fits."""
         answered = {row["variant"] for row in self.scores}
-        found: dict[str, list[Variant]] = {}
+        families: dict[str, list[Variant]] = {}
         for variant in self.variants:
             if variant.name in answered:
-                found.setdefault(variant.family, []).append(variant)
-        return found
+                families.setdefault(variant.family, []).append(variant)
+        return families
 
     def cells(self, variants: Sequence[Variant]) -> Cells:
-        """Return the cells of some variants over the items that are asked in all of them."""
+        """Return the cells of these variants over the items that were asked in all of them."""
         return cells(self.scores, [v.name for v in variants], scorer=self.settings.scorer)
 
     def open_cells(self) -> tuple[list[str], NDArray[np.bool_]]:
-        """Return the variants answered in the model's own words, and whether items are right, (items, T)."""
+        """Return the variants with generated answers, and whether each is right, (items, variants)."""
         names = list(dict.fromkeys(row["variant"] for row in self.written))
         columns = [[row["correct"] for row in self.written if row["variant"] == name] for name in names]
         return names, np.array(columns, dtype=bool).T

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,34 +54,39 @@ class Cells:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """What the choices are ranked by, (N, T, K): see `evaluate.scorer`."""
+        """What the choices are ranked by, (N, T, K): see the setting `evaluate.scorer`."""
         return ranking(self.logprobs, self.tokens, self.scorer)
 
-    @property
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """The scores as probabilities of the choices, (N, T, K)."""
         return probabilities(self.scores)
 
-    @property
+    @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What measures and comparisons read, each with items and variants first."""
+        """What the measures of the catalogue read, with the items first and, if any, the variants second."""
         return {
             "correct": self.correct,
             "chosen": self.chosen,
             "logprobs": self.logprobs,
-            "probability": of_choice(self.probabilities, self.answer),
+            "tokens": self.tokens,
+            "probabilities": self.probabilities,
+            "probability": of_choice(self.probabilities, self.answer),  # of the right choice
+            "confidence": of_choice(self.probabilities, self.chosen),
+            "answer": self.answer,
+            "choices": self.choices,
         }
 
     @property
     def positions(self) -> dict[str, NDArray[np.int_]]:
-        """At which place the chosen and the right choice are shown, (N, T) each, where choices are shown."""
+        """The position of the chosen and of the right choice, (N, T) each, where choices are shown."""
         assert self.places is not None
         at = {"chosen_at": self.chosen, "right_at": self.answer}
         return {key: of_choice(self.places, choice) for key, choice in at.items()}
 
     @property
     def choices(self) -> NDArray[np.int_]:
-        """How many choices each item has, (N,)."""
+        """The number of choices of each item, (N,)."""
         return np.asarray((self.tokens[:, 0] > 0).sum(axis=-1))
 
 

@@ -1,146 +1,98 @@
-"""The measures of an evaluation over its formats, with intervals where items drawn again give one."""
+"""The measures of an evaluation: for each scope of the catalogue its arrays, and the estimates over them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steadyphi.results.cells import Cells
-from steadyphi.settings.schema import Evaluate
-from steadyphi.stats import agreement, calibration, measures, scorers
-from steadyphi.stats.bootstrap import Arrays, Measure, basic_interval, intervals, item_means
-from steadyphi.stats.components import variance_components
-from steadyphi.stats.heldout import best_and_worst
+from steadyphi.results.answers import EvaluationAnswers
+from steadyphi.results.result import Estimate, Result
+from steadyphi.stats.bootstrap import Resampling
+from steadyphi.stats.catalogue import of_scope, used_in
+from steadyphi.stats.estimate import Kind, Scope, estimate
 from steadyphi.stats.measures import Interval
-from steadyphi.stats.permutation import variants_differ
+
+NEWLINE = ("phi2-newline", "phi2")  # the same prompt with and without a newline at its end
+FORMATS: tuple[tuple[Scope, tuple[Kind, ...]], ...] = (
+    ("formats", ("bootstrap",)),
+    ("several formats", ("own interval", "resampled")),
+    ("new formats", ("bootstrap",)),
+    ("formats", ("value", "item mean")),
+)
+OTHERS: tuple[Scope, ...] = ("grammar", "perturbations", "classes", "open answers")
 
 
-def _of_correct(measure: Any) -> Measure:
-    return lambda arrays: float(measure(arrays["correct"]))
+def measure(answers: EvaluationAnswers, resampling: Resampling) -> dict[str, Estimate]:
+    """Return the estimate of every measure of the catalogue that these answers allow, by key."""
+    estimates: dict[str, Interval] = {}
+    for scope, kinds in FORMATS:
+        if arrays := scope_arrays(scope, answers):
+            estimates |= estimate(of_scope(scope, kinds=kinds), arrays, resampling)
+    for scope in OTHERS:
+        if arrays := scope_arrays(scope, answers):
+            readable = [m for m in of_scope(scope) if set(m.arrays) <= arrays.keys()]
+            estimates |= estimate(readable, arrays, resampling)
+    return {key: bounded(interval) for key, interval in estimates.items()}
 
 
-# Between 0 and 1, and quick enough to be computed for every draw of the bootstrap.
-BOUNDED: dict[str, Measure] = {
-    "accuracy_mean": _of_correct(np.mean),
-    "accuracy_best": lambda arrays: float(arrays["correct"].mean(axis=0).max()),
-    "accuracy_worst": lambda arrays: float(arrays["correct"].mean(axis=0).min()),
-    "spread": _of_correct(measures.spread),
-    "flip_rate": lambda arrays: measures.flip_rate(arrays["chosen"]),
-    "consistency": lambda arrays: float(measures.consistency(arrays["chosen"]).mean()),
-    "right_in_all_formats": _of_correct(measures.worst_case),
-    "right_in_any_format": _of_correct(measures.best_case),
-    "saturation": _of_correct(measures.saturation),
-    "cps": _of_correct(measures.combined_performance_score),
-    "pss": _of_correct(measures.prompt_sensi_score),
-    "probability": lambda arrays: float(arrays["probability"].mean()),
-}
+def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]] | None:
+    """Return the arrays that the measures of a scope read, None if the answers have none of it."""
+    families = answers.families()
+    formats = answers.cells(families["format"])
+    if scope == "formats":
+        return formats.arrays
+    if scope == "several formats":
+        return formats.arrays if min(formats.correct.shape) > 1 else None
+    if scope == "new formats":
+        unseen = [n for n, name in enumerate(formats.variants) if name not in answers.settings.styles]
+        return {"correct": formats.correct[:, unseen]} if len(unseen) > 1 else None
+    if scope == "grammar":
+        return answers.cells(families["grammar"]).arrays if "grammar" in families else None
+    if scope == "perturbations":
+        noise = families.get("noise")
+        return answers.cells([answers.default, *noise]).arrays if noise else None
+    if scope == "classes":
+        return formats.arrays if answers.same_choices else None
+    return _open_arrays(answers)
 
 
-def _of_places(measure: Callable[..., float]) -> Measure:
-    return lambda arrays: measure(arrays["chosen_at"], arrays["right_at"])
-
-
-# Of variants that list the options and differ in their order alone; see `Cells.positions`.
-PLACES: dict[str, Measure] = {
-    "position_bias": _of_places(calibration.position_bias),
-    "recall_deviation": _of_places(calibration.recall_deviation),
-}
-
-
-def _each(cells: Cells, measure: Callable[[Cells, slice], float]) -> NDArray[np.float64]:
-    return np.array([measure(cells, slice(n, n + 1)) for n in range(len(cells.items))])
-
-
-# Means over items of what is computed within each; not bounded by 1, or too slow to be drawn again whole.
-ITEMWISE: dict[str, Callable[[Cells], NDArray[np.float64]]] = {
-    "posix": lambda cells: _each(
-        cells, lambda c, i: agreement.posix(c.logprobs[i], c.tokens[i], c.chosen[i])
-    ),
-    "errica_sensitivity": lambda cells: _each(
-        cells,
-        lambda c, i: agreement.sensitivity(agreement.one_hot(c.chosen[i], c.tokens.shape[-1]), c.choices[i]),
-    ),
-    "jsd": lambda cells: _each(cells, lambda c, i: agreement.jensen_shannon(c.probabilities[i])),
-}
-
-
-def measure(core: Cells, seen: Sequence[bool], settings: Evaluate) -> dict[str, dict[str, float | None]]:
-    """Return every measure of the formats: its value and, where it has one, its interval.
-
-    seen: which of the formats were training styles. docs/metrics.md says what each is.
-    """
-    found = {
-        key: plain(value)
-        for key, value in intervals(
-            BOUNDED, core.arrays, settings.confidence, settings.draws, settings.seed
-        ).items()
+def _open_arrays(answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]] | None:
+    names, correct = answers.open_cells()
+    if not names or answers.settings.open is None:
+        return None
+    limit = answers.settings.open.max_new_tokens
+    lengths = {
+        name: np.array([row["tokens"] for row in answers.written if row["variant"] == name]) for name in names
     }
-    return (
-        found | _of_noise(core, settings) | _unseen(core, seen, settings) | _of_probabilities(core, settings)
-    )
+    arrays = {"correct": correct, "cut_short": np.concatenate([n >= limit for n in lengths.values()])}
+    if set(NEWLINE) <= set(names):
+        arrays |= {"lengths": lengths[NEWLINE[0]], "reference_lengths": lengths[NEWLINE[1]]}
+    return arrays
 
 
-def _of_noise(core: Cells, settings: Evaluate) -> dict[str, dict[str, float | None]]:
-    """Return what is left of the spread once the noise of few items is taken off."""
-    if len(core.variants) < 2 or len(core.items) < 2:
-        return {}
-    parts = variance_components(core.correct, settings.confidence, settings.draws, settings.seed)
-    ends = best_and_worst(core.correct, seed=settings.seed)
-    return {
-        "sigma_format": plain(parts.sigma),
-        "spread_corrected": plain(parts.corrected_spread),
-        "noise_share": bare(parts.noise_share),
-        "p_value": bare(variants_differ(core.correct, settings.draws, settings.seed)),
-        "spread_heldout": bare(ends.spread),
-        "accuracy_best_heldout": bare(ends.best),
-        "accuracy_worst_heldout": bare(ends.worst),
+def bounded(interval: Interval) -> Estimate:
+    """Return an interval as an estimate, whose ends are None where they are not known."""
+    if not np.isfinite([interval.low, interval.high]).all():
+        return Estimate(interval.value)
+    return Estimate(interval.value, interval.low, interval.high)
+
+
+def flat(result: Result) -> dict[str, float]:
+    """Return the numbers of a result for metrics/: its counts and the values of its measures."""
+    counts = {
+        "items": result.items,
+        "formats": result.formats,
+        "chance": result.chance,
     }
-
-
-def _unseen(core: Cells, seen: Sequence[bool], settings: Evaluate) -> dict[str, dict[str, float | None]]:
-    """Return the spread over the formats that are not training styles, if they are two or more."""
-    unseen = [n for n, was in enumerate(seen) if not was]
-    if len(unseen) < 2:
-        return {}
-    some: Arrays = {"correct": core.correct[:, unseen]}
-    wanted = {"spread_unseen": BOUNDED["spread"], "accuracy_unseen": BOUNDED["accuracy_mean"]}
-    found = intervals(wanted, some, settings.confidence, settings.draws, settings.seed)
-    return {key: plain(value) for key, value in found.items()}
-
-
-def _of_probabilities(core: Cells, settings: Evaluate) -> dict[str, dict[str, float | None]]:
-    probabilities = core.probabilities
-    confidence = scorers.of_choice(probabilities, core.chosen)
-    found = {
-        "pss_max": measures.prompt_sensi_score_limit(len(core.variants)),
-        "ece": calibration.expected_calibration_error(confidence, core.correct),
-    }
-    return {key: bare(value) for key, value in found.items()} | {
-        key: _mean(itemwise(core), settings) for key, itemwise in ITEMWISE.items()
-    }
-
-
-def _mean(values: NDArray[np.float64], settings: Evaluate) -> dict[str, float | None]:
-    """Return the mean over items with its interval."""
-    drawn = item_means(values[:, None], settings.draws, settings.seed)[:, 0]
-    low, high = basic_interval(float(values.mean()), drawn, settings.confidence)
-    return {"value": float(values.mean()), "low": max(0.0, low), "high": high}
-
-
-def bare(value: float) -> dict[str, float | None]:
-    """Return a value that has no interval."""
-    return {"value": value, "low": None, "high": None}
-
-
-def plain(found: Interval) -> dict[str, float | None]:
-    """Return a value with its interval; None for ends that are not known."""
-    ends = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else (None, None)
-    return {"value": found.value, "low": ends[0], "high": ends[1]}
-
-
-def flat(run: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a run's result for metrics/: its counts and the values of its measures."""
-    counts = {key: run[key] for key in ("items", "formats", "chance", "noise_flip_rate")}
-    values = {key: found["value"] for key, found in run["measures"].items()}
+    values = {key: estimate.value for key, estimate in result.measures.items()}
     return {key: round(value, 6) for key, value in (counts | values).items()}
+
+
+def summarize(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:
+    """Return the summary's measures of both evaluations and their differences (tuned minus base), flat."""
+    summary: dict[str, float] = {}
+    for key in (m.key for m in used_in("summary") if m.key in base and m.key in tuned):
+        summary[f"{key}_base"], summary[f"{key}_tuned"] = base[key], tuned[key]
+        summary[f"{key}_change"] = round(tuned[key] - base[key], 6)
+    return summary

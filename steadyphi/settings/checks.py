@@ -52,12 +52,10 @@ def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
 def _data(s: Settings) -> Iterator[tuple[str, str]]:
     prepare, name, file = s.prepare, s.data.name, Path(s.prepare.data_file)
     has_rows = file.suffix in ROWS
-    if s.prepare.data_file != s.data_file:
-        yield "prepare.data_file", "is not to be set by itself; set data_file, the file that DVC watches"
     if prepare.source == "jsonl" and not has_rows:
-        yield "prepare.data_file", f"data {name} is read from a {' or '.join(ROWS)} file, not from {file}"
+        yield "data_file", f"data {name} is read from a {' or '.join(ROWS)} file, not from {file}"
     if prepare.source == "textbook" and file != Path(GENERATOR):
-        yield "prepare.data_file", f"data {name} is made by {GENERATOR}, not {file}; set data too"
+        yield "data_file", f"data {name} is made by {GENERATOR}, not {file}; set data too"
     if prepare.source == "textbook" and prepare.examples is None:
         yield "prepare.examples", "the textbook has no end; write how many examples to take from it"
     if prepare.source == "jsonl":
@@ -69,13 +67,11 @@ def _task(s: Settings) -> Iterator[tuple[str, str]]:
     prepare, task, name = s.prepare, s.prepare.task, s.task.name
     named = prepare.task_file not in (GENERATOR, prepare.data_file)  # a file of the questions' own
     file = prepare.task_file if named else prepare.data_file
-    if prepare.task_file != s.task_file:
-        yield "prepare.task_file", "is not to be set by itself; set task_file, the file that DVC watches"
     if task.source == "jsonl" and Path(file).suffix not in ROWS:
         which = "task_file" if named else "data_file"
         yield "prepare.task.source", f"jsonl needs a {' or '.join(ROWS)} file, and {which} is {file}"
     if task.source != "jsonl" and named:
-        yield "prepare.task_file", f"task {name} is not read from a file; leave it out, or set task too"
+        yield "task_file", f"task {name} is not read from a file; leave it out, or set task too"
     if task.source == "hub":
         yield from _hub(task)
     if task.source != "textbook":
@@ -114,16 +110,11 @@ def _formats(s: Settings) -> Iterator[tuple[str, str]]:
         "suite.formats": s.suite.formats,
         "prepare.styles": s.prepare.styles,
         "prepare.formats": s.prepare.formats,
-        "evaluate.styles": s.evaluate.styles,
-        "evaluate.formats": s.evaluate.formats,
     }
     for key, names in lists.items():
         for name in names:
             if name not in FORMATS:
                 yield key, f"unknown format {name!r}; {did_you_mean(name, FORMATS)}"
-    for key in ("styles", "formats"):
-        if getattr(s.evaluate, key) != getattr(s.prepare, key):
-            yield f"evaluate.{key}", f"is not what was prepared; set prepare.{key}, which evaluate follows"
 
 
 def _suite(s: Settings) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,11 @@ PARAMS = "params.yaml"
 INTERPOLATION = re.compile(r"\$\{((?:[\w.-]|\$\{[\w.-]+\})+)\}")  # `${model.lr.${method.name}}`
 UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, ValueError, RecursionError)
 Parts = tuple[str, ...]
+# What a stage needs of another section. It is said once there, so it is no key of conf/ or params.yaml.
+SHARED = {
+    "prepare": {"data_file": "data_file", "task_file": "task_file"},
+    "evaluate": {"formats": "prepare.formats", "styles": "prepare.styles"},
+}
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -114,12 +119,23 @@ class _Composed:
         try:
             value = self.merged[name]
             plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            return validate(plain, kind)
+            return validate(self.with_shared(name, plain), kind)
         except OmegaConfBaseException as error:
             raise self.unresolved(error, name) from None
         except ValidationError as error:
             first = error.errors()[0]
             raise self.refusal(location(first, name), explain(first)) from None
+
+    def with_shared(self, name: str, section: Any) -> Any:
+        """Return a section with what its stage needs of other sections."""
+        if not isinstance(section, dict):
+            return section
+        shared = {key: OmegaConf.select(self.merged, source) for key, source in SHARED.get(name, {}).items()}
+        plain = {
+            k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v
+            for k, v in shared.items()
+        }
+        return {**section, **plain}
 
     def unresolved(self, error: OmegaConfBaseException, section: str) -> SteadyPhiError:
         """Return the refusal of an interpolation that leads nowhere."""
@@ -168,7 +184,7 @@ def _keys(kind: Any) -> Iterator[Parts]:
             yield from ((name, *parts) for parts in _keys(hint))
 
 
-KEYS = frozenset(_keys(Settings))
+KEYS = frozenset(_keys(Settings)) - {(name, key) for name, shared in SHARED.items() for key in shared}
 SECTIONS = frozenset(parts[:-1] for parts in KEYS)
 
 
@@ -192,6 +208,8 @@ def _without_null(tree: dict[str, Any]) -> dict[str, Any]:
 def _unknown(parts: Parts, known: typing.Collection[Parts]) -> str:
     """Say that a key is unknown, and name the nearest: of the same mapping, else of any."""
     last = parts[-1]
+    if len(parts) == 2 and last in SHARED.get(parts[0], {}):
+        return f"is not set by itself; set {SHARED[parts[0]][last]}"
     if "." in last and tuple(last.split(".")) in known:
         return f"unknown key; write it as {last.replace('.', ': {')}: ..." + "}" * last.count(".")
     beside = {k[-1]: k for k in sorted(known) if k[:-1] == parts[:-1]}

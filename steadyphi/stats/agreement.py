@@ -19,34 +19,34 @@ def one_hot(chosen: Ints, width: int) -> Floats:
     return np.eye(width)[chosen]
 
 
-def posix(logprobs: Floats, tokens: Ints, chosen: Ints) -> float:
-    """Return POSIX: by how many nats a token an answer's log-probability moves with the prompt.
+def posix(logprobs: Floats, tokens: Ints, chosen: Ints) -> Floats:
+    """Return POSIX per item, (items,): how far the prompt moves a log-probability, in nats per token.
 
     psi = 1/(T (T-1)) sum_i sum_{j != i} 1/L_j |log P(y_j | x_i) - log P(y_j | x_j)|, where y_j is the
-    answer chosen under variant j and L_j its number of tokens there; averaged over the items (Chatterjee et
-    al. 2024, arXiv 2410.02185, eq. 1). Here P(y_j | x_i) is the probability of the same choice as variant i
-    has it said: with that variant's space or label, if it has one.
+    answer chosen under variant j and L_j its number of tokens there (Chatterjee et al. 2024, arXiv
+    2410.02185, eq. 1; the paper's index is the mean over the items). Here P(y_j | x_i) is the probability
+    of the same choice as variant i writes it: with that variant's space or label, if it has one.
     logprobs: (items, variants, K), in nats, summed over tokens; tokens: of the same shape; chosen:
     (items, variants). Not bounded above; 0 where all variants give each answer the same probability.
     The paper's own package (prompt-sensitivity-index 0.0.1) computes something else: it holds the prompt and
     swaps the answer, |log P(y_i | x_j) - log P(y_j | x_j)|, and divides by the most tokens allowed.
     """
     variants = chosen.shape[1]
-    if variants < 2:
-        return 0.0
     total = np.zeros(len(chosen))
+    if variants < 2:
+        return total
     for j in range(variants):
         answer = chosen[:, j]
         rows = np.arange(len(chosen))
         under_all = np.take_along_axis(logprobs, answer[:, None, None], axis=2)[:, :, 0]
         total += np.abs(under_all - under_all[:, j : j + 1]).sum(axis=1) / tokens[rows, j, answer]
-    return float(total.mean() / (variants * (variants - 1)))
+    return total / (variants * (variants - 1))
 
 
-def sensitivity(probabilities: Floats, choices: Ints) -> float:
-    """Return the entropy of the answer distribution averaged over variants, as a share of its maximum.
+def sensitivity(probabilities: Floats, choices: Ints) -> Floats:
+    """Return per item, (items,), the entropy of the mean answer distribution as a share of its maximum.
 
-    S = 1/N sum_i H(p_i) / log C_i with p_i = 1/T sum_t p(. | x_i, variant t) and C_i choices (Errica et al.
+    S_i = H(p_i) / log C_i with p_i = 1/T sum_t p(. | x_i, variant t) and C_i choices (Errica et al.
     2024, arXiv 2406.12334; their published code divides by C_i, not by log C_i). 0 when every item gets one
     answer from all variants, 1 when all choices are equally frequent. Of probabilities it also counts the
     doubt that a model has under each single prompt; of the answers alone (`one_hot`), from which their code
@@ -55,7 +55,15 @@ def sensitivity(probabilities: Floats, choices: Ints) -> float:
     """
     entropy = entr(probabilities.mean(axis=1)).sum(axis=1)
     most = np.log(choices)
-    return float(np.divide(entropy, most, out=np.zeros(len(choices)), where=choices > 1).mean())
+    return np.divide(entropy, most, out=np.zeros(len(choices)), where=choices > 1)
+
+
+def answer_sensitivity(chosen: Ints, choices: Ints) -> Floats:
+    """Return `sensitivity` of the answers alone, per item, (items,), as the published code computes it.
+
+    chosen: (items, variants). choices: (items,), the number of choices of each.
+    """
+    return sensitivity(one_hot(chosen, int(choices.max())), choices)
 
 
 def class_consistency(probabilities: Floats, answer: Ints) -> float | None:
@@ -74,20 +82,20 @@ def class_consistency(probabilities: Floats, answer: Ints) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def jensen_shannon(probabilities: Floats) -> float:
-    """Return the mean Jensen-Shannon divergence of the answer distributions of two variants, in bits.
+def jensen_shannon(probabilities: Floats) -> Floats:
+    """Return per item, (items,), the mean Jensen-Shannon divergence of two variants' answers, in bits.
 
     JSD(p, q) = H((p + q)/2) - (H(p) + H(q))/2 with logarithms to base 2, between 0 and 1 (Lin 1991,
-    doi 10.1109/18.61115); averaged over all pairs of variants and over the items. Of answers alone
+    doi 10.1109/18.61115); averaged over all pairs of variants. Of answers alone
     (`one_hot`) it is the flip rate: it is that rate's soft form, and moves before an answer flips.
     """
     variants = probabilities.shape[1]
+    total = np.zeros(len(probabilities))
     if variants < 2:
-        return 0.0
+        return total
     entropy = entr(probabilities).sum(axis=2)
-    total = 0.0
     for j in range(variants - 1):
         mixed = entr((probabilities[:, j : j + 1] + probabilities[:, j + 1 :]) / 2).sum(axis=2)
-        total += float((mixed - (entropy[:, j : j + 1] + entropy[:, j + 1 :]) / 2).sum())
-    pairs = len(probabilities) * variants * (variants - 1) / 2
-    return max(0.0, total / pairs / float(np.log(2)))  # equal ones may miss 0 by rounding
+        total += (mixed - (entropy[:, j : j + 1] + entropy[:, j + 1 :]) / 2).sum(axis=1)
+    pairs = variants * (variants - 1) / 2
+    return np.maximum(0.0, total / pairs / np.log(2))  # rounding may make a zero negative

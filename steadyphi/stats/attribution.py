@@ -15,29 +15,43 @@ sum of effects describes the variants is said by `explained`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag, helmert
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.stats.bootstrap import basic_interval, item_means
+from steadyphi.stats.bootstrap import Resampling, basic_interval, item_means
 
 EXACT = 1e-8  # what rounding leaves of a zero
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect of a level on accuracy.
+
+    points: against the average of the factor's levels, in shares (0.1 is 10 points), with its interval
+        `low` to `high`. variants: how many variants have this level.
+    """
+
+    factor: str
+    level: str
+    points: float
+    low: float
+    high: float
+    variants: int
 
 
 @dataclass(frozen=True)
 class Attribution:
     """The effects of atoms.
 
-    effects: one row per factor and level: `factor`, `level`, `points` (accuracy, 0 to 1, against the factor's
-        average), `low`, `high`, `variants` (how many have this level).
+    effects: one per factor and level.
     aliased: the factors whose effects these variants cannot tell from others'.
     explained: the share of the variance between the variants' accuracies that the sum of effects explains.
     """
 
-    effects: list[dict[str, Any]]
+    effects: list[Effect]
     aliased: list[str]
     explained: float
 
@@ -45,9 +59,7 @@ class Attribution:
 def attribute(
     correct: NDArray[np.bool_],
     atoms: Sequence[Mapping[str, str]],
-    confidence: float,
-    draws: int = 2000,
-    seed: int = 0,
+    resampling: Resampling,
 ) -> Attribution:
     """Return the effects of the atoms of `correct` (items, variants); atoms[t] is variant t's, by factor.
 
@@ -60,16 +72,13 @@ def attribute(
     inverse = np.asarray(np.linalg.pinv(design, rcond=EXACT), dtype=float)
     per_item = correct @ (levels @ inverse).T
     points = per_item.mean(axis=0)
-    drawn = item_means(per_item, draws, seed)
+    drawn = item_means(per_item, resampling)
     # An effect is clear if no other effects give the same accuracies: if it lies in the design's rows.
     unclear = np.abs(levels - levels @ inverse @ design).max(axis=1) > EXACT**0.5
     effects, aliased = [], []
     for n, (factor, level, used) in enumerate(_rows(factors)):
-        low, high = basic_interval(points[n], drawn[:, n], confidence)
-        effects.append(
-            {"factor": factor, "level": level, "points": float(points[n]), "low": low, "high": high}
-            | {"variants": int(used.sum())}
-        )
+        low, high = basic_interval(points[n], drawn[:, n], resampling.confidence)
+        effects.append(Effect(factor, level, float(points[n]), low, high, int(used.sum())))
         if unclear[n] and factor not in aliased:
             aliased.append(factor)
     return Attribution(effects, aliased, _explained(design @ inverse, correct.mean(axis=0)))

@@ -14,6 +14,7 @@ Whether there is any spread at all is a question for `variants_differ` and `vari
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,21 +23,37 @@ from numpy.typing import NDArray
 from steadyphi.stats.measures import Interval
 
 Arrays = Mapping[str, NDArray[Any]]  # each (items, variants) or (items, variants, more)
-Measure = Callable[[Arrays], float]
+Statistic = Callable[[Arrays], float]
 
 CHUNK = 256  # draws whose counts of items are in memory at once
 
 
-def resamples(arrays: Arrays, draws: int, seed: int, redraw_variants: bool = False) -> Iterator[Arrays]:
-    """Yield the arrays, with their items drawn again with replacement, `draws` times.
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals and p-values are estimated by resampling.
+
+    confidence: level of the intervals, such as 0.95. draws: number of resamples. seed: of the draws; the same
+    seed draws the same items for every run that is compared.
+    """
+
+    confidence: float = 0.95
+    draws: int = 2000
+    seed: int = 0
+
+
+DEFAULT = Resampling()
+
+
+def resamples(arrays: Arrays, resampling: Resampling, redraw_variants: bool = False) -> Iterator[Arrays]:
+    """Yield the arrays with their items drawn again with replacement, once per draw.
 
     All arrays get the same items each time, so what is paired stays paired. `redraw_variants` draws the
     variants too. A variant drawn twice agrees with itself: a mean over pairs of T variants (a flip rate) then
     comes out smaller by the factor 1 - 1/T.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(resampling.seed)
     items, variants = next(iter(arrays.values())).shape[:2]
-    for _ in range(draws):
+    for _ in range(resampling.draws):
         rows = rng.integers(items, size=items)
         drawn = {key: array[rows] for key, array in arrays.items()}
         if redraw_variants:
@@ -46,24 +63,27 @@ def resamples(arrays: Arrays, draws: int, seed: int, redraw_variants: bool = Fal
 
 
 def distributions(
-    measures: Mapping[str, Measure], arrays: Arrays, draws: int, seed: int, redraw_variants: bool = False
+    statistics: Mapping[str, Statistic],
+    arrays: Arrays,
+    resampling: Resampling,
+    redraw_variants: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return each measure of every resample: an array (draws,) for each key."""
-    found: dict[str, list[float]] = {key: [] for key in measures}
-    for drawn in resamples(arrays, draws, seed, redraw_variants):
-        for key, measure in measures.items():
-            found[key].append(measure(drawn))
-    return {key: np.array(values) for key, values in found.items()}
+    """Return the value of each statistic in every resample: an array (draws,) for each key."""
+    values: dict[str, list[float]] = {key: [] for key in statistics}
+    for drawn in resamples(arrays, resampling, redraw_variants):
+        for key, statistic in statistics.items():
+            values[key].append(statistic(drawn))
+    return {key: np.array(drawn_values) for key, drawn_values in values.items()}
 
 
-def item_means(values: NDArray[Any], draws: int, seed: int) -> NDArray[np.float64]:
+def item_means(values: NDArray[Any], resampling: Resampling) -> NDArray[np.float64]:
     """Return means over items drawn again, (draws, columns), of values (items, columns).
 
     The quick way for whatever is a function of means over items: one matrix product of how often each item
     was drawn with the values.
     """
-    rng = np.random.default_rng(seed)
-    items = len(values)
+    rng = np.random.default_rng(resampling.seed)
+    items, draws = len(values), resampling.draws
     wanted = np.asarray(values, dtype=float)
     chunks = []
     for start in range(0, draws, CHUNK):
@@ -98,28 +118,26 @@ def tails(confidence: float) -> tuple[float, float]:
 
 
 def intervals(
-    measures: Mapping[str, Measure],
+    statistics: Mapping[str, Statistic],
     arrays: Arrays,
-    confidence: float,
-    draws: int,
-    seed: int,
+    resampling: Resampling,
     redraw_variants: bool = False,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, Interval]:
-    """Return each measure with its basic bootstrap interval.
+    """Return each statistic with its basic bootstrap interval.
 
-    measures: functions of the same mapping as `arrays`, for example
+    statistics: functions of the same mapping as `arrays`, for example
         `{"spread": lambda arrays: spread(arrays["correct"])}`.
-    bounds: what a measure can be at least and at most; the intervals are cut there. ValueError for a
-        measure outside.
-    The ends are NaN where the measure is not a number in some of the draws.
+    bounds: the least and the greatest possible value; the intervals are clipped to them. Raises ValueError
+        for a value outside.
+    The ends are NaN where the statistic is not a number in some of the draws.
     """
-    drawn = distributions(measures, arrays, draws, seed, redraw_variants)
-    found = {}
-    for key, measure in measures.items():
-        value = float(measure(arrays))
+    drawn = distributions(statistics, arrays, resampling, redraw_variants)
+    estimates = {}
+    for key, statistic in statistics.items():
+        value = float(statistic(arrays))
         if value < bounds[0] or value > bounds[1]:
             raise ValueError(f"{key}: {value} is not within its bounds {bounds}")
-        low, high = np.clip(basic_interval(value, drawn[key], confidence), *bounds)
-        found[key] = Interval(value, float(low), float(high))
-    return found
+        low, high = np.clip(basic_interval(value, drawn[key], resampling.confidence), *bounds)
+        estimates[key] = Interval(value, float(low), float(high))
+    return estimates

@@ -1,92 +1,126 @@
-"""Did it help: base and tuned on the same items and variants, measure by measure and variant by variant."""
+"""Base and tuned on the same items and variants: the change of each measure and of each variant."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.alarms import equal_alarm
-from steadyphi.stats.bootstrap import Arrays, Measure, centred_interval, distributions, item_means
-from steadyphi.stats.gate import decide
+from steadyphi.stats.bootstrap import Arrays, Resampling, centred_interval, distributions, item_means
+from steadyphi.stats.estimate import Measure
+from steadyphi.stats.gate import Gate, decide
 from steadyphi.stats.paired import changes
+
+
+@dataclass(frozen=True)
+class MeasureChange:
+    """A measure before and after, and the change with its interval; the ends are None if not known."""
+
+    key: str
+    before: float
+    after: float
+    change: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class VariantChange:
+    """A variant's accuracy before and after; the change, its interval, the p-value adjusted by Holm."""
+
+    name: str
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of two runs.
+
+    measures: intervals by the bootstrap over items, which are resampled for both runs together.
+    variants: exact McNemar tests. gate: at alpha = 1 - confidence.
+    """
+
+    measures: list[MeasureChange]
+    variants: list[VariantChange]
+    alarms: list[str]
+    gate: Gate
 
 
 def compare(
     before: Arrays,
     after: Arrays,
     names: Sequence[str],
-    measures: Mapping[str, Measure],
-    confidence: float,
-    draws: int = 2000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return the comparison of two runs as plain JSON.
+    measures: Sequence[Measure],
+    resampling: Resampling,
+) -> Comparison:
+    """Return the comparison of two runs.
 
     before, after: `correct` and `chosen` (items, variants), `logprobs` (items, variants, choices) if known,
-        and whatever else the measures read, with items and variants first, the same in both.
-    names: of the variants. measures: by key, functions of such a mapping.
-    Keys of the result: `measures` (`key`, `before`, `after`, `change`, `low`, `high`: bootstrap over items,
-    which are drawn for both runs together), `variants` (`name`, `before`, `after`, `change`, `low`, `high`,
-    `p_holm`: exact McNemar), `alarms`, `gate` (at alpha = 1 - confidence).
-    SteadyPhiError if the runs are not of the same shape.
+        and whatever else the measures read, with the items first, the same in both.
+    names: of the variants.
+    Raises SteadyPhiError if the runs are not of the same shape.
     """
     _check(before, after, names)
-    gate = decide(before["correct"], after["correct"], 1 - confidence, draws, seed)
     logprobs = (before["logprobs"], after["logprobs"]) if "logprobs" in before else None
     alarm = equal_alarm((before["chosen"], after["chosen"]), logprobs)
-    return {
-        "measures": measure_changes(before, after, measures, confidence, draws, seed),
-        "variants": _variants(before, after, names, confidence),
-        "alarms": [alarm] if alarm else [],
-        "gate": {"passed": gate.passed, "reasons": gate.reasons},
-    }
+    return Comparison(
+        measure_changes(before, after, measures, resampling),
+        _variants(before, after, names, resampling.confidence),
+        [alarm] if alarm else [],
+        decide(before["correct"], after["correct"], resampling),
+    )
 
 
 def measure_changes(
-    before: Arrays, after: Arrays, measures: Mapping[str, Measure], confidence: float, draws: int, seed: int
-) -> list[dict[str, Any]]:
-    """Return a row per measure: before, after, and the change with its `centred_interval`.
+    before: Arrays, after: Arrays, measures: Sequence[Measure], resampling: Resampling
+) -> list[MeasureChange]:
+    """Return the change of each measure with its `centred_interval`, bootstrapped measures first.
 
-    The same seed draws the same items for both runs. The ends are None where a measure is not a number in
+    The same seed draws the same items for both runs. The ends are None if a measure is not a number in
     some of the draws.
     """
-    was = distributions(measures, before, draws, seed)
-    now = distributions(measures, after, draws, seed)
+    whole = [measure for measure in measures if measure.kind == "bootstrap"]
+    read = dict.fromkeys(name for measure in whole for name in measure.arrays)
+    drawn = [
+        distributions({m.key: m.value for m in whole}, {name: run[name] for name in read}, resampling)
+        for run in (before, after)
+        if whole
+    ]
     rows = []
-    for key, measure in measures.items():
-        one, other = float(measure(before)), float(measure(after))
-        low, high = centred_interval(other - one, now[key] - was[key], confidence)
-        known = bool(np.isfinite([low, high]).all())
-        rows.append(
-            {"key": key, "before": one, "after": other, "change": other - one}
-            | {"low": low if known else None, "high": high if known else None}
-        )
+    for measure in whole:
+        was, now = drawn[0][measure.key], drawn[1][measure.key]
+        rows.append(_change(measure.key, measure.value(before), measure.value(after), now - was, resampling))
+    for measure in measures:
+        if measure.kind == "item mean":
+            was, now = (measure.function(*(run[name] for name in measure.arrays)) for run in (before, after))
+            gaps = item_means((now - was)[:, None], resampling)[:, 0]
+            rows.append(_change(measure.key, was.mean(), now.mean(), gaps, resampling))
     return rows
 
 
-def mean_change(
-    before: NDArray[np.float64], after: NDArray[np.float64], confidence: float, draws: int, seed: int
-) -> dict[str, float]:
-    """Return before, after, and the change with its interval, of a measure that is a mean over items (N,)."""
-    gaps = after - before
-    change = float(gaps.mean())
-    low, high = centred_interval(change, item_means(gaps[:, None], draws, seed)[:, 0], confidence)
-    return {
-        "before": float(before.mean()),
-        "after": float(after.mean()),
-        "change": change,
-        "low": low,
-        "high": high,
-    }
+def _change(
+    key: str, before: float, after: float, drawn: NDArray[np.float64], resampling: Resampling
+) -> MeasureChange:
+    """Return the row of a measure; drawn: its change in each resample."""
+    change = float(after - before)
+    low, high = centred_interval(change, drawn, resampling.confidence)
+    known = bool(np.isfinite([low, high]).all())
+    ends = (low, high) if known else (None, None)
+    return MeasureChange(key, float(before), float(after), change, *ends)
 
 
-def _variants(before: Arrays, after: Arrays, names: Sequence[str], confidence: float) -> list[dict[str, Any]]:
+def _variants(before: Arrays, after: Arrays, names: Sequence[str], confidence: float) -> list[VariantChange]:
     was, now = before["correct"].mean(axis=0), after["correct"].mean(axis=0)
     rows = changes(before["correct"], after["correct"], confidence)
     return [
-        {"name": name, "before": float(was[n]), "after": float(now[n])} | row
+        VariantChange(name, float(was[n]), float(now[n]), row.change, row.low, row.high, row.p_holm)
         for n, (name, row) in enumerate(zip(names, rows, strict=True))
     ]
 
@@ -100,5 +134,6 @@ def _check(before: Arrays, after: Arrays, names: Sequence[str]) -> None:
                 f"{key}: the runs have {array.shape[:2]} and {after[key].shape[:2]} items and variants; "
                 "compare runs on the same items and variants"
             )
-        if array.shape[1] != len(names):
-            raise SteadyPhiError(f"{key}: {array.shape[1]} variants, but {len(names)} names; give one each")
+    variants = before["correct"].shape[1]
+    if variants != len(names):
+        raise SteadyPhiError(f"{variants} variants, but {len(names)} names; give one name for each variant")

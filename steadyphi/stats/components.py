@@ -21,7 +21,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from steadyphi.stats import measures
-from steadyphi.stats.bootstrap import item_means, tails
+from steadyphi.stats.bootstrap import DEFAULT, Resampling, item_means, tails
 from steadyphi.stats.measures import Interval
 
 
@@ -43,9 +43,7 @@ class Components:
     corrected_spread: Interval
 
 
-def variance_components(
-    correct: NDArray[np.bool_], confidence: float, draws: int = 2000, seed: int = 0
-) -> Components:
+def variance_components(correct: NDArray[np.bool_], resampling: Resampling = DEFAULT) -> Components:
     """Return the variance components of `correct` (items, variants), and the spread without noise.
 
     The corrected spread is the observed one times sigma_T / S, S being the standard deviation of the observed
@@ -65,10 +63,10 @@ def variance_components(
         return Components(Interval(0.0, 0.0, 0.0), 0.0, 0.0, spread, Interval(0.0, 0.0, 0.0))
     sums = _sums(correct)
     observed, noise = _variances(sums.mean(axis=0)[None], items)
-    drawn_observed, drawn_noise = _variances(item_means(sums, draws, seed), items)
+    drawn_observed, drawn_noise = _variances(item_means(sums, resampling), items)
     estimate = float(observed[0] - noise[0])
     drawn = drawn_observed - drawn_noise
-    ends = np.quantile(drawn - drawn.mean() + estimate, tails(confidence))
+    ends = np.quantile(drawn - drawn.mean() + estimate, tails(resampling.confidence))
     sigma = Interval(*(float(np.sqrt(max(0.0, v))) for v in (estimate, *ends)))
     shape = spread / np.sqrt(observed[0]) if observed[0] > 0 else 0.0
     return Components(
@@ -78,6 +76,21 @@ def variance_components(
         spread,
         Interval(*(float(min(1.0, shape * v)) for v in (sigma.value, sigma.low, sigma.high))),
     )
+
+
+def sigma(correct: NDArray[np.bool_], resampling: Resampling) -> Interval:
+    """Return `Components.sigma`."""
+    return variance_components(correct, resampling).sigma
+
+
+def corrected_spread(correct: NDArray[np.bool_], resampling: Resampling) -> Interval:
+    """Return `Components.corrected_spread`."""
+    return variance_components(correct, resampling).corrected_spread
+
+
+def noise_share(correct: NDArray[np.bool_], resampling: Resampling) -> float:
+    """Return `Components.noise_share`."""
+    return variance_components(correct, resampling).noise_share
 
 
 def _sums(correct: NDArray[np.bool_]) -> NDArray[np.float64]:

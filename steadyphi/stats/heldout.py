@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from steadyphi.stats.bootstrap import Resampling
+
 
 @dataclass(frozen=True)
 class Extremes:
@@ -21,6 +23,21 @@ class Extremes:
     def spread(self) -> float:
         """Best less worst on held-out items: below the true spread on average, never above it."""
         return self.best - self.worst
+
+
+def heldout_best(correct: NDArray[np.bool_], resampling: Resampling) -> float:
+    """Return `Extremes.best`."""
+    return best_and_worst(correct, seed=resampling.seed).best
+
+
+def heldout_worst(correct: NDArray[np.bool_], resampling: Resampling) -> float:
+    """Return `Extremes.worst`."""
+    return best_and_worst(correct, seed=resampling.seed).worst
+
+
+def heldout_spread(correct: NDArray[np.bool_], resampling: Resampling) -> float:
+    """Return `Extremes.spread`."""
+    return best_and_worst(correct, seed=resampling.seed).spread
 
 
 def best_and_worst(correct: NDArray[np.bool_], splits: int = 50, seed: int = 0) -> Extremes:

@@ -53,6 +53,31 @@ def spread(correct: NDArray[np.bool_]) -> float:
     return float(shares.max() - shares.min())
 
 
+def best_accuracy(correct: NDArray[np.bool_]) -> float:
+    """Return the accuracy of the best variant on these items."""
+    return float(correct.mean(axis=0).max())
+
+
+def worst_accuracy(correct: NDArray[np.bool_]) -> float:
+    """Return the accuracy of the worst variant on these items."""
+    return float(correct.mean(axis=0).min())
+
+
+def mean_difference(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> float:
+    """Return the mean accuracy of variants (items, variants) minus that of the default (items, 1)."""
+    return float(correct.mean() - default.mean())
+
+
+def pooled_share(right: NDArray[np.int_], asked: NDArray[np.int_]) -> float:
+    """Return the share of right answers, from the counts of each item, arrays of one shape."""
+    return float(right.sum() / asked.sum())
+
+
+def changed_share(chosen: NDArray[np.int_], again: NDArray[np.int_]) -> float:
+    """Return the share of answers that differ between two arrays of one shape."""
+    return float((chosen != again).mean())
+
+
 def worst_case(correct: NDArray[np.bool_]) -> float:
     """Return the share of items that are answered right in every variant.
 
@@ -103,6 +128,11 @@ def consistency(chosen: NDArray[np.int_]) -> NDArray[np.float64]:
     return agreeing
 
 
+def mean_consistency(chosen: NDArray[np.int_]) -> float:
+    """Return `consistency` averaged over the items."""
+    return float(consistency(chosen).mean())
+
+
 def flip_rate(chosen: NDArray[np.int_]) -> float:
     """Return the mean share of items whose chosen answer differs between two variants.
 
@@ -137,24 +167,28 @@ def prompt_sensi_score(scores: NDArray[np.float64] | NDArray[np.bool_]) -> float
     return float(mean_gap(scores.astype(np.float64)).mean())
 
 
-def prompt_sensi_score_limit(variants: int) -> float:
-    """Return the largest PSS that so many variants allow: floor(T/2) ceil(T/2) / C(T, 2).
+def prompt_sensi_score_limit(correct: NDArray[np.bool_]) -> float:
+    """Return the largest PSS with T variants, of `correct` (items, T): floor(T/2) ceil(T/2) / C(T, 2).
 
     It is reached when half of the variants score 1 and the other half 0 on every item: a pair differs
     only across the halves. 1 for two variants, 2/3 for three, 6/11 for the twelve of the paper, and 1/2
     in the limit; 0 for one variant.
     """
+    variants = correct.shape[1]
     if variants < 2:
         return 0.0
     return (variants // 2) * ((variants + 1) // 2) / (variants * (variants - 1) / 2)
 
 
-def performance_drop_rate(clean: float, perturbed: float) -> float | None:
+def performance_drop_rate(correct: NDArray[np.bool_]) -> float | None:
     """Return PDR = 1 - perturbed / clean: the part of an accuracy that a perturbation takes away.
 
-    Zhu et al. 2023 (PromptBench), arXiv 2306.04528. Negative where the perturbation helps; None where
-    nothing was right before, so that nothing could drop.
+    correct: (items, variants), the clean variant first, the others perturbed; `perturbed` is their mean
+    accuracy. Zhu et al. 2023 (PromptBench), arXiv 2306.04528. Negative if the perturbation helps; None if
+    no clean answer is right, because then nothing can drop.
     """
+    shares = correct.mean(axis=0)
+    clean, perturbed = float(shares[0]), float(shares[1:].mean())
     return 1 - perturbed / clean if clean > 0 else None
 
 

@@ -1,7 +1,7 @@
 """Two variants, or one variant before and after, on the same items: tests and intervals for pairs."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,28 +54,27 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], confi
     return Interval(value, value - below, value + above)
 
 
-def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: float) -> list[dict[str, Any]]:
-    """Return per column, of arrays (items, columns), its change in accuracy with interval and p-value.
+@dataclass(frozen=True)
+class Change:
+    """A change of accuracy, after less before, with its interval and the p-value adjusted by `holm`."""
 
-    The p-values are adjusted by `holm` for all columns together.
+    change: float
+    low: float
+    high: float
+    p_holm: float
+
+
+def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: float) -> list[Change]:
+    """Return the change of accuracy of each column of arrays (items, columns).
+
+    The p-values are adjusted for all columns together.
     """
     p_values = holm([mcnemar(a, b) for a, b in zip(before.T, after.T, strict=True)])
-    found = [paired_difference(a, b, confidence) for a, b in zip(before.T, after.T, strict=True)]
+    differences = [paired_difference(a, b, confidence) for a, b in zip(before.T, after.T, strict=True)]
     return [
-        {"change": change.value, "low": change.low, "high": change.high, "p_holm": p_value}
-        for change, p_value in zip(found, p_values, strict=True)
+        Change(difference.value, difference.low, difference.high, p_value)
+        for difference, p_value in zip(differences, p_values, strict=True)
     ]
-
-
-def against(correct: NDArray[np.bool_], default: int, confidence: float) -> list[dict[str, Any]]:
-    """Return per variant of `correct` (items, variants) its change against the variant numbered `default`.
-
-    The default's own row says that nothing changed, and does not count among the tests.
-    """
-    others = np.delete(correct, default, axis=1)
-    rows = changes(np.repeat(correct[:, [default]], others.shape[1], axis=1), others, confidence)
-    rows.insert(default, {"change": 0.0, "low": 0.0, "high": 0.0, "p_holm": 1.0})
-    return rows
 
 
 def _join(one: float, other: float, phi: float) -> float:

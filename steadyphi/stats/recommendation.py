@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.stats.bootstrap import item_means
+from steadyphi.stats.bootstrap import Resampling, item_means
 from steadyphi.stats.measures import Interval
 from steadyphi.stats.paired import paired_difference
 
@@ -43,9 +43,7 @@ def recommend(
     correct: NDArray[np.bool_],
     names: Sequence[str],
     default: str,
-    confidence: float,
-    draws: int = 2000,
-    seed: int = 0,
+    resampling: Resampling,
     costs: Sequence[float] | None = None,
 ) -> Recommendation:
     """Choose a variant by `correct` (items, variants); names has the variants', default among them.
@@ -65,11 +63,13 @@ def recommend(
         raise SteadyPhiError(f"{items} items are too few to recommend a prompt by; ask at least {FOLDS}")
     own = list(names).index(default)
     paid = np.zeros(len(names)) if costs is None else np.asarray(costs, dtype=float)
-    gain = paired_difference(correct[:, own], _held_out(correct, paid, seed), confidence)
+    gain = paired_difference(
+        correct[:, own], _held_out(correct, paid, resampling.seed), resampling.confidence
+    )
     picked = cheapest_of_the_best(correct, paid)
     if picked == own or gain.low <= 0:
         picked, gain = own, Interval(0.0, 0.0, 0.0)
-    regret = regret_bound(correct, picked, confidence, draws, seed)
+    regret = regret_bound(correct, picked, resampling)
     chosen_on = items - -(-items // FOLDS)
     return Recommendation(names[picked], gain.value, gain.low, gain.high, regret, chosen_on, items)
 
@@ -97,9 +97,7 @@ def _held_out(correct: NDArray[np.bool_], costs: NDArray[np.float64], seed: int)
     return right
 
 
-def regret_bound(
-    correct: NDArray[np.bool_], chosen: int, confidence: float, draws: int = 2000, seed: int = 0
-) -> float:
+def regret_bound(correct: NDArray[np.bool_], chosen: int, resampling: Resampling) -> float:
     """Return by how much, at most, the truly best variant is better than the chosen one.
 
     The largest, over the variants, of the observed difference from the chosen one plus c standard errors of
@@ -109,13 +107,13 @@ def regret_bound(
     1996, Multiple Comparisons, chapter 5).
     """
     accuracies = correct.mean(axis=0)
-    errors = item_means(correct, draws, seed) - accuracies
-    largest = np.zeros(draws)
+    errors = item_means(correct, resampling) - accuracies
+    largest = np.zeros(resampling.draws)
     for column in errors.T:
         gaps = errors - column[:, None]
         deviations = gaps.std(axis=0)
         sure = deviations < EXACT  # the same answers, as those of the variant itself
         largest = np.maximum(largest, (gaps / np.where(sure, 1.0, deviations)).max(axis=1))
     deviations = (errors - errors[:, [chosen]]).std(axis=0)
-    bounds = accuracies - accuracies[chosen] + np.quantile(largest, confidence) * deviations
+    bounds = accuracies - accuracies[chosen] + np.quantile(largest, resampling.confidence) * deviations
     return float(min(1.0, bounds.max()))

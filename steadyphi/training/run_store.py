@@ -25,12 +25,34 @@ from torch.distributed import checkpoint
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
+import steadyphi
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import fsync, sha256, write_json
 from steadyphi.runtime import ranks
 
 RECORD = "record.json"
-HERE = Path(__file__).parent
+PACKAGE = Path(steadyphi.__file__).parent
+# The modules that decide how a run goes: with another version of one of them a run starts anew.
+DECIDING = (
+    "budget/loss_chunks.py",
+    "checkpoint/adapter.py",
+    "checkpoint/layouts.py",
+    "data/packing.py",
+    "model.py",
+    "model_config.py",
+    "runtime/device.py",
+    "runtime/ranks.py",
+    "training/adapters.py",
+    "training/history.py",
+    "training/loop.py",
+    "training/lora.py",
+    "training/loss.py",
+    "training/optimizer.py",
+    "training/parallel.py",
+    "training/plan.py",
+    "training/quantized.py",
+    "training/run_store.py",
+)
 
 
 def digest(settings: object, dtype: torch.dtype, device: torch.device, inputs: Sequence[Path]) -> str:
@@ -39,8 +61,7 @@ def digest(settings: object, dtype: torch.dtype, device: torch.device, inputs: S
     The number of processes is none of it: a run may be taken up by more or fewer.
     """
     said = [repr(settings), str(dtype), device.type, torch.__version__]
-    code = [*HERE.glob("*.py"), HERE.parent / "model.py", HERE.parent / "data" / "packing.py"]
-    said += [sha256(path) for path in (*inputs, *sorted(code))]
+    said += [sha256(path) for path in (*inputs, *(PACKAGE / name for name in DECIDING))]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 

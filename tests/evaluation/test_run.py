@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 
 from benchmarks import phi_tiny
 from steadyphi.errors import SteadyPhiError
-from steadyphi.evaluation import run
-from steadyphi.evaluation.run import Outcome
+from steadyphi.evaluation.run import Outcome, run
+from steadyphi.inference.language_model import Generated, LanguageModel
+from steadyphi.inference.scoring import Request
 from steadyphi.results import headline, stored
+from steadyphi.results.result import VariantRow
 from steadyphi.settings.schema import Families, Long, Open, Search
 from steadyphi.stats.paired import holm, mcnemar
+from steadyphi.tokenizer import TextTokenizer
 
 FAMILIES = Families(8, 3, 2, 1, True, ("typos",), (0.3,), (1, 2), 2, 2, 2, 2)
 SUITE: dict[str, Any] = {
@@ -33,30 +37,31 @@ def material() -> tuple[Any, ...]:
     model, theirs, tokenizer = phi_tiny.load()
     chosen = phi_tiny.settings(items=24)
     found = phi_tiny.material(chosen)
-    return model, theirs, tokenizer, found.items, found.shots, chosen.evaluate
+    ours = LanguageModel(model, tokenizer, chosen.evaluate.batch_tokens)
+    return ours, theirs, tokenizer, found.items, found.shots, chosen.evaluate
 
 
 @pytest.fixture(scope="module")
 def outcome(material: tuple[Any, ...]) -> Outcome:
-    model, _, tokenizer, items, shots, settings = material
-    return run.run("base", model, tokenizer, items, shots, dataclasses.replace(settings, **SUITE))
+    model, _, _, items, shots, settings = material
+    return run("base", model, items, shots, dataclasses.replace(settings, **SUITE))
 
 
-def variants(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in outcome.result["variants"]}
+def variants(outcome: Outcome) -> dict[str, VariantRow]:
+    return {row.name: row for row in outcome.result.variants}
 
 
 def test_every_family_is_asked_of_its_items(outcome: Outcome) -> None:
     counted: dict[str, set[int]] = {}
     for row in variants(outcome).values():
-        counted.setdefault(row["family"], set()).add(row["items"])
-        rows = [r for r in outcome.scores if r["variant"] == row["name"]]
-        assert len(rows) == row["items"]
-        assert row["accuracy"] == pytest.approx(np.mean([r["correct"] for r in rows]))
-        assert row["low"] <= row["accuracy"] <= row["high"]
+        counted.setdefault(row.family, set()).add(row.items)
+        rows = [r for r in outcome.scores if r["variant"] == row.name]
+        assert len(rows) == row.items
+        assert row.accuracy == pytest.approx(np.mean([r["correct"] for r in rows]))
+        assert row.low <= row.accuracy <= row.high
     others = {name: {8} for name in ("grammar", "instruction", "noise", "shots", "options", "distractor")}
     assert counted == {"format": {24}} | others
-    assert len({frozenset(row["atoms"]) for row in variants(outcome).values()}) == 1
+    assert len({frozenset(row.atoms) for row in variants(outcome).values()}) == 1
 
 
 @pytest.mark.parametrize("variant", ["bare", "shots-2-order-1", "options-A.-newline-label-order-1"])
@@ -110,59 +115,60 @@ def test_open_answers_are_what_transformers_writes(material: tuple[Any, ...], ou
     shares = {
         n: np.mean([r["correct"] for r in outcome.written if r["variant"] == n]) for n in SUITE["formats"]
     }
-    assert outcome.result["measures"]["open_accuracy_best"]["value"] == max(shares.values())
-    assert variants(outcome)["qa"]["open"] == shares["qa"]
+    assert outcome.result.measures["open_accuracy_best"].value == max(shares.values())
+    assert (opened := variants(outcome)["qa"].open) and opened.accuracy == shares["qa"]
 
 
 def test_calibration_takes_off_what_is_likely_without_content(outcome: Outcome) -> None:
     rows = [r for r in outcome.scores if r["variant"] == "bare"]
     right = [int(np.argmax(np.subtract(r["logprobs"], r["free"]))) == r["answer"] for r in rows]
-    assert variants(outcome)["bare"]["calibrated"] == pytest.approx(np.mean(right))
-    assert variants(outcome)["noise-typos-0.3"]["calibrated"] is None
-    assert variants(outcome)["options-A.-newline-label-order-0"]["batch_calibrated"] is not None
+    assert variants(outcome)["bare"].calibrated == pytest.approx(np.mean(right))
+    assert variants(outcome)["noise-typos-0.3"].calibrated is None
+    assert variants(outcome)["options-A.-newline-label-order-0"].batch_calibrated is not None
 
 
 def test_places_of_options_are_those_of_one_format_in_several_orders(outcome: Outcome) -> None:
-    assert len(outcome.result["options"]) == 2
-    for found in outcome.result["options"]:
-        assert found["variants"] == [f"options-{found['style']}-order-{n}" for n in range(found["orders"])]
+    assert len(outcome.result.options) == 2
+    for found in outcome.result.options:
+        assert found.variants == [f"options-{found.style}-order-{n}" for n in range(found.orders)]
         chosen: dict[str, list[int]] = {}
         for row in outcome.scores:
-            if row["variant"] in found["variants"]:
+            if row["variant"] in found.variants:
                 chosen.setdefault(row["item"], []).append(row["chosen"])
         pairs = [(a, b) for own in chosen.values() for n, a in enumerate(own) for b in own[:n]]
-        assert found["flip_rate"] == pytest.approx(np.mean([a != b for a, b in pairs]))
-        for key in ("position_bias", "recall_deviation"):
-            assert 0 <= found[f"{key}_low"] <= found[f"{key}_high"] <= 1
-            assert 0 <= found[f"{key}_unbiased"] <= 1
+        assert found.flip_rate == pytest.approx(np.mean([a != b for a, b in pairs]))
+        for measure in (found.position_bias, found.recall_deviation):
+            assert measure.low is not None and measure.high is not None
+            assert 0 <= measure.low <= measure.high <= 1
+            assert 0 <= measure.unbiased <= 1
 
 
 def test_long_prompts_and_search_are_there(outcome: Outcome) -> None:
     assert {row["length"] for row in outcome.long} == {0, 192}
-    assert outcome.result["notes"] == ["long prompts of 9999 tokens: more than the model's context of 512"]
-    assert {row["depth"] for row in outcome.result["long"]["needle"]} == {0.0, 1.0}
-    found = outcome.result["search"]
-    assert found["cells"] <= 60 and found["grid"] == 12 * 24
-    assert found["best"]["accuracy"] >= found["worst"]["accuracy"]
+    assert outcome.result.notes == ["long prompts of 9999 tokens: more than the model's context of 512"]
+    assert outcome.result.long and {row.depth for row in outcome.result.long.needle} == {0.0, 1.0}
+    found = outcome.result.search
+    assert found and found.cells <= 60 and found.grid == 12 * 24
+    assert found.best.accuracy >= found.worst.accuracy
 
 
 def test_without_the_rest_the_formats_alone_are_asked(material: tuple[Any, ...]) -> None:
-    model, _, tokenizer, items, shots, settings = material
+    model, _, _, items, shots, settings = material
     few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, draws=100)
     closed = dataclasses.replace(few, open_answers=False)
-    found = run.run("base", model, tokenizer, items[:6], shots, closed)
+    found = run("base", model, items[:6], shots, closed)
     assert len(found.scores) == 12 and not found.written and not found.long
-    assert found.result["long"] is None and found.result["search"] is None
+    assert found.result.long is None and found.result.search is None
     assert "open_spread" not in headline.flat(found.result)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_single_question_is_enough(material: tuple[Any, ...], count: int) -> None:
-    model, _, tokenizer, items, shots, settings = material
+    model, _, _, items, shots, settings = material
     few = dataclasses.replace(settings, **{**SUITE, "search": None, "long": None})
-    found = run.run("base", model, tokenizer, items[:count], shots, few).result
-    assert found["items"] == count and found["recommendation"] is None
-    assert ("sigma_format" in found["measures"]) == (count > 1)
+    found = run("base", model, items[:count], shots, few).result
+    assert found.items == count and found.recommendation is None
+    assert ("sigma_format" in found.measures) == (count > 1)
 
 
 def test_read_back_and_compared_with_itself(
@@ -173,26 +179,26 @@ def test_read_back_and_compared_with_itself(
         (tmp_path / name).mkdir()
         outcome.write(tmp_path / name, items)
     one, other = (stored.read(tmp_path / name) for name in "ab")
-    assert one.result == json.loads(json.dumps(outcome.result)) and one.items == items
+    assert one.result == outcome.result and one.items == items
     order = np.random.default_rng(0).permutation(len(other.rows))
     shuffled = dataclasses.replace(other, rows=[other.rows[n] for n in order], items=other.items[::-1])
     found = stored.side_by_side(one, shuffled)
-    assert found == stored.side_by_side(one, other) and found["items"] == 24
-    assert all(row["change"] == row["low"] == row["high"] == 0 for row in found["measures"])
-    assert found["gate"]["passed"] and len(found["alarms"]) == 1
-    beyond = found["beyond"]
+    assert found == stored.side_by_side(one, other) and found.items == 24
+    assert all(row.change == row.low == row.high == 0 for row in found.measures)
+    assert found.gate.passed and len(found.alarms) == 1
+    changes = found.families
     families = {"grammar", "instruction", "noise", "shots", "options", "distractor"}
-    assert {e["name"] for e in beyond if e["part"] == "family"} == families
-    styles = {row["style"] for row in outcome.result["options"]}
-    assert {e["name"] for e in beyond if e["part"] == "options"} == styles
+    assert {e.name for e in changes if e.part == "family"} == families
+    styles = {row.style for row in outcome.result.options}
+    assert {e.name for e in changes if e.part == "options"} == styles
     asked = {(row["task"], row["kind"]) for row in outcome.long}
-    assert len(asked) == sum(e["part"] == "long" for e in beyond) and len(asked) > 4
-    assert all(row["change"] == row["low"] == row["high"] == 0 for e in beyond for row in e["measures"])
-    whole = stored.whole({"model": "phi-tiny"}, [one, other])
-    assert whole["cells"]["variants"] == list(SUITE["formats"]) and len(whole["cells"]["items"]) == 24
-    first = whole["cells"]["items"][0]
-    row = next(r for r in outcome.scores if r["item"] == first["id"] and r["variant"] == "qa")
-    assert first["prompts"][2] == row["prompt"] and first["runs"][1]["chosen"][2] == row["chosen"]
+    assert len(asked) == sum(e.part == "long" for e in changes) and len(asked) > 4
+    assert all(row.change == row.low == row.high == 0 for e in changes for row in e.measures)
+    table = stored.experiment({"model": "phi-tiny"}, [one, other]).answers
+    assert table.variants == list(SUITE["formats"]) and len(table.items) == 24
+    first = table.items[0]
+    row = next(r for r in outcome.scores if r["item"] == first.id and r["variant"] == "qa")
+    assert first.prompts[2] == row["prompt"] and first.runs[1].chosen[2] == row["chosen"]
 
 
 def test_only_the_same_questions_are_compared(
@@ -202,10 +208,10 @@ def test_only_the_same_questions_are_compared(
     one = stored.read(tmp_path)
     changed = dataclasses.replace(one.items[0], question="Another?")
     other = dataclasses.replace(one, items=[changed, *one.items[1:]])
-    assert stored.side_by_side(one, other)["items"] == 23  # without the one that is another question now
+    assert stored.side_by_side(one, other).items == 23  # without the one that is another question now
     with pytest.raises(SteadyPhiError, match="no format or no question in common"):
         stored.side_by_side(one, dataclasses.replace(one, items=[]))
-    mean = dataclasses.replace(one, result=one.result | {"scorer": "mean"})
+    mean = dataclasses.replace(one, result=dataclasses.replace(one.result, scorer="mean"))
     with pytest.raises(SteadyPhiError, match="one evaluation ranks choices by scorer raw, the other by mean"):
         stored.side_by_side(one, mean)
     with pytest.raises(SteadyPhiError, match=r"result\.json: No such file"):
@@ -213,42 +219,97 @@ def test_only_the_same_questions_are_compared(
 
 
 def test_a_family_that_does_not_fit_is_left_out_and_said(material: tuple[Any, ...]) -> None:
-    model, _, tokenizer, items, shots, settings = material
+    model, _, _, items, shots, settings = material
     long = [dataclasses.replace(shot, question=f"{shot.question} {'word ' * 300}") for shot in shots]
     few = dataclasses.replace(settings, **{**SUITE, "search": None, "long": None, "open_answers": False})
-    found = run.run("base", model, tokenizer, items, long, few).result
-    assert found["notes"] == ["8 of 8 items of family shots: too long for the context"]
-    assert "shots" not in {row["family"] for row in found["variants"]}
+    found = run("base", model, items, long, few).result
+    assert found.notes == ["8 of 8 items of family shots: too long for the context"]
+    assert "shots" not in {row.family for row in found.variants}
 
 
 def test_classes_have_measures_of_their_own(material: tuple[Any, ...]) -> None:
     """Where all items share their choices, the commonest is what choosing blindly finds."""
-    model, _, tokenizer, items, shots, settings = material
+    model, _, _, items, shots, settings = material
     asked = [
         dataclasses.replace(item, choices=("yes", "no"), answer=int(n < 4))
         for n, item in enumerate(items[:16])
     ]
     few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, open=None)
-    found = run.run("base", model, tokenizer, asked, shots, few).result
-    assert found["chance"] == 12 / 16
-    assert 0 <= found["measures"]["errica_consistency"]["value"] <= 1
-    assert all(row["batch_calibrated"] is not None for row in found["variants"])
+    found = run("base", model, asked, shots, few).result
+    assert found.chance == 12 / 16
+    assert 0 <= found.measures["errica_consistency"].value <= 1
+    assert all(row.batch_calibrated is not None for row in found.variants)
 
 
 def test_p_values_are_adjusted_for_all_variants_together(outcome: Outcome) -> None:
     table = {(r["item"], r["variant"]): r["correct"] for r in outcome.scores}
     raw = {}
-    for row in outcome.result["variants"][1:]:
-        own = [(table[i, "phi2"], right) for (i, name), right in table.items() if name == row["name"]]
-        raw[row["name"]] = mcnemar(*(np.array(side) for side in zip(*own, strict=True)))
+    for row in outcome.result.variants[1:]:
+        own = [(table[i, "phi2"], right) for (i, name), right in table.items() if name == row.name]
+        raw[row.name] = mcnemar(*(np.array(side) for side in zip(*own, strict=True)))
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
-    assert {r["name"]: r["p_holm"] for r in outcome.result["variants"][1:]} == pytest.approx(adjusted)
+    assert {r.name: r.p_holm for r in outcome.result.variants[1:]} == pytest.approx(adjusted)
 
 
 def test_how_many_prompts_a_variant_changes_is_counted(outcome: Outcome) -> None:
     rows = variants(outcome)
-    assert rows["phi2"]["changed"] == 0 and rows["qa"]["changed"] == 1
-    assert 0 < rows["noise-typos-0.3"]["changed"] <= 1
+    assert rows["phi2"].changed == 0 and rows["qa"].changed == 1
+    assert 0 < rows["noise-typos-0.3"].changed <= 1
     prompts = {(r["item"], r["variant"]): r["prompt"] for r in outcome.scores}
     own = [text != prompts[i, "phi2"] for (i, name), text in prompts.items() if name == "noise-typos-0.3"]
-    assert rows["noise-typos-0.3"]["changed"] == np.mean(own)
+    assert rows["noise-typos-0.3"].changed == np.mean(own)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.pop("schema"), "has schema 1, this version reads 2; run dvc repro"),
+        (lambda values: values.update(schema=3), "has schema 3, this version reads 2; run dvc repro"),
+        (lambda values: values.pop("chance"), "chance: Field required; run dvc repro"),
+        (lambda values: values.update(items="many"), "items: Input should be a valid integer"),
+    ],
+)
+def test_a_result_of_another_version_is_refused_in_one_line(
+    material: tuple[Any, ...],
+    outcome: Outcome,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], Any],
+    message: str,
+) -> None:
+    outcome.write(tmp_path, material[3])
+    values = json.loads((tmp_path / "result.json").read_text())
+    change(values)
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    with pytest.raises(SteadyPhiError) as refused:
+        stored.read(tmp_path)
+    assert str(refused.value).startswith(f"{tmp_path}/result.json: {message}")
+    assert "\n" not in str(refused.value)
+
+
+class Parrot:
+    """A back end without a model: it scores by the last token's parity, and repeats the prompt's end."""
+
+    context = 512
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def score(self, requests: Sequence[Request], label: str = "score") -> list[float]:
+        return [-1.0 - request.continuation[-1] % 2 for request in requests]
+
+    def score_in_small_batches(self, requests: Sequence[Request], label: str) -> list[float]:
+        return self.score(requests)
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int, label: str) -> list[Generated]:
+        return [Generated(prompt[-5:], 1) for prompt in prompts]
+
+
+def test_another_back_end_is_evaluated_through_the_same_interface(material: tuple[Any, ...]) -> None:
+    _, _, tokenizer, items, shots, settings = material
+    found = run("base", Parrot(tokenizer), items[:10], shots, dataclasses.replace(settings, **SUITE))
+    assert found.result.measures["noise_flip_rate"].value == 0 and found.result.search is not None
+    assert {row["text"] for row in found.written if row["variant"] == "phi2"} == {"tput:"}
+    row = found.scores[0]
+    item = next(item for item in items if item.id == row["item"])
+    last = [tokenizer.encode(f" {choice}")[-1] for choice in item.choices]
+    assert row["logprobs"] == [-1.0 - token % 2 for token in last]

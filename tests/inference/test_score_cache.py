@@ -12,7 +12,7 @@ import torch
 
 from steadyphi.inference import score_cache, scoring
 from steadyphi.inference.score_cache import ScoreCache, digest_of
-from steadyphi.inference.scoring import Request, score
+from steadyphi.inference.scoring import score
 from tests.inference.test_scoring import random_requests
 from tests.test_model import make_pair
 
@@ -72,12 +72,12 @@ def test_an_interrupted_one_goes_on(
 
 
 def test_another_model_type_or_code_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = Request((1, 2), (3,), "x")
+    request = ((1, 2), (3,))
     cache_at(tmp_path).put([request], [-1.5])
     assert cache_at(tmp_path).get([request]) == [-1.5]
     assert cache_at(tmp_path, model="two").get([request]) is None
     assert cache_at(tmp_path, dtype=torch.bfloat16).get([request]) is None
-    for other in (Request((1,), (2, 3), "x"), Request((1, 2), (4,), "x"), Request((1, 2, 3), (), "x")):
+    for other in (((1,), (2, 3)), ((1, 2), (4,)), ((1, 2, 3), ())):
         assert cache_at(tmp_path).get([other]) is None
         assert cache_at(tmp_path).get([request, other]) is None
     cache_at(tmp_path).put([request, other], [-1.7, -2.0])
@@ -115,12 +115,11 @@ def test_a_broken_file_is_said_and_not_needed(
 PROGRAM = """
 import sys, torch
 from steadyphi.inference.score_cache import ScoreCache
-from steadyphi.inference.scoring import Request
 from pathlib import Path
 cache = ScoreCache(Path(sys.argv[1]), "one", torch.float32, torch.device("cpu"))
 print("ready", flush=True)
 for n in range(10**9):
-    cache.put([Request((n,), (k,), "x") for k in range(50)], [float(n)] * 50)
+    cache.put([((n,), (k,)) for k in range(50)], [float(n)] * 50)
 """
 
 
@@ -137,7 +136,7 @@ def test_killed_while_it_writes_it_has_whole_batches(tmp_path: Path) -> None:
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
-    assert cache_at(tmp_path).get([Request((3,), (k,), "x") for k in range(50)]) == [3.0] * 50
+    assert cache_at(tmp_path).get([((3,), (k,)) for k in range(50)]) == [3.0] * 50
 
 
 def _rows(path: Path) -> int:

@@ -1,15 +1,41 @@
-"""A result as large and as varied as a real one, made up by seed."""
+"""An experiment as large and as varied as a real one, made up by seed."""
 
 import random
-from typing import Any
+from typing import Literal
 
 from steadyphi.prompts.formats import FORMATS
+from steadyphi.results.result import (
+    Answers,
+    AnswerTable,
+    Estimate,
+    Experiment,
+    FamilyChange,
+    LongShare,
+    LongSummary,
+    OpenAccuracy,
+    OptionRow,
+    PositionMeasure,
+    QuestionAnswers,
+    Result,
+    RunComparison,
+    SearchedFormat,
+    SearchResult,
+    SkillRow,
+    VariantRow,
+)
+from steadyphi.stats.attribution import Effect
+from steadyphi.stats.comparison import MeasureChange, VariantChange
+from steadyphi.stats.gate import Gate
+from steadyphi.stats.measures import Interval
+from steadyphi.stats.recommendation import Recommendation
+from steadyphi.stats.search import Step
 
 ITEMS = 60
 FAMILIES = ("instruction", "noise", "shots", "options", "distractor")
 SKILLS = ("adding", "capitals", "comparing", "opposites", "plurals", "spelling backwards")
 COLOURS = ("red", "green", "blue", "yellow")
-# What a data set might hold to break a page that trusts it.
+LENGTHS = (64, 128, 256, 512)
+# What a data set might contain to break a page that trusts it.
 HOSTILE = [
     "What is </script><script>window.owned = 1</script>?",
     'What is <img src=x onerror="window.owned = 1">?',
@@ -27,18 +53,16 @@ OTHERS = [
     *((f"options-A.-newline-order-{n}", "options") for n in (1, 2, 3)),
     *((f"distractor-{n}", "distractor") for n in (1, 2)),
 ]
+VARIANTS = [(name, "format") for name in FORMATS] + OTHERS
 
 
-def result(runs: int = 2) -> dict[str, Any]:
-    """Return the whole result with one run or two."""
+def experiment(runs: int = 2) -> Experiment:
+    """Return a whole experiment with one run or two."""
     chance = random.Random("example")
-    names = [(name, "format") for name in FORMATS] + OTHERS
-    items = [_item(n, names, runs, chance) for n in range(ITEMS)]
-    found = [_run(label, n, names, items, chance) for n, label in enumerate(("base", "tuned")[:runs])]
-    found[0]["search"] = _search()
-    found[0]["notes"] = ["long prompts of 9999 tokens: more than the model's context of 512"]
-    return {
-        "experiment": {
+    items = [_item(n, runs, chance) for n in range(ITEMS)]
+    results = [_result(label, n, items, chance) for n, label in enumerate(("base", "tuned")[:runs])]
+    return Experiment(
+        settings={
             "model": "phi-tiny",
             "data": "textbook",
             "method": "lora",
@@ -46,35 +70,34 @@ def result(runs: int = 2) -> dict[str, Any]:
             "seed": 0,
             "digest": "3f6c1a",
         },
-        "runs": found,
-        "comparison": _comparison(*found) if runs == 2 else None,
-        "cells": {"variants": [name for name, _ in names], "items": items},
-    }
+        runs=results,
+        comparison=_comparison(*results) if runs == 2 else None,
+        answers=AnswerTable([name for name, _ in VARIANTS], items),
+    )
 
 
-def _item(number: int, names: list[tuple[str, str]], runs: int, chance: random.Random) -> dict[str, Any]:
+def _item(number: int, runs: int, chance: random.Random) -> QuestionAnswers:
     question = HOSTILE[number] if number < len(HOSTILE) else f"Which colour has thing number {number}?"
     answer = number % 4
-    answers: list[dict[str, Any]] = []
+    answers = []
     for run in range(runs):
         chosen = [
-            answer if chance.random() < _ability(name, run) else chance.randrange(4) for name, _ in names
+            answer if chance.random() < _ability(name, run) else chance.randrange(4) for name, _ in VARIANTS
         ]
-        answers.append({"chosen": chosen, "probability": [round(chance.random(), 3) for _ in names]})
-    if number == len(HOSTILE):  # one that all get right, so it does not differ
-        answers = [{**a, "chosen": [answer] * len(names)} for a in answers]
+        answers.append(Answers(chosen, [round(chance.random(), 3) for _ in VARIANTS]))
+    if number in (len(HOSTILE), len(HOSTILE) + 1):  # one that all get right, so it does not differ
+        answers = [Answers([answer] * len(VARIANTS), run.probability) for run in answers]
     if number == len(HOSTILE) + 1:  # one that differs in the last run alone, in one variant
-        answers = [{**a, "chosen": [answer] * len(names)} for a in answers]
-        answers[-1]["chosen"][-1] = (answer + 1) % 4
-    return {
-        "id": f"item-{number}",
-        "skill": SKILLS[number % len(SKILLS)],
-        "question": question,
-        "choices": list(COLOURS),
-        "answer": answer,
-        "prompts": [_prompt(name, family, question) for name, family in names],
-        "runs": answers,
-    }
+        answers[-1].chosen[-1] = (answer + 1) % 4
+    return QuestionAnswers(
+        id=f"item-{number}",
+        skill=SKILLS[number % len(SKILLS)],
+        question=question,
+        choices=list(COLOURS),
+        answer=answer,
+        prompts=[_prompt(name, family, question) for name, family in VARIANTS],
+        runs=answers,
+    )
 
 
 def _prompt(name: str, family: str, question: str) -> str:
@@ -90,202 +113,184 @@ def _ability(name: str, run: int) -> float:
     return 0.05 + 0.8 * own if run == 0 else 0.55 + 0.35 * own
 
 
-def _run(
-    label: str, number: int, names: list[tuple[str, str]], items: list[Any], chance: random.Random
-) -> dict[str, Any]:
-    default = 0
-    variants = [_variant(n, name, family, number, items) for n, (name, family) in enumerate(names)]
-    for variant in variants:
-        change = variant["accuracy"] - variants[default]["accuracy"]
-        variant |= {
-            "change": change,
-            "change_low": change - 0.08,
-            "change_high": change + 0.09,
-            "p_holm": 0.001 if abs(change) > 0.2 else 0.7,
-        }
-    accuracies = sorted(v["accuracy"] for v in variants if v["family"] == "format")
+def _result(label: str, number: int, items: list[QuestionAnswers], chance: random.Random) -> Result:
+    shares = [
+        sum(item.runs[number].chosen[n] == item.answer for item in items) / len(items)
+        for n in range(len(VARIANTS))
+    ]
+    accuracies = sorted(
+        share for share, (_, family) in zip(shares, VARIANTS, strict=True) if family == "format"
+    )
     measures = {
+        "noise_flip_rate": Estimate(0.007),
         "accuracy_mean": _around(sum(accuracies) / len(accuracies)),
         "accuracy_best": _around(accuracies[-1]),
         "accuracy_worst": _around(accuracies[0]),
         "spread": _around(accuracies[-1] - accuracies[0]),
         "flip_rate": _around(0.44 - 0.2 * number),
-        "posix": {"value": 1.234 - number, "low": None, "high": None},
-        "a_measure_of_tomorrow": {"value": 0.123456, "low": 0.1, "high": 0.2},
+        "posix": Estimate(1.234 - number),
+        "jsd": Estimate(0.123456, 0.1, 0.2),
     }
-    return {
-        "label": label,
-        "confidence": 0.95,
-        "formats": 24,
-        "explained": 0.831,
-        "aliased": ["end", "case"],
-        "options": [
-            {"style": "A.-newline", "items": 60, "orders": 3, "accuracy": 0.6, "flip_rate": 0.3}
-            | {"position_bias": 0.12, "position_bias_low": 0.08, "position_bias_high": 0.16}
-            | {"position_bias_unbiased": 0.031, "recall_deviation_unbiased": 0.044}
-            | {"recall_deviation": 0.07, "recall_deviation_low": 0.05, "recall_deviation_high": 0.09}
-        ],
-        "items": len(items),
-        "chance": 0.25,
-        "noise_flip_rate": 0.007,
-        "default": names[default][0],
-        "measures": measures,
-        "variants": variants,
-        "quantiles": {
+    return Result(
+        label=label,
+        confidence=0.95,
+        draws=400,
+        seed=0,
+        scorer="raw",
+        items=len(items),
+        formats=len(FORMATS),
+        chance=0.25,
+        default=VARIANTS[0][0],
+        measures=measures,
+        variants=[_variant(n, share, shares[0], items) for n, share in enumerate(shares)],
+        quantiles={
             q: accuracies[int(int(q) / 100 * (len(accuracies) - 1))] for q in ("5", "25", "50", "75", "95")
         },
-        "effects": _effects(number),
-        "skills": _skills(number, names, items),
-        "long": _long(number, chance),
-        "recommendation": {
-            "variant": "phi2-newline",
-            "gain": 0.083,
-            "low": 0.021,
-            "high": 0.145,
-            "regret": 0.032,
-            "chosen_on": 30,
-            "tested_on": 60,
-        },
-        "alarms": [] if number else ["The worst format is no better than choosing blindly."],
-    }
+        effects=_effects(number),
+        aliased=["end", "case"],
+        explained=0.831,
+        skills=_skills(number, items),
+        options=[
+            OptionRow(
+                style="A.-newline",
+                variants=[f"options-A.-newline-order-{n}" for n in (1, 2, 3)],
+                items=60,
+                orders=3,
+                accuracy=0.6,
+                flip_rate=0.3,
+                position_bias=PositionMeasure(0.12, 0.08, 0.16, 0.031),
+                recall_deviation=PositionMeasure(0.07, 0.05, 0.09, 0.044),
+            )
+        ],
+        recommendation=Recommendation("phi2-newline", 0.083, 0.021, 0.145, 0.032, 30, 60),
+        alarms=[] if number else ["The worst format is no better than choosing blindly."],
+        long=_long(number, chance),
+        search=None if number else _search(),
+        notes=[] if number else ["long prompts of 9999 tokens: more than the model's context of 512"],
+    )
 
 
-def _variant(n: int, name: str, family: str, run: int, items: list[Any]) -> dict[str, Any]:
-    accuracy = sum(item["runs"][run]["chosen"][n] == item["answer"] for item in items) / len(items)
-    return {
-        "name": name,
-        "family": family,
-        "seen": name in ("phi2", "qa"),
-        "atoms": {"end": "space", "case": "title"},
-        "prompt": items[5]["prompts"][n],
-        "boundary": '"…Output" ":" │ "␣Paris"',
-        "items": len(items),
-        "accuracy": accuracy,
-        "low": max(0.0, accuracy - 0.09),
-        "high": min(1.0, accuracy + 0.09),
-        "normalized": max(0.0, accuracy - 0.05),
-        "calibrated": None,
-        "batch_calibrated": None,
-        "open": 0.8 * accuracy if family == "format" else None,
-    }
+def _variant(n: int, accuracy: float, default: float, items: list[QuestionAnswers]) -> VariantRow:
+    name, family = VARIANTS[n]
+    change = accuracy - default
+    spoken = 0.8 * accuracy
+    return VariantRow(
+        name=name,
+        family=family,
+        seen=name in ("phi2", "qa"),
+        atoms={"end": "space", "case": "title"},
+        items=len(items),
+        changed=0.85 if name == "noise-typos-0.1" else 1.0,
+        prompt=items[5].prompts[n],
+        boundary='"…Output" ":" │ "␣Paris"',
+        merges=0.0,
+        accuracy=accuracy,
+        low=max(0.0, accuracy - 0.09),
+        high=min(1.0, accuracy + 0.09),
+        normalized=max(0.0, accuracy - 0.05),
+        calibrated=None,
+        batch_calibrated=None,
+        open=OpenAccuracy(spoken, spoken - 0.1, spoken + 0.1, 40, accuracy) if family == "format" else None,
+        change=change,
+        change_low=change - 0.08,
+        change_high=change + 0.09,
+        p_holm=0.001 if abs(change) > 0.2 else 0.7,
+    )
 
 
-def _around(value: float) -> dict[str, float]:
-    return {"value": value, "low": value - 0.05, "high": value + 0.05}
+def _around(value: float) -> Estimate:
+    return Estimate(value, value - 0.05, value + 0.05)
 
 
-def _effects(run: int) -> list[dict[str, Any]]:
+def _effects(run: int) -> list[Effect]:
     levels = {
         "end": ["nothing", "space", "newline"],
         "case": ["title", "lower", "upper"],
         "separator": [": ", " - ", "\n"],
     }
     return [
-        {"factor": f, "level": level, "points": p, "low": p - 0.03, "high": p + 0.03, "variants": 8}
-        for f, names in levels.items()
-        for p, level in zip((0.12 / (run + 1), -0.02, -0.1 / (run + 1)), names, strict=True)
+        Effect(factor, level, points, points - 0.03, points + 0.03, 8)
+        for factor, names in levels.items()
+        for points, level in zip((0.12 / (run + 1), -0.02, -0.1 / (run + 1)), names, strict=True)
     ]
 
 
-def _skills(run: int, names: list[tuple[str, str]], items: list[Any]) -> list[dict[str, Any]]:
+def _skills(run: int, items: list[QuestionAnswers]) -> list[SkillRow]:
     rows = []
-    for n, (name, family) in enumerate(names):
+    for n, (name, family) in enumerate(VARIANTS):
         for skill in SKILLS if family == "format" else ():
-            asked = [item for item in items if item["skill"] == skill]
-            right = sum(item["runs"][run]["chosen"][n] == item["answer"] for item in asked)
-            rows.append(
-                {"skill": skill, "variant": name, "accuracy": right / len(asked), "items": len(asked)}
-            )
+            asked = [item for item in items if item.skill == skill]
+            right = sum(item.runs[run].chosen[n] == item.answer for item in asked)
+            rows.append(SkillRow(skill, name, len(asked), right / len(asked)))
     return rows
 
 
-def _long(run: int, chance: random.Random) -> dict[str, Any]:
-    def share(value: float) -> dict[str, float]:
+def _long(run: int, chance: random.Random) -> LongSummary:
+    def share(kind: str, length: int, value: float, depth: float | None = None) -> LongShare:
+        value += 0.1 * (chance.random() - 0.5)
         value = min(1.0, max(0.0, value + 0.1 * run))
-        return {"low": max(0.0, value - 0.15), "high": min(1.0, value + 0.12), "_": value}
+        low, high = max(0.0, value - 0.15), min(1.0, value + 0.12)
+        return LongShare(kind, length, depth, 20, value, low, high, None if depth is None else 0.5)
 
-    def entry(name: str, value: float, **apart: Any) -> dict[str, Any]:
-        found = share(value + 0.1 * (chance.random() - 0.5))
-        return {**apart, "items": 20, name: found.pop("_"), **found}
-
-    lengths = (64, 128, 256, 512)
-    needle = [
-        {**entry("recall", 1 - n / 900 - d * (1 - d), length=n, depth=d), "exact": 0.5}
-        for n in lengths
-        for d in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
-    return {
-        "needle": needle,
-        "rules": [
-            entry("followed", 0.8 - n / 1000, position=p, length=n)
-            for p in ("before", "after", "around")
-            for n in lengths
+    return LongSummary(
+        needle=[
+            share("", n, 1 - n / 900 - d * (1 - d), d) for n in LENGTHS for d in (0.0, 0.25, 0.5, 0.75, 1.0)
         ],
-        "padding": [
-            entry("accuracy", 0.7 - n / 1500, kind=k, length=n)
-            for k in ("related", "unrelated")
-            for n in lengths
-        ],
-        "tracking": [
-            entry("accuracy", 0.6 - n / 1200, task=t, length=n)
-            for t in ("multi-key", "variables")
-            for n in lengths
-        ],
-        "failures": {"forgot": 12 - 4 * run, "ignored": 7, "misread": 21 - 9 * run, "echoed": 2, "other": 3},
-        "effective_length": 256 if run else None,
-        "mid_dip": 0.22,
-    }
+        rules=[share(p, n, 0.8 - n / 1000) for p in ("before", "after", "around") for n in LENGTHS],
+        padding=[share(k, n, 0.7 - n / 1500) for k in ("related", "unrelated") for n in LENGTHS],
+        tracking=[share(t, n, 0.6 - n / 1200) for t in ("multi-key", "variables") for n in LENGTHS],
+        failures={"forgot": 12 - 4 * run, "ignored": 7, "misread": 21 - 9 * run, "echoed": 2, "other": 3},
+        effective_length=256 if run else None,
+        mid_dip=0.22,
+    )
 
 
-def _comparison(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
+def _comparison(base: Result, tuned: Result) -> RunComparison:
     measures = [
-        {
-            "key": key,
-            "label": key,
-            "before": e["value"],
-            "after": tuned["measures"][key]["value"],
-            "change": tuned["measures"][key]["value"] - e["value"],
-            "low": tuned["measures"][key]["value"] - e["value"] - 0.06,
-            "high": tuned["measures"][key]["value"] - e["value"] + 0.06,
-        }
-        for key, e in base["measures"].items()
+        _measure_change(key, estimate.value, tuned.measures[key].value)
+        for key, estimate in base.measures.items()
+        if key != "noise_flip_rate"  # a comparison has none
     ]
-    variants = [
-        {
-            "name": b["name"],
-            "before": b["accuracy"],
-            "after": t["accuracy"],
-            "change": t["accuracy"] - b["accuracy"],
-            "low": t["accuracy"] - b["accuracy"] - 0.1,
-            "high": t["accuracy"] - b["accuracy"] + 0.1,
-            "p_holm": 0.04,
-        }
-        for b, t in zip(base["variants"], tuned["variants"], strict=True)
+    variants = []
+    for b, t in zip(base.variants, tuned.variants, strict=True):
+        change = t.accuracy - b.accuracy
+        variants.append(
+            VariantChange(b.name, b.accuracy, t.accuracy, change, change - 0.1, change + 0.1, 0.04)
+        )
+    families = [
+        *(_family("family", name, 60, ("accuracy_mean", "against_default", "spread")) for name in FAMILIES),
+        _family("options", "A.-newline", 60, ("flip_rate", "position_bias")),
+        *(_family("long", name, 20, ("right",)) for name in ("needle", "rules, before", "padding, related")),
     ]
-    gate = {"passed": True, "reasons": []}
-    beyond = [
-        *(_beyond("family", name, 60, ("accuracy_mean", "against_default", "spread")) for name in FAMILIES),
-        _beyond("options", "A.-newline", 60, ("flip_rate", "position_bias")),
-        *(_beyond("long", name, 20, ("right",)) for name in ("needle", "rules, before", "padding, related")),
-    ]
-    return {"measures": measures, "variants": variants, "alarms": [], "gate": gate, "beyond": beyond}
+    return RunComparison(measures, variants, [], Gate(True, []), base.items, families)
 
 
-def _beyond(part: str, name: str, items: int, keys: tuple[str, ...]) -> dict[str, Any]:
-    own = random.Random(f"beyond {name}")
+def _measure_change(key: str, before: float, after: float) -> MeasureChange:
+    change = after - before
+    return MeasureChange(key, before, after, change, change - 0.06, change + 0.06)
+
+
+def _family(
+    part: Literal["family", "options", "long"], name: str, items: int, keys: tuple[str, ...]
+) -> FamilyChange:
+    own = random.Random(f"family {name}")
     rows = []
     for key in keys:
         before, change = own.random(), own.random() / 5 - 0.1
-        row = {"key": key, "before": before, "after": before + change, "change": change}
-        rows.append(row | {"low": change - 0.06, "high": change + 0.06})
-    return {"part": part, "name": name, "items": items, "variants": 4, "measures": rows}
+        rows.append(MeasureChange(key, before, before + change, change, change - 0.06, change + 0.06))
+    return FamilyChange(part, name, items, 4, rows)
 
 
-def _search() -> dict[str, Any]:
-    ends = {
-        which: {"name": f"drawn-{which}", "prompt": "Q: Which?\nA:", "accuracy": share, **_around(share)}
-        for which, share in (("best", 0.81), ("worst", 0.4))
-    }
-    spread = {"value": 0.412, "low": 0.38, "high": 0.44}
-    counts = {"formats": 320, "cells": 16000, "grid": 128000}
-    return counts | ends | {"spread": spread, "expected": spread | {"value": 0.39}}
+def _search() -> SearchResult:
+    prompt = "Q: Which?\nA:"
+    return SearchResult(
+        formats=320,
+        cells=16000,
+        grid=128000,
+        best=SearchedFormat("drawn-best", prompt, 0.81, 0.76, 0.86),
+        worst=SearchedFormat("drawn-worst", prompt, 0.4, 0.35, 0.45),
+        spread=Interval(0.412, 0.38, 0.44),
+        expected=Interval(0.39, 0.38, 0.44),
+        quantiles={"5": 0.45, "25": 0.52, "50": 0.6, "75": 0.68, "95": 0.77},
+        trajectory=[Step(16000, 1, 2, 0.41)],
+    )

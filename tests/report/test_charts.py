@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.report import formats, lanes
+from steadyphi.report import formats, row_chart
 from steadyphi.report.heatmap import Cell, heatmap, shade
-from steadyphi.report.lanes import Lanes, Mark, Row, Scale, Strip
+from steadyphi.report.row_chart import Mark, Row, RowChart, Scale, Strip
 from steadyphi.report.scatter import Dot, scatter
 
 PERCENT = Scale((0.0, 0.5, 1.0), lambda v: f"{100 * v:.0f}%")
@@ -28,19 +28,19 @@ def test_a_place_on_the_scale() -> None:
 
 def test_a_lane_by_hand() -> None:
     row = Row("phi2", "base 25.0%", marks=(Mark(0, 0.25, 0.0, 0.5),))
-    drawn = Lanes([row], PERCENT, [(0.5, "chance")]).draw()
+    drawn = RowChart([row], PERCENT, [(0.5, "chance")]).draw()
     assert '<line x1="3.00%" x2="50.00%" y1="11" y2="11" class="whisker">' in drawn
     assert '<circle cx="26.50%" cy="11" r="4">' in drawn
     assert '<line x1="50.00%" x2="50.00%" y1="0" y2="22" class="chance">' in drawn
 
 
 def test_long_names_get_more_room() -> None:
-    assert 'class="lanes figures0"' in Lanes([Row("n" * 26)], PERCENT).draw()
-    assert 'class="lanes figures0 wide"' in Lanes([Row("n" * 27)], PERCENT).draw()
+    assert 'class="row-chart figures0"' in RowChart([Row("n" * 26)], PERCENT).draw()
+    assert 'class="row-chart figures0 wide"' in RowChart([Row("n" * 27)], PERCENT).draw()
 
 
 def test_two_runs_stand_one_below_the_other_in_two_shapes() -> None:
-    drawn = Lanes([Row("x", marks=(Mark(0, 0.5), Mark(1, 0.5)))], PERCENT).draw()
+    drawn = RowChart([Row("x", marks=(Mark(0, 0.5), Mark(1, 0.5)))], PERCENT).draw()
     assert '<g class="run0"><circle cx="50.00%" cy="9"' in drawn
     assert '<g class="run1"><rect x="50.00%" y="17"' in drawn
     assert "whisker" not in drawn  # there is no interval to draw
@@ -48,7 +48,7 @@ def test_two_runs_stand_one_below_the_other_in_two_shapes() -> None:
 
 def test_a_strip_by_hand() -> None:
     strip = Strip(1, (0.5, 0.25, 0.5), (0.0, 0.25, 0.5, 0.75, 1.0))
-    drawn = Lanes([Row("x", strips=(strip,))], PERCENT).draw()
+    drawn = RowChart([Row("x", strips=(strip,))], PERCENT).draw()
     assert '<line x1="3.00%" x2="97.00%" y1="30" y2="30" class="whisker">' in drawn
     assert '<line x1="26.50%" x2="73.50%" y1="30" y2="30" class="box">' in drawn
     # Two formats at the same place are stacked, three pixels apart.
@@ -62,19 +62,19 @@ def test_a_strip_by_hand() -> None:
 @settings(max_examples=100, deadline=None)
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_scales_enclose_what_they_show(values: list[float]) -> None:
-    ticks = lanes.shares(values).ticks
+    ticks = row_chart.shares(values).ticks
     assert ticks[0] - 1e-6 <= min(values) and max(values) <= ticks[-1] + 1e-6
     assert 2 <= len(ticks) <= 7 and -1e-9 <= ticks[0] and ticks[-1] <= 1 + 1e-9
-    changes = lanes.differences([v - 0.5 for v in values]).ticks
+    changes = row_chart.differences([v - 0.5 for v in values]).ticks
     assert changes[0] == -changes[-1] and 0.0 in changes and len(changes) <= 7
     assert changes[-1] + 1e-6 >= max(abs(v - 0.5) for v in values)
 
 
 def test_ticks_by_hand() -> None:
     # 0.317 to 0.85: steps of 0.1 make six (0.3 to 0.9), steps of 0.05 eleven.
-    assert lanes.shares([0.317, 0.85]).ticks == (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    assert [lanes.shares([0.3]).text(t) for t in (0.07, 0.5)] == ["7%", "50%"]
-    assert [lanes.differences([0.1]).text(t) for t in (-0.1, 0.0, 0.025)] == ["−10", "0", "+2.5"]
+    assert row_chart.shares([0.317, 0.85]).ticks == (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    assert [row_chart.shares([0.3]).text(t) for t in (0.07, 0.5)] == ["7%", "50%"]
+    assert [row_chart.differences([0.1]).text(t) for t in (-0.1, 0.0, 0.025)] == ["−10", "0", "+2.5"]
 
 
 def test_of_many_formats_the_ends_and_the_default_are_drawn() -> None:
@@ -103,6 +103,6 @@ def test_a_heatmap_has_a_cell_for_each_value_and_none_for_nothing() -> None:
 
 def test_a_scatter_by_hand() -> None:
     # 300 pixels a side, the plot's corner at (62, 8): (0.25, 1) is a quarter to the right and at the top.
-    drawn = scatter("t", "d", ("base", "tuned"), PERCENT, [Dot("q", 0.25, 1.0, "q: up", True)])
+    drawn = scatter("t", "d", ("base", "tuned"), PERCENT, [Dot("q", 0.25, 1.0, "q: up")])
     assert '<circle cx="137.00" cy="8.00" r="5" class="dot filled"><title>q: up</title>' in drawn
     assert '<line x1="62.00" y1="308.00" x2="362.00" y2="8.00" class="diagonal">' in drawn

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    write_report(example.result(), folder)
+    write_report(example.experiment(), folder)
     return folder / "report.html"
 
 
@@ -96,12 +97,12 @@ def test_dark_mode(tab: chromium.Tab, report: Path) -> None:
 
 
 def test_single_questions_are_filtered_and_found(tab: chromium.Tab, report: Path) -> None:
-    items = example.result()["cells"]["items"]
+    items = example.experiment().answers.items
     tab.open(report)
     assert tab.value("$('place').textContent") == f"1 of {len(items)}"
-    differ = sum(any(len(set(run["chosen"])) > 1 for run in item["runs"]) for item in items)
+    differ = sum(any(len(set(run.chosen)) > 1 for run in item.runs) for item in items)
     assert differ == len(items) - 1 and choose(tab, "differ") == f"1 of {differ}"
-    runs = sum(item["runs"][0]["chosen"] != item["runs"][1]["chosen"] for item in items)
+    runs = sum(item.runs[0].chosen != item.runs[1].chosen for item in items)
     assert choose(tab, "runs") == f"1 of {runs}"
     assert choose(tab, "never") == "none found" and tab.value("$('item').textContent") == ""
     choose(tab, "all")
@@ -111,22 +112,21 @@ def test_single_questions_are_filtered_and_found(tab: chromium.Tab, report: Path
 
 
 def test_an_item_shows_its_answers_and_its_prompts(tab: chromium.Tab, report: Path) -> None:
-    result = example.result()
-    item = result["cells"]["items"][3]
+    item = example.experiment().answers.items[3]
     tab.open(report)
     for _ in range(3):
         step(tab, "next")
     tab.value("$('open').click()")
     prompts = tab.value("[...document.querySelectorAll('#item pre')].map((p) => p.textContent)")
-    assert prompts == item["prompts"]  # the very text, signs for white space or not
-    assert tab.value("document.querySelector('#item .question').textContent") == item["question"]
+    assert prompts == item.prompts  # the very text, signs for white space or not
+    assert tab.value("document.querySelector('#item .question').textContent") == item.question
     answers = tab.value(
         "[...document.querySelectorAll('#item summary > span:nth-child(3)')].map((a) => a.textContent)"
     )
-    tuned = item["runs"][1]
+    tuned = item.runs[1]
     for n, text in enumerate(answers):
-        word = "✓ right" if tuned["chosen"][n] == item["answer"] else "✗ wrong"
-        chosen, share = item["choices"][tuned["chosen"][n]], tuned["probability"][n]
+        word = "✓ right" if tuned.chosen[n] == item.answer else "✗ wrong"
+        chosen, share = item.choices[tuned.chosen[n]], tuned.probability[n]
         assert text == f"tuned: {word}, {chosen} {100 * share:.1f}%"
     sign = "getComputedStyle(document.querySelector('#item .ws'), '::before').content"
     assert tab.value(sign) != "none"
@@ -177,12 +177,16 @@ def test_without_javascript(tab: chromium.Tab, report: Path) -> None:
 
 
 def test_a_large_report_stays_quick(tab: chromium.Tab, tmp_path: Path) -> None:
-    result = example.result(runs=1)
-    run, cells = result["runs"][0], result["cells"]
-    grammar = [{**run["variants"][n % 24], "name": f"grammar-{n}", "family": "grammar"} for n in range(300)]
-    run["variants"] += grammar
-    cells["items"] = [{**item, "id": f"{n}-{item['id']}"} for n in range(7) for item in cells["items"]]
-    write_report(result, tmp_path)
+    whole = example.experiment(runs=1)
+    run, items = whole.runs[0], whole.answers.items
+    grammar = [replace(run.variants[n % 24], name=f"grammar-{n}", family="grammar") for n in range(300)]
+    many = [replace(item, id=f"{n}-{item.id}") for n in range(7) for item in items]
+    large = replace(
+        whole,
+        runs=[replace(run, variants=run.variants + grammar)],
+        answers=replace(whole.answers, items=many),
+    )
+    write_report(large, tmp_path)
     tab.open(tmp_path / "report.html", width=360)
     assert tab.value(OVERFLOW) == 0
     assert tab.value("document.querySelectorAll('#ranking svg.lane').length") < 70

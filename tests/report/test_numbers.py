@@ -2,21 +2,22 @@
 
 import html
 import re
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from steadyphi.report import page, reading
+from steadyphi.results.result import Experiment, VariantRow
 from tests.report import example
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, Any]:
-    return example.result()
+def whole() -> Experiment:
+    return example.experiment()
 
 
 @pytest.fixture(scope="module")
-def text(whole: dict[str, Any]) -> str:
+def text(whole: Experiment) -> str:
     return page.render(whole)
 
 
@@ -49,11 +50,11 @@ def change(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
 
 
-def variant(whole: dict[str, Any], run: int, name: str) -> dict[str, Any]:
-    return next(v for v in whole["runs"][run]["variants"] if v["name"] == name)
+def variant(whole: Experiment, run: int, name: str) -> VariantRow:
+    return next(row for row in whole.runs[run].variants if row.name == name)
 
 
-def test_variants(text: str, whole: dict[str, Any]) -> None:
+def test_variants(text: str, whole: Experiment) -> None:
     rows = table(text, "Every variant in every run")
     assert rows[0][3:6] == [
         "log-probability",
@@ -61,25 +62,28 @@ def test_variants(text: str, whole: dict[str, Any]) -> None:
         "generated text",
     ]  # the scorers that were used
     v = variant(whole, 1, "qa")
-    shares = [share(v[k]) for k in ("accuracy", "normalized", "open")]
-    bounds = f"{share(v['low'])} to {share(v['high'])}"
-    assert ["qa", "format", "tuned", *shares, bounds, str(v["items"]), v["boundary"]] in rows
-    assert len(rows) == 1 + 2 * len(whole["runs"][0]["variants"])
+    assert v.normalized is not None and v.open is not None
+    shares = [share(value) for value in (v.accuracy, v.normalized, v.open.accuracy)]
+    bounds = f"{share(v.low)} to {share(v.high)}"
+    assert ["qa", "format", "tuned", *shares, bounds, str(v.items), v.boundary] in rows
+    assert len(rows) == 1 + 2 * len(whole.runs[0].variants)
 
 
-def test_changes_of_the_families(text: str, whole: dict[str, Any]) -> None:
+def test_changes_of_the_families(text: str, whole: Experiment) -> None:
     name = "shots-3-order-1"
     found = [variant(whole, run, name) for run in (0, 1)]
     title, detail, figures = lane(text, "families", name)
-    values = [change(v["change"]) for v in found]
+    values = [change(v.change) for v in found]
     assert title == f"{name}: base {values[0]}, tuned {values[1]}"
-    assert f"base {change(found[0]['change_low'])} to {change(found[0]['change_high'])}" in detail
-    stars = ["*" if v["p_holm"] < 0.05 else "" for v in found]
+    assert f"base {change(found[0].change_low)} to {change(found[0].change_high)}" in detail
+    stars = ["*" if v.p_holm < 0.05 else "" for v in found]
     assert figures == [value + star for value, star in zip(values, stars, strict=True)] and "*" in stars
     v = found[1]
-    bounds = f"{change(v['change_low'])} to {change(v['change_high'])}"
-    row = [name, "shots", "tuned", share(v["accuracy"]), values[1], bounds, f"{v['p_holm']:.3g}"]
+    bounds = f"{change(v.change_low)} to {change(v.change_high)}"
+    row = [name, "shots", "tuned", share(v.accuracy), values[1], bounds, f"{v.p_holm:.3g}"]
     assert row in table(text, "Change against the default format")
+    drawn = text.split('<span class="label">noise-typos-0.1</span>')[1].split("<svg")[0]
+    assert plain(drawn) == "in 85.0% of questions" and text.count("% of questions<") == 1
 
 
 def test_effects_of_atoms(text: str) -> None:
@@ -98,78 +102,82 @@ def test_what_is_said_of_effects_and_options(text: str) -> None:
     assert rows[1] == ["A.-newline", "base", "60.0%", "30.0%", bias, deviation, "3"]
 
 
-def test_long_prompts(text: str, whole: dict[str, Any]) -> None:
-    found = next(c for c in whole["runs"][0]["long"]["needle"] if (c["length"], c["depth"]) == (256, 0.75))
-    bounds = f"{share(found['low'])} to {share(found['high'])}"
-    row = ["256", "75%", share(found["recall"]), bounds, "50.0%", "20"]
+def test_long_prompts(text: str, whole: Experiment) -> None:
+    base, tuned = (run.long for run in whole.runs)
+    assert base and tuned
+    found = next(row for row in base.needle if (row.length, row.depth) == (256, 0.75))
+    bounds = f"{share(found.low)} to {share(found.high)}"
+    row = ["256", "75%", share(found.share), bounds, "50.0%", "20"]
     assert row in table(text, "Recall by depth and length")
     cell = f"<title>256 tokens, depth 75%: {row[2]} (interval {bounds}) of 20; exact match 50.0%</title>"
     drawn = text.split(cell)[1].split("</g>")[0]
-    assert plain(drawn) == f"{100 * found['recall']:.0f}"
-    rule = next(
-        c for c in whole["runs"][1]["long"]["rules"] if (c["length"], c["position"]) == (512, "around")
-    )
+    assert plain(drawn) == f"{100 * found.share:.0f}"
+    rule = next(row for row in tuned.rules if (row.length, row.kind) == (512, "around"))
     row = [
         "around",
         "512",
         "tuned",
-        share(rule["followed"]),
-        f"{share(rule['low'])} to {share(rule['high'])}",
+        share(rule.share),
+        f"{share(rule.low)} to {share(rule.high)}",
         "20",
     ]
-    assert row in table(text, "Rules that are followed, by where the instruction stands")
-    assert ["misread", "21", "12"] in table(text, "Failures by reason")
-    assert "Why it failed (45 failures of base, 32 failures of tuned)" in text
+    assert row in table(text, "Rules that are followed, by the position of the instruction")
+    assert ["misread", "21", "12"] in table(text, "Failures by cause")
+    assert "Causes of failures (45 failures of base, 32 failures of tuned)" in text
     assert "Recall of the base model does not hold even at the shortest length" in text
     assert (
         "Recall of the fine-tuned model holds up to 256 tokens; in the middle of a prompt it is −22.0" in text
     )
 
 
-def test_distribution(text: str, whole: dict[str, Any]) -> None:
-    quantiles = whole["runs"][1]["quantiles"]
+def test_distribution(text: str, whole: Experiment) -> None:
+    quantiles = whole.runs[1].quantiles
     assert ["tuned", *map(share, quantiles.values())] in table(text, "Quantiles of accuracy over formats")
-    spoken = [v["open"] for v in whole["runs"][0]["variants"] if v["family"] == "format"]
+    spoken = [v.open.accuracy for v in whole.runs[0].variants if v.open]
     rows = table(text, "Worst and best format under each scorer")
     assert ["generated text", "base", share(min(spoken)), share(max(spoken))] in rows
 
 
 def test_formats_of_the_grammar_have_a_strip_of_their_own() -> None:
-    result = example.result(runs=1)
-    run = result["runs"][0]
-    run["variants"] += [
-        {**run["variants"][0], "name": f"g{n}", "family": "grammar", "accuracy": n / 10} for n in range(3)
+    whole = example.experiment(runs=1)
+    run = whole.runs[0]
+    drawn = [
+        replace(run.variants[0], name=f"g{n}", family="grammar", accuracy=n / 10, open=None) for n in range(3)
     ]
-    text = page.render(result)
+    text = page.render(replace(whole, runs=[replace(run, variants=run.variants + drawn)]))
     assert ["drawn by grammar", "base", "0.0%", "20.0%"] in table(
         text, "Worst and best format under each scorer"
     )
-    named = [v["accuracy"] for v in run["variants"] if v["family"] == "format"]
+    named = [row.accuracy for row in run.variants if row.family == "format"]
     title, detail, _ = lane(text, "distribution", "log-probability")
     assert title == f"log-probability: base from {share(min(named))} to {share(max(named))}"
-    assert detail == f"base median {share(run['quantiles']['50'])}"
+    assert detail == f"base median {share(run.quantiles['50'])}"
 
 
-def test_skills_and_comparison(text: str, whole: dict[str, Any]) -> None:
-    cells = [s["accuracy"] for s in whole["runs"][0]["skills"] if s["variant"] == "alpaca"]
+def test_skills_and_comparison(text: str, whole: Experiment) -> None:
+    cells = [row.accuracy for row in whole.runs[0].skills if row.variant == "alpaca"]
     assert ["alpaca", *map(share, cells)] in table(text, "Accuracy by format and skill")
-    v = next(v for v in whole["comparison"]["variants"] if v["name"] == "alpaca")
-    bounds = f"{change(v['low'])} to {change(v['high'])}"
-    row = ["alpaca", share(v["before"]), share(v["after"]), change(v["change"]), bounds, "0.04"]
-    assert row in table(text, "Change of every variant")
-    better = sum(v["change"] > 0 for v in whole["comparison"]["variants"])
-    assert f"{better} of {len(whole['comparison']['variants'])} variants became better" in text
+    assert whole.comparison
+    variants = whole.comparison.variants
+    v = next(v for v in variants if v.name == "alpaca")
+    bounds = f"{change(v.low)} to {change(v.high)}"
+    row = ["alpaca", share(v.before), share(v.after), change(v.change), bounds, "0.04"]
+    assert row in table(text, "Change of every format")
+    better = sum(v.change > 0 for v in variants)
+    assert f"{better} of {len(variants)} formats became better" in text
 
 
-def test_what_changed_beyond_the_formats(text: str, whole: dict[str, Any]) -> None:
-    rows = table(text, "Change beyond the formats")
+def test_what_changed_besides_the_formats(text: str, whole: Experiment) -> None:
+    rows = table(text, "Change of other variants and long prompts")
+    assert whole.comparison
+    families = whole.comparison.families
     assert rows[0][2:5] == ["base", "tuned", "change"]
-    noise = next(e for e in whole["comparison"]["beyond"] if e["name"] == "noise")
-    found = noise["measures"][0]
-    values = [share(found["before"]), share(found["after"])]
-    moved, low, high = (change(found[key]) for key in ("change", "low", "high"))
+    found = next(family for family in families if family.name == "noise").measures[0]
+    assert found.low is not None and found.high is not None
+    values = [share(found.before), share(found.after)]
+    moved, low, high = (change(value) for value in (found.change, found.low, found.high))
     row = ["noise", "Mean accuracy", *values, f"{moved} points", f"{low} to {high} points", "60", "4"]
-    assert row in rows and len(rows) == 1 + sum(len(e["measures"]) for e in whole["comparison"]["beyond"])
+    assert row in rows and len(rows) == 1 + sum(len(family.measures) for family in families)
     drawn = text.split("Noise in the question: 60 questions, 4 variants</p>")[1].split("row group")[0]
     title = f"<title>Mean accuracy: base {values[0]}, tuned {values[1]}, {moved} points</title>"
     assert title in drawn and f"<desc>interval: {low} to {high} points</desc>" in drawn
@@ -180,15 +188,15 @@ def test_what_changed_beyond_the_formats(text: str, whole: dict[str, Any]) -> No
 
 def test_regret_and_gate(text: str) -> None:
     assert "The best of all variants may be better by up to 3.2 points." in text
-    assert "The gate is passed" in text
+    assert "The gate is passed" in text and "(accuracy in the worst format, spread between" in text
 
 
-def test_what_a_search_found(text: str, whole: dict[str, Any]) -> None:
+def test_what_a_search_found(text: str, whole: Experiment) -> None:
     said = plain(text)
     assert "16,000 of 128,000 answers were scored, 8.0 times fewer" in said
-    assert "The two found differ by 41.0 points on these questions." in said
-    assert "about 41.2 points (38.0 to 44.0)" in said and "the worst by 39.0 points" in said
-    rows = table(text, f"Found for {reading.model(whole['runs'][0])}")
+    assert "The two formats found differ by 41.0 points on these questions." in said
+    assert "as 41.2 points (38.0 to 44.0)" in said and "the worst by 39.0 points" in said
+    rows = table(text, f"Found for {reading.model(whole.runs[0])}")
     assert rows[1][:3] == ["best", "drawn-best", "81.0%"] and rows[2][:3] == ["worst", "drawn-worst", "40.0%"]
     assert "Q:␣Which?" in text
 

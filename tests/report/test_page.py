@@ -1,19 +1,22 @@
 """The report's page as a document: what stands on it, in which order, and that nothing on it is trusted."""
 
 import base64
-import copy
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from steadyphi.report import page, reading, write_report
+from steadyphi.results.result import SCHEMA, AnswerTable, Estimate, Experiment
+from steadyphi.stats.catalogue import CATALOGUE
 from tests.report import example
 
 VOID = {"br", "input", "meta"}
@@ -57,12 +60,12 @@ class Document(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, Any]:
-    return example.result()
+def whole() -> Experiment:
+    return example.experiment()
 
 
 @pytest.fixture(scope="module")
-def html(whole: dict[str, Any]) -> str:
+def html(whole: Experiment) -> str:
     return page.render(whole)
 
 
@@ -80,46 +83,42 @@ def test_all_sections_stand_in_order_and_are_linked(html: str) -> None:
     assert re.findall(r'<a href="#(\w+)">', html) == SECTIONS
 
 
-def remove(*path: str) -> Callable[[dict[str, Any]], None]:
-    def change(result: dict[str, Any]) -> None:
-        for run in result["runs"]:
-            run[path[0]] = None
+def of_runs(**changes: Any) -> Callable[[Experiment], Experiment]:
+    """Return a function that changes these attributes of every run."""
+    return lambda whole: replace(whole, runs=[replace(run, **changes) for run in whole.runs])
 
-    return change
+
+def formats_only(whole: Experiment) -> Experiment:
+    return replace(whole, runs=[replace(run, variants=reading.formats(run)) for run in whole.runs])
 
 
 @pytest.mark.parametrize(
     ("change", "gone"),
     [
-        (remove("recommendation"), "recommended"),
-        (remove("effects"), "atoms"),
-        (remove("skills"), "skills"),
-        (remove("search"), "ends"),
-        (remove("long"), "long"),
-        (lambda r: r.update(comparison=None), "comparison"),
-        (lambda r: r.update(cells=None), "items"),
-        (
-            lambda r: [run.update(variants=reading.formats(run)) for run in r["runs"]],
-            "families",
-        ),
+        (of_runs(recommendation=None), "recommended"),
+        (of_runs(effects=[]), "atoms"),
+        (of_runs(skills=[]), "skills"),
+        (of_runs(search=None), "ends"),
+        (of_runs(long=None), "long"),
+        (lambda whole: replace(whole, comparison=None), "comparison"),
+        (lambda whole: replace(whole, answers=AnswerTable(whole.answers.variants, [])), "items"),
+        (formats_only, "families"),
     ],
-)  # fmt: skip
-def test_what_is_missing_is_left_out(change: Callable[[Any], Any], gone: str) -> None:
-    result = example.result()
-    change(result)
-    assert sections(page.render(result)) == [s for s in SECTIONS if s != gone]
+)
+def test_what_is_missing_is_left_out(change: Callable[[Experiment], Experiment], gone: str) -> None:
+    assert sections(page.render(change(example.experiment()))) == [s for s in SECTIONS if s != gone]
 
 
 def test_one_run_alone() -> None:
-    text = page.render(example.result(runs=1))
+    text = page.render(example.experiment(runs=1))
     assert sections(text) == [s for s in SECTIONS if s != "comparison"]
     assert "run1" not in text.split("</style>")[1].split("<script")[0]
 
 
-def test_long_prompts_of_the_second_run_alone_keep_its_mark() -> None:
-    result = example.result()
-    result["runs"][0]["long"] = None
-    long = page.render(result).split('<section id="long"')[1].split("</section>")[0]
+def test_long_prompts_of_the_second_run_alone_keep_its_mark(whole: Experiment) -> None:
+    base, tuned = whole.runs
+    text = page.render(replace(whole, runs=[replace(base, long=None), tuned]))
+    long = text.split('<section id="long"')[1].split("</section>")[0]
     assert "Recall of the fine-tuned model" in long and "Recall of the base model" not in long
     lanes = long.split('class="row"')[1]
     assert '<g class="run1">' in lanes and '<g class="run0">' not in lanes
@@ -127,15 +126,22 @@ def test_long_prompts_of_the_second_run_alone_keep_its_mark() -> None:
 
 
 def test_few_variants_and_no_extras() -> None:
-    result = example.result(runs=1)
-    run = result["runs"][0]
-    run["variants"] = [v for v in run["variants"] if v["name"] in ("phi2", "qa")]
-    for key in ("recommendation", "effects", "skills", "search", "long", "alarms", "quantiles"):
-        run[key] = None if key in ("recommendation", "search", "long", "quantiles") else []
-    for variant in run["variants"]:
-        variant |= {"normalized": None, "open": None, "low": None, "high": None}
-    result["cells"] = None
-    assert sections(page.render(result)) == ["ranking", "measures"]
+    whole = example.experiment(runs=1)
+    run = whole.runs[0]
+    few = replace(
+        run,
+        variants=[
+            replace(row, normalized=None, open=None) for row in run.variants if row.name in ("phi2", "qa")
+        ],
+        recommendation=None,
+        effects=[],
+        skills=[],
+        search=None,
+        long=None,
+        alarms=[],
+    )
+    bare = replace(whole, runs=[few], answers=AnswerTable([], []))
+    assert sections(page.render(bare)) == ["ranking", "measures"]
 
 
 def test_the_policy_allows_the_own_style_and_script_alone(html: str, document: Document) -> None:
@@ -152,36 +158,43 @@ def test_the_policy_allows_the_own_style_and_script_alone(html: str, document: D
         assert "src" not in attributes and (attributes.get("href") or "#").startswith("#")
 
 
-def test_hostile_questions_are_only_text(html: str, whole: dict[str, Any], document: Document) -> None:
+def test_hostile_questions_are_only_text(html: str, whole: Experiment, document: Document) -> None:
     scripts = [(a, "".join(text)) for _, a, text in document.named("script")]
     assert [a.get("type") for a, _ in scripts] == ["application/json", None]
     cells = json.loads(scripts[0][1])
-    assert [item["question"] for item in cells["items"]] == [i["question"] for i in whole["cells"]["items"]]
+    assert [item["question"] for item in cells["items"]] == [i.question for i in whole.answers.items]
     assert not set("<>&\u2028") & set(re.sub(r"\\u[0-9a-f]{4}", "", scripts[0][1]))
-    result = copy.deepcopy(whole)
     hostile = example.HOSTILE[1] + "</title></style></svg>"
-    run = result["runs"][0]
-    result["experiment"]["model"] = run["alarms"][0] = run["default"] = hostile
-    run["variants"][0] |= {"name": hostile, "boundary": hostile, "family": hostile}
-    run["effects"][0] |= {"factor": hostile, "level": hostile}
-    run["skills"][0]["skill"] = run["long"]["rules"][0]["position"] = hostile
-    run["recommendation"]["variant"] = hostile
-    run["measures"][hostile] = {"value": 1, "low": None, "high": None}
+    run, tuned = whole.runs
+    assert run.long and run.recommendation
+    rules = [replace(run.long.rules[0], kind=hostile), *run.long.rules[1:]]
+    variant = replace(run.variants[0], name=hostile, boundary=hostile, family=hostile)
+    bad = replace(
+        run,
+        alarms=[hostile],
+        default=hostile,
+        variants=[variant, *run.variants[1:]],
+        effects=[replace(run.effects[0], factor=hostile, level=hostile), *run.effects[1:]],
+        skills=[replace(run.skills[0], skill=hostile), *run.skills[1:]],
+        long=replace(run.long, rules=rules),
+        recommendation=replace(run.recommendation, variant=hostile),
+    )
+    result = replace(whole, settings=whole.settings | {"model": hostile}, runs=[bad, tuned])
     attacked = page.render(result)
     assert "<img" not in attacked and len(Document(attacked).named("script")) == 2
     assert "&lt;img src=x onerror=" in attacked
 
 
-def test_the_cells_give_back_every_prompt(document: Document, whole: dict[str, Any]) -> None:
+def test_the_cells_give_back_every_prompt(document: Document, whole: Experiment) -> None:
     cells = json.loads("".join(document.named("script")[0][2]))
     unusual = 0
-    for packed, item in zip(cells["items"], whole["cells"]["items"], strict=True):
-        for n, prompt in enumerate(item["prompts"]):
+    for packed, item in zip(cells["items"], whole.answers.items, strict=True):
+        for n, prompt in enumerate(item.prompts):
             shape = cells["variants"][n]["shape"]
             usual = shape and shape[0] + packed["question"] + shape[1]
             assert packed["prompts"].get(str(n), usual) == prompt
         unusual += len(packed["prompts"])
-    noisy = sum(name.startswith("noise") for name in whole["cells"]["variants"])
+    noisy = sum(name.startswith("noise") for name in whole.answers.variants)
     assert unusual == noisy * len(cells["items"])  # the others are kept once
 
 
@@ -204,25 +217,58 @@ def test_it_can_be_read_by_a_screen_reader(document: Document) -> None:
             assert attributes["tabindex"] == "0" and attributes["aria-label"]
 
 
-def test_a_lane_says_what_it_shows(html: str, whole: dict[str, Any]) -> None:
-    base, tuned = (run["variants"][0] for run in whole["runs"])
-    title = f"<title>phi2: base {100 * base['accuracy']:.1f}%, tuned {100 * tuned['accuracy']:.1f}%</title>"
+def test_a_lane_says_what_it_shows(html: str, whole: Experiment) -> None:
+    base, tuned = (run.variants[0] for run in whole.runs)
+    title = f"<title>phi2: base {100 * base.accuracy:.1f}%, tuned {100 * tuned.accuracy:.1f}%</title>"
     assert title in html
-    bounds = [f"{100 * v['low']:.1f}% to {100 * v['high']:.1f}%" for v in (base, tuned)]
+    bounds = [f"{100 * v.low:.1f}% to {100 * v.high:.1f}%" for v in (base, tuned)]
     assert f"<desc>intervals: base {bounds[0]}, tuned {bounds[1]}</desc>" in html
 
 
-def test_measures_known_and_unknown(html: str) -> None:
+def test_the_table_of_measures(html: str) -> None:
     table = html.split('<section id="measures"')[1].split("</section>")[0]
     names = re.findall(r'<th scope="row"><span>([^<]+)<', table)
-    assert names[:2] == ["Mean accuracy", "Best format"] and names[-1] == "a measure of tomorrow"
+    assert names[:2] == ["Mean accuracy", "Best format"] and names[-1] == "Rounding"
     assert "POSIX" in names and "1.23" in table and "0.123" in table
-    assert "Answers that change when the same prompts are only batched otherwise." in table
+    assert "The share of answers that change when the same prompts are batched differently." in table
 
 
-def test_the_files_beside_the_page(tmp_path: Path, whole: dict[str, Any]) -> None:
+def test_from_a_number_in_the_report_to_its_function(whole: Experiment) -> None:
+    """Name and meaning of each row are those of one entry of the catalogue, which has the function."""
+    every = {key: Estimate(0.3, 0.2, 0.4) for key in CATALOGUE}
+    base, tuned = whole.runs
+    for measures in (base.measures, every):
+        shown = replace(whole, runs=[replace(base, measures=measures), tuned])
+        table = Document(page.render(shown).split('<section id="measures"')[1].split("</section>")[0])
+        heads = [
+            (number, "".join(text))
+            for number, (tag, _, text) in enumerate(table.elements)
+            if tag == "span" and table.elements[table.inside[number]][0] == "th"
+        ]
+        rows = []
+        for number, name in heads:
+            smalls = [n for n, parent in table.inside.items() if parent == number]
+            rows.append((name, *("".join(table.elements[n][2]) for n in smalls)))
+        expected = [
+            measure
+            for key, measure in CATALOGUE.items()
+            if key in {*measures, *tuned.measures}
+        ]
+        assert [row[:2] for row in rows] == [(m.name, m.meaning) for m in expected]
+        for row, measure in zip(rows, expected, strict=True):
+            facts = row[2] if len(row) > 2 else ""
+            assert (f"Unit: {measure.unit}" in facts) == (measure.unit not in ("share", "points"))
+            paper = re.fullmatch(r"\[(.+)\]\(https://.+\)", measure.source)
+            assert facts.partition("Source: ")[2] == (paper[1] if paper else "")
+            assert callable(measure.function)
+    assert len(rows) == len(CATALOGUE)
+
+
+def test_the_files_beside_the_page(tmp_path: Path, whole: Experiment) -> None:
     write_report(whole, tmp_path / "a")
-    write_report(json.loads((tmp_path / "a" / "report.json").read_text()), tmp_path / "b")
+    read_back = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert read_back.pop("schema") == SCHEMA
+    write_report(TypeAdapter(Experiment).validate_python(read_back), tmp_path / "b")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     tables = ["effects.csv", "items.csv", "long.csv", "measures.csv"]
     assert names == [*tables, "report.html", "report.json", "variants.csv"]

@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -9,34 +10,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyphi.report import effects, prompts, recommendation, verdict, wording
-from steadyphi.report.glossary import MEASURES, known
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import tables
+from steadyphi.results.result import AnswerTable, Estimate, Experiment, RunComparison
+from steadyphi.stats.catalogue import CATALOGUE, used_in
+from steadyphi.stats.comparison import MeasureChange
+from steadyphi.stats.gate import Gate
 from tests.report import example
 
 
-def small() -> dict[str, Any]:
-    """Two formats and a noisy variant; numbers to be read off the verdict."""
+def small(**changes: Any) -> Experiment:
+    """Two formats and a noisy variant; numbers to be read off the verdict. changes: of the run."""
+    run = example.experiment(runs=1).runs[0]
+    variants = [
+        replace(run.variants[0], name=name, family=family, accuracy=accuracy)
+        for name, family, accuracy in (
+            ("phi2", "format", 0.88),
+            ("bare", "grammar", 0.375),
+            ("n", "noise", 0.1),
+        )
+    ]
+    measures = {
+        "accuracy_best": Estimate(0.88),
+        "accuracy_worst": Estimate(0.375),
+        "flip_rate": Estimate(0.44),
+        "noise_flip_rate": Estimate(0.007),
+    }
+    base = replace(
+        run, items=200, formats=2, variants=variants, measures=measures, alarms=[], effects=[], long=None
+    )
+    return Experiment({}, [replace(base, **changes)], None, AnswerTable([], []))
 
-    def variant(name: str, family: str, accuracy: float) -> dict[str, Any]:
-        return {"name": name, "family": family, "accuracy": accuracy}
 
-    base = {
-        "label": "base", "items": 200, "chance": 0.25, "noise_flip_rate": 0.007, "default": "phi2",
-        "alarms": [],
-        "measures": {"flip_rate": {"value": 0.44, "low": None, "high": None}},
-        "variants": [variant("phi2", "format", 0.88), variant("bare", "grammar", 0.375),
-                     variant("n", "noise", 0.1)],
-    }  # fmt: skip
-    return {"experiment": {}, "runs": [base], "comparison": None, "cells": None}
+def compared(whole: Experiment, comparison: RunComparison) -> Experiment:
+    """Return the experiment with a second run, which is like the first, and this comparison."""
+    return replace(whole, runs=[whole.runs[0], replace(whole.runs[0], label="tuned")], comparison=comparison)
 
 
-def test_the_verdict_goes_by_the_measures_where_they_know_the_ends() -> None:
-    result = small()
-    run = result["runs"][0]
-    run["formats"] = 1
-    run["measures"] |= {f"accuracy_{key}": {"value": v} for key, v in (("best", 0.9), ("worst", 0.2))}
-    said = verdict.sentences(result)[0]
+def test_the_verdict_goes_by_the_measures() -> None:
+    whole = small(
+        formats=1,
+        measures={
+            "accuracy_best": Estimate(0.9),
+            "accuracy_worst": Estimate(0.2),
+            "flip_rate": Estimate(0),
+            "noise_flip_rate": Estimate(0),
+        },
+    )
+    (said,) = verdict.sentences(whole)  # and a single format has no flips
     assert "in 1 format (and in 2 other ways), the base model gets between 20.0% and 90.0% right" in said
 
 
@@ -45,7 +66,7 @@ def test_the_verdict_on_one_run() -> None:
         "Asked 200 questions in 2 formats (and in 1 other way), the base model gets between 37.5% "
         "and 88.0% right, depending on the format alone (88.0% in the default format phi2); "
         "choosing blindly would get 25.0%.",
-        "Two formats disagree on 44.0% of the questions, where rounding alone changes 0.7%.",
+        "Two formats disagree on 44.0% of the questions, whereas rounding alone changes 0.7%.",
     ]
 
 
@@ -56,29 +77,32 @@ def test_the_verdict_on_one_run() -> None:
         ((-0.12, -0.184, -0.051), "From base to tuned, X shrank by 12.0 points (interval −18.4 to −5.1)."),
         (
             (-0.01, -0.04, 0.02),
-            "Whether X changed from base to tuned cannot be told from these questions: −1.0 points, "
+            "These questions do not show whether X changed from base to tuned: −1.0 points, "
             "interval −4.0 to +2.0.",
         ),
         ((0.05, None, None), "From base to tuned, X grew by 5.0 points."),
     ],
 )
 def test_the_verdict_on_a_change(change: tuple[float, float | None, float | None], expected: str) -> None:
-    result = small()
-    result["runs"].append({**result["runs"][0], "label": "tuned"})
-    entry = dict(zip(("change", "low", "high"), change, strict=True))
-    result["comparison"] = {"measures": [{"key": "spread", **entry}]}
-    found = verdict.sentences(result)
-    assert found[-1] == expected.replace("X", "the spread between best and worst")
-    assert found[-2].startswith("Asked the same, the fine-tuned model gets between 37.5% and 88.0%")
+    row = MeasureChange("spread", 0.3, 0.3 + change[0], *change)
+    found = verdict.sentences(compared(small(), RunComparison([row], [], [], Gate(True, []), 200, [])))
+    assert found[-1] == expected.replace("X", "the spread between the best and the worst format")
+    assert found[-2].startswith("On the same questions, the fine-tuned model gets between 37.5% and 88.0%")
+
+
+def test_the_verdict_is_on_the_measures_that_the_catalogue_names() -> None:
+    rows = [MeasureChange(key, 0.3, 0.4, 0.1, 0.05, 0.15) for key in CATALOGUE]
+    found = verdict.sentences(compared(small(), RunComparison(rows, [], [], Gate(True, []), 200, [])))
+    labels = [measure.label for measure in used_in("verdict")]
+    grew = [f"From base to tuned, the {x} grew by 10.0 points (interval +5.0 to +15.0)." for x in labels]
+    assert found[3:] == grew and len(labels) == 2
 
 
 def test_alarms_say_whose_they_are_and_come_once() -> None:
-    result = small()
-    result["runs"][0]["alarms"] = ["Chance.", "Chance."]
-    assert verdict.alarms(result) == ["Chance."]
-    result["runs"].append({**result["runs"][0], "label": "tuned"})
-    result["comparison"] = {"alarms": ["Equal."], "gate": {"passed": False, "reasons": ["Worse by 3."]}}
-    assert verdict.alarms(result) == [
+    whole = small(alarms=["Chance.", "Chance."])
+    assert verdict.alarms(whole) == ["Chance."]
+    failed = RunComparison([], [], ["Equal."], Gate(False, ["Worse by 3."]), 200, [])
+    assert verdict.alarms(compared(whole, failed)) == [
         "base: Chance.",
         "tuned: Chance.",
         "Equal.",
@@ -87,33 +111,40 @@ def test_alarms_say_whose_they_are_and_come_once() -> None:
 
 
 def test_the_recommended_prompt_is_its_shape_with_a_place_for_the_question() -> None:
-    found = recommendation.section(example.result())
+    found = recommendation.section(example.experiment())
     assert found and found.body.index("fine-tuned") < found.body.index("base model")
     pre = re.findall(r"<pre[^>]*>(.*?)</pre>", found.body, re.S)
     assert [html.unescape(re.sub("<[^>]+>", "", p)) for p in pre] == ["Instruct: {question}\nOutput:\n"] * 2
     assert "Expect +8.3 points against the default format phi2 (interval +2.1 to +14.5)" in found.body
     assert "Chosen on 30 questions and tested on others, 60 in all." in found.body
-    result = example.result(runs=1)
-    result["cells"], result["runs"][0]["recommendation"]["variant"] = None, "phi2"
-    plain = recommendation.section(result)
-    assert plain and "The default format stays" in plain.body and "{question}" not in plain.body
+    whole = example.experiment(runs=1)
+    run = whole.runs[0]
+    assert run.recommendation
+    keep = replace(run, recommendation=replace(run.recommendation, variant="phi2"))
+    plain = recommendation.section(replace(whole, runs=[keep], answers=AnswerTable([], [])))
+    assert plain and "Keep the default format" in plain.body and "{question}" not in plain.body
 
 
 def test_a_prompt_that_differs_between_questions_is_shown_as_an_example() -> None:
-    """Listed options stand behind the question: the commonest of them would be wrong for all others."""
-    result = example.result(runs=1)
-    run, cells = result["runs"][0], result["cells"]
-    variant = next(v for v in run["variants"] if v["name"].startswith("options"))
-    number = cells["variants"].index(variant["name"])
-    for n, item in enumerate(cells["items"]):
-        item["prompts"][number] = f"Q: {item['question']}\nA. {n // 8}\nAnswer:"  # eight share their options
-    variant["prompt"] = cells["items"][0]["prompts"][number]
-    run["recommendation"]["variant"] = variant["name"]
-    found = recommendation.section(result)
-    assert found and "This is how one question looks in it." in found.body and "{question}" not in found.body
-    assert prompts.shape(cells, number) == ("Q: ", "\nA. 0\nAnswer:")
-    assert prompts.shape(cells, number, least=8 / len(cells["items"])) is not None
-    assert prompts.shape(cells, number, least=9 / len(cells["items"])) is None
+    """Listed options stand after the question: the commonest of them would be wrong for all others."""
+    whole = example.experiment(runs=1)
+    run, answers = whole.runs[0], whole.answers
+    variant = next(row for row in run.variants if row.name.startswith("options"))
+    number = answers.variants.index(variant.name)
+    for n, item in enumerate(answers.items):
+        item.prompts[number] = f"Q: {item.question}\nA. {n // 8}\nAnswer:"  # eight share their options
+    shown = replace(variant, prompt=answers.items[0].prompts[number])
+    assert run.recommendation
+    changed = replace(
+        run,
+        variants=[shown if row == variant else row for row in run.variants],
+        recommendation=replace(run.recommendation, variant=variant.name),
+    )
+    found = recommendation.section(replace(whole, runs=[changed]))
+    assert found and "This is the prompt of one question." in found.body and "{question}" not in found.body
+    assert prompts.shape(answers, number) == ("Q: ", "\nA. 0\nAnswer:")
+    assert prompts.shape(answers, number, least=8 / len(answers.items)) is not None
+    assert prompts.shape(answers, number, least=9 / len(answers.items)) is None
 
 
 def test_numbers() -> None:
@@ -125,23 +156,25 @@ def test_numbers() -> None:
         "0.0",
         "",
     ]
+    assert [wording.unsigned_points(v) for v in (0.123, 0.0)] == ["12.3 points", "0.0 points"]
     assert [wording.number(v) for v in (1234, 0.00012345, -1.5)] == ["1,234", "0.000123", "−1.5"]
     assert [wording.count(n, "way") for n in (1, 2)] == ["1 way", "2 ways"]
-    entry = {"low": 0.1, "high": 0.25}
-    assert (wording.share_interval(entry), wording.points_interval(entry)) == (
-        "10.0% to 25.0%",
-        "+10.0 to +25.0",
-    )
-    assert wording.share_interval({"low": None, "high": None}) == ""
+    assert wording.share_interval(0.1, 0.25) == "10.0% to 25.0%"
+    assert wording.points_interval(0.1, 0.25) == "+10.0 to +25.0"
+    assert wording.share_interval(None, None) == wording.points_interval(None, None) == ""
 
 
-def test_measures_have_texts() -> None:
-    assert all(m.kind in ("share", "points", "number") and m.meaning.endswith(".") for m in MEASURES.values())
-    assert known("spread").text(0.505) == "50.5 points" and known("spread").change(-0.1) == "−10.0 points"
-    assert known("spread").interval({"low": 0.4, "high": 0.6}) == "40.0 to 60.0 points"
-    assert (
-        known("never_heard_of").name == "never heard of" and known("never_heard_of").text(0.12345) == "0.123"
-    )
+def test_measures_as_text() -> None:
+    accuracy, spread, posix = (CATALOGUE[key] for key in ("accuracy_mean", "spread", "posix"))
+    assert [wording.text(m, 0.505) for m in (accuracy, spread, posix)] == ["50.5%", "50.5 points", "0.505"]
+    assert wording.text(posix, 0.12345) == "0.123"
+    changes = [wording.change_text(m, v) for m in (accuracy, spread, posix) for v in (-0.1, 0.1)]
+    assert changes == ["−10.0 points", "+10.0 points"] * 2 + ["−0.1", "+0.1"]
+    intervals = [wording.interval_text(m, 0.4, 0.6) for m in (accuracy, spread, posix)]
+    assert intervals == ["40.0% to 60.0%", "40.0 to 60.0 points", "0.4 to 0.6"]
+    intervals = [wording.change_interval_text(m, -0.1, 0.1) for m in (accuracy, spread, posix)]
+    assert intervals == ["−10.0 to +10.0 points"] * 2 + ["−0.1 to +0.1"]
+    assert wording.interval_text(spread, None, None) == wording.change_interval_text(spread, None, None) == ""
 
 
 def test_levels_that_are_white_space_can_be_seen() -> None:
@@ -194,22 +227,39 @@ def test_a_prompt_that_holds_its_question_twice_has_no_shape() -> None:
 
 
 def test_the_tables_hold_every_value() -> None:
-    result = example.result()
-    found = tables(result)
-    variants = len(result["runs"][0]["variants"])
+    whole = example.experiment()
+    found = tables(whole)
+    run, answers = whole.runs[0], whole.answers
+    variants = len(run.variants)
     assert (
         len(found["variants.csv"]) == 2 * variants and len(found["items.csv"]) == 2 * variants * example.ITEMS
     )
-    assert found["variants.csv"][0]["atoms"] == "end='space'; case='title'"
+    first = found["variants.csv"][0]
+    assert first["atoms"] == "end='space'; case='title'"
+    written = run.variants[0].open
+    assert written and [first[key] for key in ("open", "open_low", "open_high")] == [
+        written.accuracy,
+        written.low,
+        written.high,
+    ]
+    assert (first["open_items"], first["ranked_on_open_items"]) == (written.items, written.ranked)
     assert {row["part"] for row in found["long.csv"]} == {"needle", "rules", "padding", "tracking"}
-    assert (
-        found["measures.csv"][0]
-        == {"run": "base", "measure": "accuracy_mean"} | result["runs"][0]["measures"]["accuracy_mean"]
-    )
-    item = result["cells"]["items"][7]
+    assert run.long
+    needle, rule = run.long.needle[1], run.long.rules[0]
+    rows = [row for row in found["long.csv"] if row["run"] == "base"]
+    columns = ("run", "part", "kind", "length", "items", "value", "low", "high", "exact")
+    for row, part, share, kind in ((rows[1], "needle", needle, 0.25), (rows[20], "rules", rule, "before")):
+        values = ("base", part, kind, share.length, 20, share.share, share.low, share.high, share.exact)
+        assert row == dict(zip(columns, values, strict=True))
+    assert found["measures.csv"][1] == {
+        "run": "base",
+        "measure": "accuracy_mean",
+        **asdict(run.measures["accuracy_mean"]),
+    }
+    item = answers.items[7]
     row = found["items.csv"][7 * 2 * variants + variants + 3]  # item 7, the second run, variant 3
-    chosen = item["runs"][1]["chosen"][3]
-    assert row["variant"] == result["cells"]["variants"][3] and row["chosen"] == item["choices"][chosen]
-    assert row["correct"] == int(chosen == item["answer"]) and row["run"] == "tuned"
+    chosen = item.runs[1].chosen[3]
+    assert row["variant"] == answers.variants[3] and row["chosen"] == item.choices[chosen]
+    assert row["correct"] == int(chosen == item.answer) and row["run"] == "tuned"
     assert all(len({tuple(r) for r in rows}) == 1 for rows in found.values())  # the same columns in every row
-    assert tables(small() | {"runs": [{**small()["runs"][0], "variants": []}]})["long.csv"] == []
+    assert tables(small(variants=[]))["long.csv"] == []

@@ -1,7 +1,6 @@
 """Before and after beyond the formats: by hand, and only what both runs asked in the same words."""
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +10,13 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.results import families, stored
 from steadyphi.results.cells import Cells, cells
+from steadyphi.results.result import FamilyChange, OptionRow, PositionMeasure, Result, VariantRow
 from steadyphi.results.stored import Evaluation
-from steadyphi.stats.comparison import measure_changes
+from steadyphi.stats.bootstrap import Resampling
+from steadyphi.stats.comparison import MeasureChange
 from tests.results.test_cells import row
 
-CHANGES = partial(measure_changes, confidence=0.95, draws=400, seed=0)
+RESAMPLING = Resampling(0.95, 400)
 ORDERS = ["order-0", "order-1"]
 FAMILIES = {"phi2": "format", "qa": "format", "noise-1": "noise", "noise-2": "noise"}
 FAMILIES |= dict.fromkeys(ORDERS, "options")
@@ -33,6 +34,27 @@ def answered(right: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
+def result_of(families: dict[str, str]) -> Result:
+    """A result with these variants and one style of options; of its numbers only the settings are read."""
+    position = PositionMeasure(0.0, None, None, 0.0)
+    row = VariantRow("", "", False, {}, 4, 0, "", "", 0, 0, 0, 1, None, None, None, None, 0, 0, 0, 1)
+    return Result(
+        label="base",
+        confidence=0.95,
+        draws=400,
+        seed=0,
+        scorer="raw",
+        items=4,
+        formats=2,
+        chance=0.5,
+        default="phi2",
+        measures={},
+        variants=[dataclasses.replace(row, name=name, family=family) for name, family in families.items()],
+        quantiles={},
+        options=[OptionRow("x", ORDERS, 4, 2, 0.5, 0.0, position, position)],
+    )
+
+
 def evaluation(right: dict[str, str], chosen: tuple[str, str]) -> Evaluation:
     """Four items of two choices; the first is right, and is shown at place 0 in one order, 1 in the other.
 
@@ -44,18 +66,20 @@ def evaluation(right: dict[str, str], chosen: tuple[str, str]) -> Evaluation:
             logprobs = [-2.0, -2.0]
             logprobs[int(sign)] = -1.0
             rows.append(row(f"i{n}", name, logprobs, prompt=f"{name} {n}", places=[order, 1 - order]))
-    names = [{"name": name, "family": family} for name, family in FAMILIES.items()]
-    result = {"variants": names, "options": [{"style": "x", "variants": ORDERS}], "default": "phi2"}
-    result |= {"scorer": "raw", "confidence": 0.95, "draws": 400, "seed": 0}
-    return Evaluation(result, rows, [Item(f"i{n}", "s", f"{n}?", ("a", "b"), 0) for n in range(4)], [])
+    return Evaluation(
+        result_of(FAMILIES), rows, [Item(f"i{n}", "s", f"{n}?", ("a", "b"), 0) for n in range(4)], []
+    )
 
 
-def asked(before: Evaluation, after: Evaluation) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows of the comparison by name and key, each with what it is about."""
+Asked = dict[tuple[str, str], tuple[FamilyChange, MeasureChange]]
+
+
+def asked(before: Evaluation, after: Evaluation) -> Asked:
+    """Return the rows of the comparison by name and key, each with its family."""
     return {
-        (entry["name"], row["key"]): row | {key: entry[key] for key in ("part", "items", "variants")}
-        for entry in stored.side_by_side(before, after)["beyond"]
-        for row in entry["measures"]
+        (family.name, row.key): (family, row)
+        for family in stored.side_by_side(before, after).families
+        for row in family.measures
     }
 
 
@@ -71,15 +95,15 @@ def after() -> Evaluation:
 
 def test_a_family_by_hand(before: Evaluation, after: Evaluation) -> None:
     found = asked(before, after)
-    mean = found["noise", "accuracy_mean"]
-    assert (mean["part"], mean["items"], mean["variants"]) == ("family", 4, 2)
-    assert (mean["before"], mean["after"]) == (3 / 8, 5 / 8)  # the default is not among them
-    cost = found["noise", "against_default"]  # in the default 6/8 are right, before and after
-    assert (cost["before"], cost["after"], cost["change"]) == (-3 / 8, -1 / 8, 1 / 4)
-    apart = found["noise", "spread"]
-    assert (apart["before"], apart["after"]) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
+    family, mean = found["noise", "accuracy_mean"]
+    assert (family.part, family.items, family.variants) == ("family", 4, 2)
+    assert (mean.before, mean.after) == (3 / 8, 5 / 8)  # the default is not among them
+    _, cost = found["noise", "against_default"]  # in the default 6/8 are right, before and after
+    assert (cost.before, cost.after, cost.change) == (-3 / 8, -1 / 8, 1 / 4)
+    _, apart = found["noise", "spread"]
+    assert (apart.before, apart.after) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
     # The items gain 0, 1/2, 1/2 and 0: their mean has the deviation 1/8, and is never below 0 nor above 1/2.
-    assert (mean["low"], mean["high"]) == pytest.approx((0, 1 / 2), abs=0.03)
+    assert (mean.low, mean.high) == pytest.approx((0, 1 / 2), abs=0.03)
 
 
 def test_the_interval_is_that_of_pairs() -> None:
@@ -88,33 +112,34 @@ def test_the_interval_is_that_of_pairs() -> None:
     def made(right: str) -> Cells:
         return cells(answered({"phi2": "1" * 240, "n": right * 30}), ["phi2", "n"])
 
-    mean, _ = families.family("noise", made("11110000"), made("11111000"), CHANGES)["measures"]
+    mean, _ = families.family("noise", made("11110000"), made("11111000"), RESAMPLING).measures
     # An eighth of 240 items gain: the deviation is sqrt(1/8 * 7/8 / 240); of independent runs 0.045.
-    assert (mean["high"] - mean["low"]) / 2 == pytest.approx(1.96 * 0.0213, rel=0.2)
+    assert mean.high is not None and mean.low is not None
+    assert (mean.high - mean.low) / 2 == pytest.approx(1.96 * 0.0213, rel=0.2)
 
 
 def test_one_variant_has_no_spread(before: Evaluation, after: Evaluation) -> None:
-    fewer = [row for row in before.result["variants"] if row["name"] != "noise-2"]
-    one = dataclasses.replace(before, result=before.result | {"variants": fewer})
+    fewer = {name: family for name, family in FAMILIES.items() if name != "noise-2"}
+    one = dataclasses.replace(before, result=result_of(fewer))
     assert {key for name, key in asked(one, after) if name == "noise"} == {"accuracy_mean", "against_default"}
 
 
 def test_the_order_of_options_by_hand(before: Evaluation, after: Evaluation) -> None:
-    flips, bias = (asked(before, after)["x", key] for key in ("flip_rate", "position_bias"))
-    assert flips["part"] == "options" and (flips["items"], flips["variants"]) == (4, 2)
-    assert (flips["before"], flips["after"]) == (1, 1 / 4)
+    (family, flips), (_, bias) = (asked(before, after)["x", key] for key in ("flip_rate", "position_bias"))
+    assert family.part == "options" and (family.items, family.variants) == (4, 2)
+    assert (flips.before, flips.after) == (1, 1 / 4)
     # Right answers stand at place 0 in 4 of 8. Chosen there are all 8, and after 4 and 1.
-    assert (bias["before"], bias["after"]) == (1 / 2, 1 / 8)
+    assert (bias.before, bias.after) == (1 / 2, 1 / 8)
 
 
 def test_what_is_not_asked_in_the_same_words_is_left_out(before: Evaluation, after: Evaluation) -> None:
     other = [r | {"prompt": "?"} if (r["item"], r["variant"]) == ("i3", "noise-1") else r for r in after.rows]
     worded = dataclasses.replace(after, rows=other)
-    assert asked(before, worded)["noise", "accuracy_mean"]["variants"] == 1
+    assert asked(before, worded)["noise", "accuracy_mean"][0].variants == 1
     changed = [*after.items[:3], dataclasses.replace(after.items[3], question="Another?")]
     found = asked(before, dataclasses.replace(worded, items=changed))
-    assert found["noise", "accuracy_mean"]["variants"] == 2  # for that question does not count at all
-    assert {row["items"] for row in found.values()} == {3}
+    assert found["noise", "accuracy_mean"][0].variants == 2  # because that question does not count at all
+    assert {family.items for family, _ in found.values()} == {3}
 
 
 def test_another_default_leaves_the_orders_alone(before: Evaluation, after: Evaluation) -> None:
@@ -137,22 +162,22 @@ def test_long_prompts_by_hand() -> None:
     was += [probe("rules", kind, "a", 192, False) for kind in ("none", "before")]
     now = [probe("needle", "", item, n, item == "a" or n == 192) for item in "ab" for n in (192, 320, 480)]
     now += [probe("rules", kind, "a", 192, kind == "before") for kind in ("none", "before")]
-    found = families.long(was, now, CHANGES)
-    assert [entry["name"] for entry in found] == ["needle", "rules, none", "rules, before"]
-    assert [(entry["items"], entry["variants"]) for entry in found] == [(2, 2), (1, 1), (1, 1)]
-    needle, _, rules = (entry["measures"][0] for entry in found)
+    found = families.long(was, now, RESAMPLING)
+    assert [entry.name for entry in found] == ["needle", "rules, none", "rules, before"]
+    assert [(entry.items, entry.variants) for entry in found] == [(2, 2), (1, 1), (1, 1)]
+    needle, _, rules = (entry.measures[0] for entry in found)
     # At 192 and 320 tokens, which both have: 2 of 4 before; after, a both times and b once.
-    assert (needle["before"], needle["after"], needle["change"]) == (1 / 2, 3 / 4, 1 / 4)
-    assert (needle["low"], needle["high"]) == pytest.approx((0, 1 / 2), abs=0.05)  # b and b, or a and a
-    assert (rules["before"], rules["after"]) == (0, 1)
+    assert (needle.before, needle.after, needle.change) == (1 / 2, 3 / 4, 1 / 4)
+    assert (needle.low, needle.high) == pytest.approx((0, 1 / 2), abs=0.05)  # b and b, or a and a
+    assert (rules.before, rules.after) == (0, 1)
 
 
 def test_items_asked_at_more_lengths_weigh_more() -> None:
     was = [probe("needle", "", "a", n, True) for n in (192, 320, 480)] + [
         probe("needle", "", "b", 192, False)
     ]
-    (entry,) = families.long(was, was, CHANGES)
-    assert entry["measures"][0]["before"] == 3 / 4
+    (entry,) = families.long(was, was, RESAMPLING)
+    assert entry.measures[0].before == 3 / 4
 
 
 def test_the_command_prints_every_row_under_its_heading(before: Evaluation, after: Evaluation) -> None:
@@ -162,6 +187,6 @@ def test_the_command_prints_every_row_under_its_heading(before: Evaluation, afte
     start = lines.index("Noise in the question: 4 questions, 2 variants")
     assert lines[start + 1].split()[:4] == ["Mean", "accuracy", "37.5%", "62.5%"]
     start = lines.index("Order of the options x: 4 questions, 2 variants")
-    assert lines[start + 2].split()[:7] == ["Drawn", "to", "a", "place", "50.0%", "12.5%", "−37.5"]
+    assert lines[start + 2].split()[:5] == ["Position", "bias", "50.0%", "12.5%", "−37.5"]
     start = lines.index("Long prompts: 2 questions at each length and depth")
     assert lines[start + 1].split()[:4] == ["needle", "0.0%", "50.0%", "+50.0"]

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 PROGRAM = """
 import json, sys, torch
-from steadyphi import ranks
+from steadyphi.runtime import ranks
 from steadyphi.inference.scoring import score
 from tests.inference.test_scoring import random_requests
 from tests.test_model import make_pair

@@ -42,7 +42,7 @@ def test_posix_by_hand() -> None:
     # Sum 10, over 2 tokens 5, over 3 * 2 pairs 5/6.
     # Item 1, answers 0, 0, 1. -0.5 at home, -1, -4: 0.5 + 3.5; -1 at home, -0.5, -4: 0.5 + 3;
     # -1 at home, -3, -2.5: 2 + 1.5. Sum 11, 5.5, 11/12.
-    assert agreement.posix(LOGPROBS, TOKENS, CHOSEN) == pytest.approx((5 / 6 + 11 / 12) / 2)
+    assert agreement.posix(LOGPROBS, TOKENS, CHOSEN).mean() == pytest.approx((5 / 6 + 11 / 12) / 2)
 
 
 def test_posix_beside_the_papers_package() -> None:
@@ -52,7 +52,7 @@ def test_posix_beside_the_papers_package() -> None:
     0.8333333333333334, for it compares different answers after one prompt. Given the transposed table it
     compares the same answer after different prompts, which is the paper's equation.
     """
-    assert agreement.posix(LOGPROBS, TOKENS, CHOSEN) == pytest.approx(0.875, abs=1e-12)
+    assert agreement.posix(LOGPROBS, TOKENS, CHOSEN).mean() == pytest.approx(0.875, abs=1e-12)
     table = [[[LOGPROBS[n, i, CHOSEN[n, j]] for j in range(3)] for i in range(3)] for n in range(2)]
     swapped = [abs(rows[i][j] - rows[i][i]) / 2 for rows in table for i in range(3) for j in range(3)]
     assert sum(swapped) / (2 * 3 * 2) == pytest.approx(0.8333333333333334)
@@ -63,7 +63,7 @@ def test_posix_counts_the_tokens_of_each_answer() -> None:
     # (3/2 + 2.5/5 + 4.5/2) / 6
     tokens = TOKENS.copy()
     tokens[0, 1, 1], tokens[0, 0, 1] = 5, 99
-    assert agreement.posix(LOGPROBS[:1], tokens[:1], CHOSEN[:1]) == pytest.approx(4.25 / 6)
+    assert agreement.posix(LOGPROBS[:1], tokens[:1], CHOSEN[:1]).mean() == pytest.approx(4.25 / 6)
 
 
 def test_sensitivity_by_hand() -> None:
@@ -71,17 +71,17 @@ def test_sensitivity_by_hand() -> None:
     # Item 1 of four choices: all four once, entropy log 4 over log 4. Item 2 of one choice: 0.
     chosen = np.array([[0, 0, 0, 1], [0, 1, 2, 3], [0, 0, 0, 0]])
     first = -(3 / 4 * math.log2(3 / 4) + 1 / 4 * math.log2(1 / 4))
-    found = agreement.sensitivity(agreement.one_hot(chosen, 4), np.array([2, 4, 1]))
-    assert found == pytest.approx((first + 1 + 0) / 3)
+    found = agreement.answer_sensitivity(chosen, np.array([2, 4, 1]))
+    assert found == pytest.approx([first, 1, 0])
 
 
 def test_sensitivity_of_probabilities_counts_doubt_too() -> None:
     # Both variants give (0.9, 0.1): nothing depends on the prompt, yet H = 0.469 bits of doubt.
     unsure = np.full((1, 2, 2), [0.9, 0.1])
     entropy = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
-    assert agreement.sensitivity(unsure, np.array([2])) == pytest.approx(entropy)
+    assert agreement.sensitivity(unsure, np.array([2])).mean() == pytest.approx(entropy)
     chosen = agreement.one_hot(scorers.choose(unsure), 2)
-    assert agreement.sensitivity(chosen, np.array([2])) == 0
+    assert agreement.sensitivity(chosen, np.array([2])).mean() == 0
 
 
 def test_class_consistency_by_hand() -> None:
@@ -96,9 +96,9 @@ def test_class_consistency_by_hand() -> None:
 def test_jensen_shannon_by_hand() -> None:
     # (1, 0) and (0, 1): the mixture has 1 bit, they have none. (1, 0) and (1/2, 1/2): the mixture
     # (3/4, 1/4) has 0.8113 bits, they have 0 and 1, so 0.3113; the mean over the three pairs.
-    assert agreement.jensen_shannon(np.array([[[1.0, 0], [0, 1]]])) == pytest.approx(1)
+    assert agreement.jensen_shannon(np.array([[[1.0, 0], [0, 1]]])).mean() == pytest.approx(1)
     three = np.array([[[1.0, 0], [0, 1], [0.5, 0.5]]])
-    assert agreement.jensen_shannon(three) == pytest.approx((1 + 2 * 0.311278) / 3, abs=1e-6)
+    assert agreement.jensen_shannon(three).mean() == pytest.approx((1 + 2 * 0.311278) / 3, abs=1e-6)
 
 
 @given(CASES)
@@ -108,7 +108,9 @@ def test_jensen_shannon_is_scipys(logprobs: NDArray[np.float64]) -> None:
     expected = [
         np.nan_to_num(jensenshannon(item[a], item[b], base=2)) ** 2 for item in shares for a, b in pairs
     ]
-    assert agreement.jensen_shannon(shares) == pytest.approx(np.mean(expected) if pairs else 0, abs=1e-9)
+    assert agreement.jensen_shannon(shares).mean() == pytest.approx(
+        np.mean(expected) if pairs else 0, abs=1e-9
+    )
 
 
 @given(CASES)
@@ -116,29 +118,31 @@ def test_bounds_and_what_answers_alone_give(logprobs: NDArray[np.float64]) -> No
     shares, chosen = scorers.probabilities(logprobs), scorers.choose(logprobs)
     answers = agreement.one_hot(chosen, logprobs.shape[2])
     counts = np.isfinite(logprobs[:, 0]).sum(axis=1)
-    assert agreement.jensen_shannon(answers) == pytest.approx(measures.flip_rate(chosen))
-    assert 0 <= agreement.jensen_shannon(shares) <= 1 + 1e-12
+    assert agreement.jensen_shannon(answers).mean() == pytest.approx(measures.flip_rate(chosen))
+    divergences = agreement.jensen_shannon(shares)
+    assert (0 <= divergences).all() and (divergences <= 1 + 1e-12).all()
     for distribution in (shares, answers):
-        assert 0 <= agreement.sensitivity(distribution, counts) <= 1 + 1e-12
+        entropies = agreement.sensitivity(distribution, counts)
+        assert (0 <= entropies).all() and (entropies <= 1 + 1e-12).all()
         alike = agreement.class_consistency(distribution, np.zeros(len(chosen), dtype=int))
         assert (alike is None) == (len(chosen) == 1) and 0 <= (alike or 0) <= 1 + 1e-12
-    assert (agreement.sensitivity(answers, counts) == 0) == (measures.flip_rate(chosen) == 0)
-    assert 0 <= agreement.posix(logprobs, np.ones(logprobs.shape, dtype=int), chosen) < np.inf
+    assert (agreement.sensitivity(answers, counts).mean() == 0) == (measures.flip_rate(chosen) == 0)
+    moves = agreement.posix(logprobs, np.ones(logprobs.shape, dtype=int), chosen)
+    assert (0 <= moves).all() and (moves < np.inf).all()
 
 
 @given(CASES)
 def test_the_order_of_items_and_variants_does_not_matter(logprobs: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
     other = rng.permutation(rng.permutation(logprobs, axis=0), axis=1)
-    found = [
-        (
-            agreement.posix(values, np.full(values.shape, 3), scorers.choose(values)),
-            agreement.jensen_shannon(scorers.probabilities(values)),
-            agreement.sensitivity(scorers.probabilities(values), np.isfinite(values[:, 0]).sum(axis=1)),
-            agreement.class_consistency(scorers.probabilities(values), np.zeros(len(values), dtype=int)) or 0,
-        )
-        for values in (logprobs, other)
-    ]
+    found = []
+    for values in (logprobs, other):
+        shares, chosen = scorers.probabilities(values), scorers.choose(values)
+        counts = np.isfinite(values[:, 0]).sum(axis=1)
+        consistency = agreement.class_consistency(shares, np.zeros(len(values), dtype=int)) or 0
+        posix = agreement.posix(values, np.full(values.shape, 3), chosen).mean()
+        jsd, entropy = agreement.jensen_shannon(shares).mean(), agreement.sensitivity(shares, counts).mean()
+        found.append((posix, jsd, entropy, consistency))
     assert found[0] == pytest.approx(found[1], abs=1e-9)
 
 
@@ -146,8 +150,8 @@ def test_the_order_of_items_and_variants_does_not_matter(logprobs: NDArray[np.fl
 def test_variants_that_say_the_same_are_steady(logprobs: NDArray[np.float64], variants: int) -> None:
     same = np.repeat(logprobs[:, :1], variants, axis=1)
     chosen = scorers.choose(same)
-    assert agreement.posix(same, np.ones(same.shape, dtype=int), chosen) == 0
-    assert agreement.jensen_shannon(scorers.probabilities(same)) == pytest.approx(0, abs=1e-12)
+    assert agreement.posix(same, np.ones(same.shape, dtype=int), chosen).max() == 0
+    assert agreement.jensen_shannon(scorers.probabilities(same)).max() == pytest.approx(0, abs=1e-12)
     answers = agreement.one_hot(chosen, same.shape[2])
-    assert agreement.jensen_shannon(answers) == 0
-    assert agreement.sensitivity(answers, np.isfinite(same[:, 0]).sum(axis=1)) == 0
+    assert agreement.jensen_shannon(answers).max() == 0
+    assert agreement.sensitivity(answers, np.isfinite(same[:, 0]).sum(axis=1)).max() == 0

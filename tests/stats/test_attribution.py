@@ -7,6 +7,7 @@ import pytest
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.attribution import Attribution, attribute
+from steadyphi.stats.bootstrap import Resampling
 from tests.stats.simulated import share, simulated
 
 SEPARATOR = {"colon": 0.04, "dash": -0.01, "tab": -0.03}
@@ -21,23 +22,23 @@ def exactly(accuracies: np.ndarray, items: int = 100) -> np.ndarray:
 
 
 def points(found: Attribution) -> dict[tuple[str, str], float]:
-    return {(row["factor"], row["level"]): row["points"] for row in found.effects}
+    return {(row.factor, row.level): row.points for row in found.effects}
 
 
 def test_a_sum_is_recovered_exactly() -> None:
-    found = attribute(exactly(TRUTH), ATOMS, 0.95, 50)
+    found = attribute(exactly(TRUTH), ATOMS, Resampling(0.95, 50))
     expected = {("separator", s): v for s, v in SEPARATOR.items()} | {("case", c): v for c, v in CASE.items()}
     assert points(found) == pytest.approx(expected)
     assert found.aliased == [] and found.explained == pytest.approx(1)
-    assert [row["variants"] for row in found.effects] == [2, 2, 2, 3, 3]  # shots do not vary
+    assert [row.variants for row in found.effects] == [2, 2, 2, 3, 3]  # shots do not vary
 
 
 def test_unbalanced_and_in_any_order() -> None:
     some = [0, 1, 2, 4, 4, 5, 5, 5]
-    found = attribute(exactly(TRUTH[some]), [ATOMS[n] for n in some], 0.95, 50)
+    found = attribute(exactly(TRUTH[some]), [ATOMS[n] for n in some], Resampling(0.95, 50))
     assert points(found)["separator", "tab"] == pytest.approx(-0.03)
     renamed = [{k: f"z{v}" if v == "colon" else v for k, v in ATOMS[n].items()} for n in some]
-    other = attribute(exactly(TRUTH[some]), renamed, 0.95, 50)
+    other = attribute(exactly(TRUTH[some]), renamed, Resampling(0.95, 50))
     assert points(other)["separator", "zcolon"] == pytest.approx(points(found)["separator", "colon"])
 
 
@@ -45,7 +46,7 @@ def test_by_hand_without_a_sum() -> None:
     # Accuracies 0.9, 0.5 with a = x and 0.5, 0.5 with a = y: averages 0.7, 0.5, so +-0.1; b likewise. The sum
     # then says 0.8, 0.6, 0.6, 0.4: residuals +-0.1, 4 * 0.01 of the total 0.09 + 3 * 0.01 = 0.12.
     atoms = [{"a": a, "b": b} for a, b in product("xy", "xy")]
-    found = attribute(exactly(np.array([0.9, 0.5, 0.5, 0.5])), atoms, 0.95, 50)
+    found = attribute(exactly(np.array([0.9, 0.5, 0.5, 0.5])), atoms, Resampling(0.95, 50))
     assert points(found) == pytest.approx(
         {("a", "x"): 0.1, ("a", "y"): -0.1, ("b", "x"): 0.1, ("b", "y"): -0.1}
     )
@@ -55,7 +56,7 @@ def test_by_hand_without_a_sum() -> None:
 def test_what_cannot_be_told_apart_is_shared_and_named() -> None:
     # gap always goes with case: of the difference of 0.04 between lower and title each gets one half.
     atoms = [atom | {"gap": {"lower": "none", "title": "line"}[atom["case"]]} for atom in ATOMS]
-    found = attribute(exactly(TRUTH), atoms, 0.95, 50)
+    found = attribute(exactly(TRUTH), atoms, Resampling(0.95, 50))
     assert found.aliased == ["case", "gap"]
     assert points(found)["case", "title"] == pytest.approx(0.01)
     assert points(found)["gap", "line"] == pytest.approx(0.01)
@@ -65,7 +66,7 @@ def test_what_cannot_be_told_apart_is_shared_and_named() -> None:
 def test_the_average_is_not_drawn_to_zero() -> None:
     """Where a factor refines another, no effect is clear; they stay of the size of the differences."""
     atoms = [{"a": "p", "b": "x"}, {"a": "q", "b": "y"}, {"a": "r", "b": "y"}]
-    found = attribute(exactly(np.array([0.62, 0.6, 0.58])), atoms, 0.95, 50)
+    found = attribute(exactly(np.array([0.62, 0.6, 0.58])), atoms, Resampling(0.95, 50))
     assert max(abs(value) for value in points(found).values()) < 0.03
     assert found.explained == pytest.approx(1)
     assert found.aliased == ["a", "b"]
@@ -73,20 +74,18 @@ def test_the_average_is_not_drawn_to_zero() -> None:
 
 def test_coverage() -> None:
     rng = np.random.default_rng(0)
-    found = [attribute(simulated(TRUTH, 200, rng), ATOMS, 0.9, 200, n) for n in range(120)]
-    held = [
-        row["low"] <= (SEPARATOR | CASE)[row["level"]] <= row["high"] for one in found for row in one.effects
-    ]
+    found = [attribute(simulated(TRUTH, 200, rng), ATOMS, Resampling(0.9, 200, n)) for n in range(120)]
+    held = [row.low <= (SEPARATOR | CASE)[row.level] <= row.high for one in found for row in one.effects]
     assert 0.86 <= share(held) <= 0.94
     assert np.mean([points(f)["separator", "colon"] for f in found]) == pytest.approx(0.04, abs=0.006)
 
 
 def test_without_anything_to_compare() -> None:
-    assert attribute(exactly(TRUTH[:1]), ATOMS[:1], 0.95).effects == []
-    assert attribute(np.ones((5, 6), bool), ATOMS, 0.95, 10).explained == 0
+    assert attribute(exactly(TRUTH[:1]), ATOMS[:1], Resampling(0.95)).effects == []
+    assert attribute(np.ones((5, 6), bool), ATOMS, Resampling(0.95, 10)).explained == 0
 
 
 @pytest.mark.parametrize("atoms", [ATOMS[:5], [*ATOMS[:5], {"separator": "tab"}]])
 def test_atoms_that_do_not_fit(atoms: list[dict[str, str]]) -> None:
     with pytest.raises(SteadyPhiError, match="every factor"):
-        attribute(exactly(TRUTH), atoms, 0.95)
+        attribute(exactly(TRUTH), atoms, Resampling(0.95))

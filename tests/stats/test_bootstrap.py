@@ -5,6 +5,7 @@ import pytest
 
 from steadyphi.stats import measures
 from steadyphi.stats.bootstrap import (
+    Resampling,
     basic_interval,
     centred_interval,
     distributions,
@@ -28,15 +29,15 @@ def test_intervals_by_hand() -> None:
 def test_a_mean_over_items_has_its_textbook_error() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(300, 2)) * [1, 3]
-    drawn = item_means(values, 4000, seed=1)
+    drawn = item_means(values, Resampling(draws=4000, seed=1))
     assert drawn.mean(axis=0) == pytest.approx(values.mean(axis=0), abs=0.01)
     assert drawn.std(axis=0) == pytest.approx(values.std(axis=0) / np.sqrt(300), rel=0.05)
 
 
 def test_both_ways_of_drawing_agree() -> None:
     correct = simulated(np.array([0.5, 0.6, 0.7]), 100, np.random.default_rng(0))
-    one = distributions(SPREAD, {"correct": correct}, 2000, seed=0)["spread"]
-    other = np.ptp(item_means(correct, 2000, seed=0), axis=1)
+    one = distributions(SPREAD, {"correct": correct}, Resampling(draws=2000))["spread"]
+    other = np.ptp(item_means(correct, Resampling(draws=2000)), axis=1)
     assert np.quantile(one, [0.05, 0.5, 0.95]) == pytest.approx(
         np.quantile(other, [0.05, 0.5, 0.95]), abs=0.011
     )
@@ -44,20 +45,24 @@ def test_both_ways_of_drawing_agree() -> None:
 
 def test_what_is_paired_stays_paired() -> None:
     cells = np.arange(35).reshape(7, 5)
-    for drawn in resamples({"one": cells, "two": np.repeat(cells[:, :, None], 2, axis=2)}, 5, 0, True):
+    for drawn in resamples(
+        {"one": cells, "two": np.repeat(cells[:, :, None], 2, axis=2)}, Resampling(draws=5), True
+    ):
         assert (drawn["two"] == drawn["one"][:, :, None]).all()
         assert drawn["one"].shape == (7, 5)
     whole = [set(row) for row in cells.tolist()]  # items alone: each drawn row is an item's whole row
     assert all(
-        set(row) in whole for drawn in resamples({"one": cells}, 5, 0) for row in drawn["one"].tolist()
+        set(row) in whole
+        for drawn in resamples({"one": cells}, Resampling(draws=5))
+        for row in drawn["one"].tolist()
     )
 
 
 def test_drawing_variants_again_adds_their_variance() -> None:
     """Cells that depend on the variant alone: items tell nothing, variants leave sigma^2 / T."""
     correct = np.tile([True, True, False, False, False], (20, 1))
-    fixed = distributions(MEAN, {"correct": correct}, 50, seed=0)["mean"]
-    drawn = distributions(MEAN, {"correct": correct}, 4000, seed=0, redraw_variants=True)["mean"]
+    fixed = distributions(MEAN, {"correct": correct}, Resampling(draws=50))["mean"]
+    drawn = distributions(MEAN, {"correct": correct}, Resampling(draws=4000), redraw_variants=True)["mean"]
     assert np.ptp(fixed) == 0
     assert drawn.var() == pytest.approx(0.4 * 0.6 / 5, rel=0.08)
 
@@ -68,7 +73,7 @@ def test_coverage_where_items_are_clusters() -> None:
     held, naive = [], []
     for seed in range(150):
         correct = simulated(np.full(8, 0.6), 60, rng)
-        found = intervals(MEAN, {"correct": correct}, 0.9, 200, seed)["mean"]
+        found = intervals(MEAN, {"correct": correct}, Resampling(0.9, 200, seed))["mean"]
         held.append(found.low <= 0.6 <= found.high)
         naive.append(abs(found.value - 0.6) <= 1.645 * correct.std() / np.sqrt(correct.size))
     assert 0.83 <= share(held) <= 0.97
@@ -81,7 +86,7 @@ def test_the_spread_of_equal_variants_is_not_asserted() -> None:
     percentile, basic = [], []
     for seed in range(30):
         arrays = {"correct": simulated(np.full(24, 0.6), 200, rng)}
-        drawn = distributions(SPREAD, arrays, 200, seed)["spread"]
+        drawn = distributions(SPREAD, arrays, Resampling(draws=200, seed=seed))["spread"]
         percentile.append(float(np.quantile(drawn, 0.025)))
         basic.append(basic_interval(SPREAD["spread"](arrays), drawn, 0.95)[0])
     assert min(percentile) > 0.04
@@ -90,9 +95,11 @@ def test_the_spread_of_equal_variants_is_not_asserted() -> None:
 
 def test_seeded_and_cut_at_the_bounds() -> None:
     arrays = {"correct": np.arange(40)[:, None] < np.array([39, 38])}
-    drawn = [distributions(MEAN, arrays, 20, seed)["mean"].tolist() for seed in (0, 0, 1)]
+    drawn = [
+        distributions(MEAN, arrays, Resampling(draws=20, seed=seed))["mean"].tolist() for seed in (0, 0, 1)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
-    found = intervals(MEAN | SPREAD, arrays, 0.99, 200, 0)
+    found = intervals(MEAN | SPREAD, arrays, Resampling(0.99, 200))
     assert found["mean"].high == 1 and found["spread"].low == 0
     with pytest.raises(ValueError, match="bounds"):
-        intervals({"large": lambda arrays: 2.0}, arrays, 0.95, 10, 0)
+        intervals({"large": lambda arrays: 2.0}, arrays, Resampling(0.95, 10))

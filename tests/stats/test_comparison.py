@@ -1,20 +1,18 @@
 """Base and tuned side by side: numbers by hand, intervals by simulation, and what cannot be compared."""
 
-import json
+import dataclasses
 
 import numpy as np
 import pytest
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.stats import measures
+from steadyphi.stats.bootstrap import Resampling
+from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import compare, measure_changes
+from steadyphi.stats.gate import Gate
 from tests.stats.simulated import share, simulated
 
-MEASURES = {
-    "accuracy_mean": lambda arrays: float(arrays["correct"].mean()),
-    "spread": lambda arrays: measures.spread(arrays["correct"]),
-    "flip_rate": lambda arrays: measures.flip_rate(arrays["chosen"]),
-}
+MEASURES = [CATALOGUE[key] for key in ("accuracy_mean", "spread", "flip_rate")]
 
 
 def run(correct: np.ndarray) -> dict[str, np.ndarray]:
@@ -28,30 +26,29 @@ def test_by_hand() -> None:
     first = np.arange(50) < 32
     second = np.r_[np.ones(20, bool), np.zeros(12, bool), np.ones(2, bool), np.zeros(16, bool)]
     before, after = np.column_stack([first, first]), np.column_stack([first, second])
-    found = compare(run(before), run(after), ["a", "b"], MEASURES, 0.95, 200)
-    rows = {row["key"]: row for row in found["measures"]}
-    assert rows["accuracy_mean"]["before"] == pytest.approx(0.64)
-    assert rows["accuracy_mean"]["change"] == pytest.approx(-0.1)
-    assert (rows["spread"]["before"], rows["spread"]["after"]) == (0, pytest.approx(0.2))
-    assert rows["flip_rate"]["change"] == pytest.approx(14 / 50)
-    assert rows["spread"]["low"] < 0.2 < rows["spread"]["high"]
-    a, b = found["variants"]
-    assert (a["name"], a["change"], a["p_holm"]) == ("a", 0, 1)
-    assert (b["before"], b["after"]) == (0.64, 0.44)
-    assert b["p_holm"] == pytest.approx(2 * 212 / 2**14) and b["low"] < -0.2 < b["high"]
-    assert found["alarms"] == [] and found["gate"]["passed"] is False
-    assert len(found["gate"]["reasons"]) == 3
-    assert json.loads(json.dumps(found)) == found
+    found = compare(run(before), run(after), ["a", "b"], MEASURES, Resampling(0.95, 200))
+    rows = {row.key: row for row in found.measures}
+    assert rows["accuracy_mean"].before == pytest.approx(0.64)
+    assert rows["accuracy_mean"].change == pytest.approx(-0.1)
+    assert (rows["spread"].before, rows["spread"].after) == (0, pytest.approx(0.2))
+    assert rows["flip_rate"].change == pytest.approx(14 / 50)
+    assert rows["spread"].low < 0.2 < rows["spread"].high
+    a, b = found.variants
+    assert (a.name, a.change, a.p_holm) == ("a", 0, 1)
+    assert (b.before, b.after) == (0.64, 0.44)
+    assert b.p_holm == pytest.approx(2 * 212 / 2**14) and b.low < -0.2 < b.high
+    assert found.alarms == [] and found.gate.passed is False
+    assert len(found.gate.reasons) == 3
 
 
 def test_equal_runs() -> None:
     same = run(simulated(np.array([0.5, 0.6]), 30, np.random.default_rng(0)))
     logprobs = {"logprobs": np.zeros((30, 2, 2))}
-    found = compare(same | logprobs, same | logprobs, ["a", "b"], MEASURES, 0.95, 50)
-    assert all(row["change"] == row["low"] == row["high"] == 0 for row in found["measures"])
-    assert "log-probabilities are those of the base model" in found["alarms"][0]
-    assert found["gate"] == {"passed": True, "reasons": []}
-    assert "chooses as the base model" in compare(same, same, ["a", "b"], {}, 0.95, 50)["alarms"][0]
+    found = compare(same | logprobs, same | logprobs, ["a", "b"], MEASURES, Resampling(0.95, 50))
+    assert all(row.change == row.low == row.high == 0 for row in found.measures)
+    assert "log-probabilities are those of the base model" in found.alarms[0]
+    assert found.gate == Gate(True, [])
+    assert "chooses as the base model" in compare(same, same, ["a", "b"], [], Resampling(0.95, 50)).alarms[0]
 
 
 def test_coverage_of_a_change() -> None:
@@ -61,25 +58,27 @@ def test_coverage_of_a_change() -> None:
     held, widths = [], []
     for seed in range(120):
         both = simulated(truth, 80, rng, difficulty=3.0)
-        mean = {"accuracy_mean": MEASURES["accuracy_mean"]}
-        (row,) = measure_changes(run(both[:, :6]), run(both[:, 6:]), mean, 0.9, 150, seed)
-        held.append(row["low"] <= 0.1 <= row["high"])
-        widths.append(row["high"] - row["low"])
+        mean = [CATALOGUE["accuracy_mean"]]
+        resampling = Resampling(0.9, 150, seed)
+        (row,) = measure_changes(run(both[:, :6]), run(both[:, 6:]), mean, resampling)
+        held.append(row.low <= 0.1 <= row.high)
+        widths.append(row.high - row.low)
     assert 0.83 <= share(held) <= 0.97
     assert np.mean(widths) < 0.1
 
 
 def test_a_measure_that_is_not_a_number() -> None:
     one = run(np.ones((4, 2), bool))
-    (row,) = measure_changes(one, one, {"none": lambda arrays: float("nan")}, 0.95, 5, 0)
-    assert row["low"] is None and row["high"] is None
+    none = dataclasses.replace(CATALOGUE["spread"], key="none", function=lambda correct: float("nan"))
+    (row,) = measure_changes(one, one, [none], Resampling(0.95, 5))
+    assert row.low is None and row.high is None
 
 
 def test_what_cannot_be_compared() -> None:
     one = run(np.ones((4, 2), bool))
     with pytest.raises(SteadyPhiError, match="same items and variants"):
-        compare(one, run(np.ones((5, 2), bool)), ["a", "b"], {}, 0.95)
+        compare(one, run(np.ones((5, 2), bool)), ["a", "b"], [], Resampling())
     with pytest.raises(SteadyPhiError, match="2 variants, but 1 names"):
-        compare(one, one, ["a"], {}, 0.95)
+        compare(one, one, ["a"], [], Resampling())
     with pytest.raises(SteadyPhiError, match=r"\['logprobs'\]: known of one run only"):
-        compare(one | {"logprobs": np.zeros((4, 2, 2))}, one, ["a", "b"], {}, 0.95)
+        compare(one | {"logprobs": np.zeros((4, 2, 2))}, one, ["a", "b"], [], Resampling())

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.components import Components, expected_range, variance_components
 from tests.stats.simulated import share, simulated
 
@@ -18,7 +19,7 @@ def test_by_hand() -> None:
     # Rows 1/2, 1/2, 1: residuals 1/6, -1/6 (twice) and -1/3, 1/3: MS_res = (4/36 + 2/9) / (2 * 1) = 1/6.
     # sigma^2 = (2/3 - 1/6) / 3 = 1/6; MS_res / N = 1/18; observed 2/9, of which 1/18 is a quarter.
     # Corrected spread: 2/3 sqrt(1/6 : 2/9) = 2/3 sqrt(3/4).
-    found = variance_components(np.array([[1, 0], [1, 0], [1, 1]], dtype=bool), 0.95, 100)
+    found = variance_components(np.array([[1, 0], [1, 0], [1, 1]], dtype=bool), Resampling(0.95, 100))
     assert found.sigma.value == pytest.approx((1 / 6) ** 0.5)
     assert found.noise == pytest.approx((1 / 18) ** 0.5)
     assert found.noise_share == pytest.approx(1 / 4)
@@ -33,7 +34,7 @@ def test_against_the_sums_of_squares_written_out(items: int, variants: int, seed
     row, column = x.mean(axis=1, keepdims=True), x.mean(axis=0)
     ms_t = items * ((column - x.mean()) ** 2).sum() / (variants - 1)
     ms_res = ((x - row - column + x.mean()) ** 2).sum() / ((items - 1) * (variants - 1))
-    found = variance_components(x.astype(bool), 0.9, 50, seed)
+    found = variance_components(x.astype(bool), Resampling(0.9, 50, seed))
     assert found.noise == pytest.approx((ms_res / items) ** 0.5, abs=1e-7)
     assert found.sigma.value == pytest.approx(max(0, (ms_t - ms_res) / items) ** 0.5, abs=1e-6)
     assert 0 <= found.noise_share <= 1
@@ -43,7 +44,9 @@ def test_against_the_sums_of_squares_written_out(items: int, variants: int, seed
 
 def test_equal_variants_have_no_spread_once_noise_is_removed() -> None:
     rng = np.random.default_rng(0)
-    found = [variance_components(simulated(np.full(24, 0.6), 100, rng), 0.95, 200) for _ in range(40)]
+    found = [
+        variance_components(simulated(np.full(24, 0.6), 100, rng), Resampling(0.95, 200)) for _ in range(40)
+    ]
     assert np.mean([f.spread for f in found]) > 0.1
     assert np.mean([f.corrected_spread.value for f in found]) < 0.04
     assert share([f.sigma.low == 0 for f in found]) > 0.95
@@ -54,7 +57,7 @@ def test_equal_variants_have_no_spread_once_noise_is_removed() -> None:
 def test_the_true_spread_is_found(truth: np.ndarray) -> None:
     """sigma^2 has no bias, the corrected spread little, and the observed one is too large."""
     rng = np.random.default_rng(1)
-    found = [variance_components(simulated(truth, 100, rng), 0.95, 2) for _ in range(200)]
+    found = [variance_components(simulated(truth, 100, rng), Resampling(0.95, 2)) for _ in range(200)]
     squares = np.array([f.sigma.value**2 for f in found])
     assert squares.mean() == pytest.approx(truth.var(ddof=1), abs=3 * squares.std() / 200**0.5)
     observed, corrected = (
@@ -68,16 +71,19 @@ def test_the_true_spread_is_found(truth: np.ndarray) -> None:
 def test_coverage(groups: np.ndarray | None) -> None:
     """With variants that resemble each other in groups too; at worst the intervals are too wide."""
     rng = np.random.default_rng(2)
-    found = [variance_components(simulated(NORMAL, 200, rng, groups=groups), 0.9, 200, n) for n in range(60)]
+    found = [
+        variance_components(simulated(NORMAL, 200, rng, groups=groups), Resampling(0.9, 200, n))
+        for n in range(60)
+    ]
     assert share([f.sigma.low <= NORMAL.std(ddof=1) <= f.sigma.high for f in found]) >= 0.83
     assert np.mean([f.sigma.high - f.sigma.low for f in found]) < 0.05
 
 
 def test_nothing_varies() -> None:
-    nothing = variance_components(np.ones((5, 3), dtype=bool), 0.95, 10)
+    nothing = variance_components(np.ones((5, 3), dtype=bool), Resampling(0.95, 10))
     assert (nothing.sigma.value, nothing.noise, nothing.noise_share, nothing.spread) == (0, 0, 0, 0)
     for one in (np.ones((1, 3), dtype=bool), np.ones((3, 1), dtype=bool)):
-        assert isinstance(variance_components(one, 0.95), Components)
+        assert isinstance(variance_components(one, Resampling(0.95)), Components)
 
 
 def test_expected_range_as_tabulated() -> None:

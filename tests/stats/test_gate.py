@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.gate import decide
 from tests.stats.simulated import share, simulated
 
@@ -17,18 +18,24 @@ def pair(before: np.ndarray, after: np.ndarray, seed: int) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("truth", [np.full(12, 0.6), 0.6 + 0.1 * LINE])
 def test_no_change_seldom_fails(truth: np.ndarray) -> None:
-    failed = [not decide(*pair(truth, truth, n), alpha=0.1, draws=150).passed for n in range(40)]
+    failed = [not decide(*pair(truth, truth, n), Resampling(0.9, 150)).passed for n in range(40)]
     assert share(failed) <= 0.175
 
 
 def test_improvement_passes() -> None:
-    assert all(decide(*pair(0.6 + 0.1 * LINE, 0.7 + 0.05 * LINE, n), draws=200).passed for n in range(15))
+    assert all(
+        decide(*pair(0.6 + 0.1 * LINE, 0.7 + 0.05 * LINE, n), Resampling(draws=200)).passed for n in range(15)
+    )
 
 
 def test_more_spread_and_a_worse_worst_case_fail() -> None:
-    found = [decide(*pair(0.6 + 0.03 * LINE, 0.6 + 0.15 * LINE, n), draws=200) for n in range(15)]
+    found = [decide(*pair(0.6 + 0.03 * LINE, 0.6 + 0.15 * LINE, n), Resampling(draws=200)) for n in range(15)]
     assert share([not gate.passed for gate in found]) >= 0.9
-    assert any(reason.startswith("the spread grows: ") for gate in found for reason in gate.reasons)
+    assert any(
+        reason.startswith("the spread between the best and the worst format grows: ")
+        for gate in found
+        for reason in gate.reasons
+    )
 
 
 def test_reasons_by_hand() -> None:
@@ -36,16 +43,17 @@ def test_reasons_by_hand() -> None:
     before = np.ones((100, 2), bool)
     after = before.copy()
     after[:40, 1] = False
-    gate = decide(before, after, draws=999)
+    gate = decide(before, after, Resampling(draws=999))
     assert not gate.passed
     # The draws vary by about 0.05 and none comes near 0.4 from its mean: p = 1/1000, three times by Holm.
     assert gate.reasons == [
-        "the spread grows: 0.0% before, 40.0% after (+40.0 points, p = 0.003)",
-        "accuracy in the worst variant falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
-        "the share right in every variant falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
+        "the accuracy in the worst format falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
+        "the spread between the best and the worst format grows: 0.0% before, 40.0% after "
+        "(+40.0 points, p = 0.003)",
+        "the share right in every format falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
     ]
-    assert decide(after, before, draws=99).passed
-    assert decide(after, after, draws=99).passed
+    assert decide(after, before, Resampling(draws=99)).passed
+    assert decide(after, after, Resampling(draws=99)).passed
 
 
 def test_the_spread_alone() -> None:
@@ -53,6 +61,6 @@ def test_the_spread_alone() -> None:
     before = np.zeros((100, 2), bool)
     after = before.copy()
     after[:40, 1] = True
-    assert [reason.split(":")[0] for reason in decide(before, after, draws=200).reasons] == [
-        "the spread grows"
+    assert [reason.split(":")[0] for reason in decide(before, after, Resampling(draws=200)).reasons] == [
+        "the spread between the best and the worst format grows"
     ]

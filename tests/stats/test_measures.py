@@ -65,16 +65,21 @@ def test_prompt_sensi_score_by_hand() -> None:
 def test_the_limit_of_the_prompt_sensi_score_is_the_largest_there_is(variants: int) -> None:
     every = np.array(list(itertools.product([False, True], repeat=variants)))
     largest = max(measures.prompt_sensi_score(row[None]) for row in every)
-    assert measures.prompt_sensi_score_limit(variants) == pytest.approx(largest)
+    assert measures.prompt_sensi_score_limit(np.zeros((1, variants), bool)) == pytest.approx(largest)
     # six right and six wrong of the paper's twelve: 36 of 66 pairs differ
-    assert measures.prompt_sensi_score_limit(12) == pytest.approx(36 / 66)
+    assert measures.prompt_sensi_score_limit(np.zeros((3, 12), bool)) == pytest.approx(36 / 66)
+
+
+def right(*counts: int) -> NDArray[np.bool_]:
+    """Ten items, of which so many are right in each variant."""
+    return np.column_stack([np.arange(10) < count for count in counts])
 
 
 def test_performance_drop_rate_by_hand() -> None:
-    assert measures.performance_drop_rate(0.8, 0.6) == pytest.approx(0.25)  # a quarter of 0.8 is gone
-    assert measures.performance_drop_rate(0.5, 0.6) == pytest.approx(-0.2)
-    assert measures.performance_drop_rate(0.5, 0.0) == 1
-    assert measures.performance_drop_rate(0.0, 0.3) is None
+    assert measures.performance_drop_rate(right(8, 5, 7)) == pytest.approx(0.25)  # a quarter of 0.8 is gone
+    assert measures.performance_drop_rate(right(5, 6)) == pytest.approx(-0.2)
+    assert measures.performance_drop_rate(right(5, 0)) == 1
+    assert measures.performance_drop_rate(right(0, 3)) is None
 
 
 def test_length_ratio_by_hand() -> None:
@@ -103,7 +108,7 @@ def test_bounds(correct: NDArray[np.bool_]) -> None:
     assert worst <= correct.mean(axis=0).min() and correct.mean(axis=0).max() <= best
     assert 0 <= measures.spread(correct) <= 1
     assert 0 <= measures.combined_performance_score(correct) <= correct.mean(axis=0).max() + 1e-12
-    limit = measures.prompt_sensi_score_limit(correct.shape[1])
+    limit = measures.prompt_sensi_score_limit(correct)
     assert 0 <= measures.prompt_sensi_score(correct) <= limit + 1e-12
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.stats.paired import against, changes, holm, mcnemar, paired_difference
+from steadyphi.stats.paired import Change, changes, holm, mcnemar, paired_difference
 from tests.stats.simulated import share, simulated
 
 
@@ -81,12 +81,10 @@ def test_equal_columns_differ_by_nothing() -> None:
 
 
 def test_rows() -> None:
-    correct = np.column_stack([table(20, 12, 2, 16)[0], table(20, 12, 2, 16)[1], table(20, 12, 2, 16)[0]])
-    rows = against(correct, 0, 0.95)
-    assert rows[0] == {"change": 0, "low": 0, "high": 0, "p_holm": 1}
-    assert rows[1]["change"] == pytest.approx(-0.2)
-    assert rows[1]["p_holm"] == pytest.approx(2 * 212 / 2**14)  # of two tests
-    assert rows[2]["change"] == 0
-    assert against(correct, 2, 0.95)[1] == rows[1]
-    assert changes(correct, correct[:, [0, 0, 0]], 0.95)[1]["p_holm"] == pytest.approx(3 * 212 / 2**14)
-    assert against(correct[:, :1], 0, 0.95) == [{"change": 0, "low": 0, "high": 0, "p_holm": 1}]
+    default, other = table(20, 12, 2, 16)
+    rows = changes(np.column_stack([default, default]), np.column_stack([other, default]), 0.95)
+    assert rows[0].change == pytest.approx(-0.2)
+    assert rows[0].p_holm == pytest.approx(2 * 212 / 2**14)  # of two tests
+    assert rows[1] == Change(0, 0, 0, 1)
+    three = np.column_stack([default, other, default])
+    assert changes(three, three[:, [0, 0, 0]], 0.95)[1].p_holm == pytest.approx(3 * 212 / 2**14)

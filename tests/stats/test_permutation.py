@@ -4,18 +4,27 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from steadyphi.results.headline import PLACES
+from steadyphi.stats.bootstrap import Resampling
+from steadyphi.stats.catalogue import CATALOGUE, of_scope
 from steadyphi.stats.permutation import variants_differ, without_preference
 from tests.stats.simulated import share, simulated
+
+POSITIONS = {measure.key: measure.value for measure in of_scope("option orders")}
+
+
+def hundred(seed: int) -> Resampling:
+    return Resampling(draws=99, seed=seed)
 
 
 def test_against_enumeration() -> None:
     # Two items, each right in one of two variants: of the four orders two are as uneven as the one seen.
-    assert variants_differ(np.array([[1, 0], [1, 0], [1, 1]], dtype=bool), 2000) == pytest.approx(
+    assert variants_differ(np.array([[1, 0], [1, 0], [1, 1]], dtype=bool), Resampling()) == pytest.approx(
         1 / 2, abs=0.04
     )
     # Four items: 2 of 16 orders put all in one column.
-    assert variants_differ(np.array([[1, 0]] * 4, dtype=bool), 2000) == pytest.approx(2 / 16, abs=0.03)
+    assert variants_differ(np.array([[1, 0]] * 4, dtype=bool), Resampling()) == pytest.approx(
+        2 / 16, abs=0.03
+    )
 
 
 def test_against_chi_squared() -> None:
@@ -26,25 +35,25 @@ def test_against_chi_squared() -> None:
     q /= variants * rows.sum() - (rows**2).sum()
     expected = float(chi2.sf(q, variants - 1))
     assert 0.005 < expected < 0.5
-    assert variants_differ(correct, 1000, seed=1) == pytest.approx(expected, abs=0.05)
+    assert variants_differ(correct, Resampling(draws=1000, seed=1)) == pytest.approx(expected, abs=0.05)
 
 
 def test_level_and_power() -> None:
     rng = np.random.default_rng(1)
-    same = [variants_differ(simulated(np.full(6, 0.6), 60, rng), 99, n) <= 0.1 for n in range(200)]
+    same = [variants_differ(simulated(np.full(6, 0.6), 60, rng), hundred(n)) <= 0.1 for n in range(200)]
     assert 0.04 <= share(same) <= 0.16
     apart = 0.6 + 0.15 * np.linspace(-1, 1, 6)
-    assert share([variants_differ(simulated(apart, 100, rng), 99, n) <= 0.05 for n in range(20)]) > 0.8
+    assert share([variants_differ(simulated(apart, 100, rng), hundred(n)) <= 0.05 for n in range(20)]) > 0.8
 
 
 def test_never_zero() -> None:
     """However large the difference, the order seen is itself one of those counted."""
-    assert variants_differ(np.repeat([[True, False]], 50, axis=0), 99) == 1 / 100
+    assert variants_differ(np.repeat([[True, False]], 50, axis=0), hundred(0)) == 1 / 100
 
 
 def test_no_difference_at_all() -> None:
     for correct in (np.ones((4, 3), dtype=bool), np.zeros((4, 1), dtype=bool)):
-        assert variants_differ(correct, 20) == 1
+        assert variants_differ(correct, Resampling(draws=20)) == 1
 
 
 TURNED = np.array([[0, 1], [1, 0]])  # two choices in two orders: where each of them is shown
@@ -53,7 +62,7 @@ TURNED = np.array([[0, 1], [1, 0]])  # two choices in two orders: where each of 
 def expected(chosen: list[list[int]], draws: int = 2000) -> dict[str, float]:
     """What is expected of items whose right answer is choice 0, and which are shown as `TURNED`."""
     places = np.tile(TURNED, (len(chosen), 1, 1))
-    return without_preference(PLACES, np.array(chosen), places, places[:, :, 0], draws, 0)
+    return without_preference(POSITIONS, np.array(chosen), places, places[:, :, 0], Resampling(draws=draws))
 
 
 def test_places_without_a_preference_by_hand() -> None:
@@ -78,7 +87,11 @@ def test_models_without_a_preference_have_what_is_expected() -> None:
     for seed in range(60):
         chosen = (rng.random((40, 3)) < 0.5) * rng.integers(3, size=(40, 1))
         chosen_at = np.take_along_axis(places, chosen[:, :, None], axis=2)[:, :, 0]
-        seen.append(PLACES["position_bias"]({"chosen_at": chosen_at, "right_at": right_at}))
-        found.append(without_preference(PLACES, chosen, places, right_at, 50, seed)["position_bias"])
+        seen.append(CATALOGUE["position_bias"].value({"chosen_at": chosen_at, "right_at": right_at}))
+        found.append(
+            without_preference(POSITIONS, chosen, places, right_at, Resampling(draws=50, seed=seed))[
+                "position_bias"
+            ]
+        )
     assert np.mean(found) > 0.02
     assert np.mean(seen) == pytest.approx(np.mean(found), rel=0.15)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.recommendation import cheapest_of_the_best, recommend, regret_bound
 from tests.stats.simulated import share, simulated
 
@@ -14,7 +15,7 @@ FREE = np.zeros(8)
 def test_a_better_prompt_is_found_with_its_gain() -> None:
     rng = np.random.default_rng(0)
     truth = np.r_[0.5, np.full(6, 0.55), 0.7]
-    found = [recommend(simulated(truth, 200, rng), NAMES, "v0", 0.95, 100, n) for n in range(40)]
+    found = [recommend(simulated(truth, 200, rng), NAMES, "v0", Resampling(0.95, 100, n)) for n in range(40)]
     assert share([f.variant == "v7" for f in found]) > 0.9
     assert share([f.low <= 0.2 <= f.high for f in found]) > 0.85
     assert np.mean([f.gain for f in found]) == pytest.approx(0.2, abs=0.02)
@@ -23,7 +24,10 @@ def test_a_better_prompt_is_found_with_its_gain() -> None:
 
 def test_without_a_better_one_the_default_stays() -> None:
     rng = np.random.default_rng(1)
-    found = [recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", 0.95, 50, n) for n in range(100)]
+    found = [
+        recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", Resampling(0.95, 50, n))
+        for n in range(100)
+    ]
     assert share([f.variant == "v3" for f in found]) >= 0.9
     kept = next(f for f in found if f.variant == "v3")
     assert (kept.gain, kept.low, kept.high) == (0, 0, 0) and kept.regret > 0
@@ -32,7 +36,10 @@ def test_without_a_better_one_the_default_stays() -> None:
 def test_the_gain_is_of_items_that_did_not_choose() -> None:
     """Of equally good variants the best of other items is no better than the default in half of the cases."""
     rng = np.random.default_rng(5)
-    found = [recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v0", 0.05, 20, n) for n in range(100)]
+    found = [
+        recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v0", Resampling(0.05, 20, n))
+        for n in range(100)
+    ]
     assert share([f.variant == "v0" for f in found]) >= 0.45
 
 
@@ -57,7 +64,7 @@ def test_the_regret_is_bounded_whatever_is_chosen() -> None:
         for seed in range(100):
             correct = simulated(truth, 100, rng)
             chosen = int(correct.mean(axis=0).argmax())
-            bounds.append(regret_bound(correct, chosen, 0.9, 200, seed))
+            bounds.append(regret_bound(correct, chosen, Resampling(0.9, 200, seed)))
             held.append(bool(truth.max() - truth[chosen] <= bounds[-1]))
         assert share(held) >= 0.9
         assert np.mean(bounds) < 0.25
@@ -66,16 +73,20 @@ def test_the_regret_is_bounded_whatever_is_chosen() -> None:
 def test_the_bound_by_hand() -> None:
     # Columns that are all equal err together: no difference can be missed, and nothing is better.
     same = np.repeat(np.arange(20)[:, None] < 9, 3, axis=1)
-    assert regret_bound(same, 1, 0.95, 50) == 0
+    assert regret_bound(same, 1, Resampling(0.95, 50)) == 0
     # One always right, one always wrong: no doubt about the difference of 1.
     sure = np.repeat([[True, False]], 20, axis=0)
-    assert (regret_bound(sure, 0, 0.95, 50), regret_bound(sure, 1, 0.95, 50)) == (0, 1)
+    assert (regret_bound(sure, 0, Resampling(0.95, 50)), regret_bound(sure, 1, Resampling(0.95, 50))) == (
+        0,
+        1,
+    )
 
 
 def test_seeded_and_checked() -> None:
     correct = simulated(np.full(8, 0.6), 50, np.random.default_rng(3))
-    assert recommend(correct, NAMES, "v0", 0.95, 50, 1) == recommend(correct, NAMES, "v0", 0.95, 50, 1)
+    twice = [recommend(correct, NAMES, "v0", Resampling(0.95, 50, 1)) for _ in range(2)]
+    assert twice[0] == twice[1]
     with pytest.raises(SteadyPhiError, match="v9: not among"):
-        recommend(correct, NAMES, "v9", 0.95)
+        recommend(correct, NAMES, "v9", Resampling(0.95))
     with pytest.raises(SteadyPhiError, match="too few"):
-        recommend(correct[:3], NAMES, "v0", 0.95)
+        recommend(correct[:3], NAMES, "v0", Resampling(0.95))

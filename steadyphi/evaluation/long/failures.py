@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from steadyphi.evaluation.long.probe import Meaning, Result
+from steadyphi.evaluation.long.probe import Meaning, ProbeResult
 from steadyphi.evaluation.long.rules import followed
 
 Failure = Literal["forgot", "ignored", "misread", "echoed", "other"]
@@ -20,7 +20,7 @@ _BY_MEANING: dict[Meaning, Failure] = {
 }
 
 
-def failed(result: Result) -> bool:
+def failed(result: ProbeResult) -> bool:
     """Return whether a probe was answered wrong: the rule broken, or another candidate ranked first."""
     probe = result.probe
     if probe.rule is not None:
@@ -28,7 +28,7 @@ def failed(result: Result) -> bool:
     return not result.recalled
 
 
-def cause(result: Result) -> Failure:
+def cause(result: ProbeResult) -> Failure:
     """Return why a probe failed (`failed`). The first that holds:
 
     1. The line written names a candidate's value: the first one it names tells. The value of another key
@@ -50,7 +50,7 @@ def cause(result: Result) -> Failure:
     return _BY_MEANING[result.top.meaning] if result.top else "forgot"
 
 
-def _first_named(result: Result) -> Meaning | None:
+def _first_named(result: ProbeResult) -> Meaning | None:
     """Return the meaning of the candidate whose text comes first in the line, as whole words."""
     line = _words(result.line)
     places = []
@@ -61,7 +61,7 @@ def _first_named(result: Result) -> Meaning | None:
     return min(places)[2] if places else None
 
 
-def _echoes(result: Result) -> bool:
+def _echoes(result: ProbeResult) -> bool:
     written = _words(result.line)[:ECHO_WORDS]
     joined = f" {' '.join(_words(result.probe.prompt))} "
     return len(written) >= ECHO_LEAST and f" {' '.join(written)} " in joined

@@ -59,7 +59,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Result:
+class ProbeResult:
     """What a model made of a probe.
 
     logprobs: of each candidate, nats, summed over its tokens; None where they were not scored.

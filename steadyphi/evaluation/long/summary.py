@@ -1,61 +1,44 @@
-"""What the results of long prompts say, as plain numbers for the report."""
+"""The results of long prompts as numbers for the report."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from steadyphi.evaluation.long.failures import FAILURES, cause, failed
-from steadyphi.evaluation.long.probe import Result, Task
-from steadyphi.stats import measures
+from steadyphi.evaluation.long.probe import ProbeResult, Task
+from steadyphi.results.result import LongShare, LongSummary
+from steadyphi.stats.measures import accuracy
 
 THRESHOLD = 0.85  # of recall; RULER asks for 85.6%, what Llama-2-7B has at 4,096 tokens
 
-Column = Callable[[Result], Any]
-_COLUMNS: Mapping[str, Column] = {
-    "task": lambda result: result.probe.task,
-    "position": lambda result: result.probe.kind,
-    "kind": lambda result: result.probe.kind,
-    "length": lambda result: result.probe.length,
-    "depth": lambda result: result.probe.depth,
-}
 
+def summarize(results: Sequence[ProbeResult], confidence: float = 0.95) -> LongSummary:
+    """Return the summary of long prompts; `low` and `high` are Wilson intervals.
 
-def summarize(results: Sequence[Result], confidence: float = 0.95) -> dict[str, Any]:
-    """Return the measures of long prompts; all shares between 0 and 1, `low` and `high` Wilson intervals.
-
-    needle: per length and depth, `recall` (the right value ranks first of ten) and `exact` (the generated
-    text is the value; None where nothing was generated).
-    rules: per position and length, how often the rule was `followed`; position "none" is what happens
-    without the instruction. padding, tracking: `accuracy` by rank; kind "none", length 0: the bare question.
-    failures: how many needles, rules and tracked values were missed for which cause. Padding is not among
-    them, since its questions can be answered wrong without any padding; nor is position "none".
-    effective_length, mid_dip: see the functions.
+    needle: `share` is recall (the right value ranks first of ten), `exact` the share of generated texts that
+    are the value. rules: position "none" is what happens without the instruction. padding: kind "none", length 0, is
+    the bare question. failures: of needles, rules and tracked values. Padding is not among them, because its
+    questions can be answered wrong without any padding; nor is position "none".
     """
-
-    def rows(tasks: Sequence[Task], columns: Sequence[str], name: str) -> list[dict[str, Any]]:
-        return _rows([r for r in results if r.probe.task in tasks], columns, name, confidence)
-
     counted = [r for r in results if r.probe.task != "padding" and r.probe.kind != "none"]
     causes = Counter(cause(result) for result in counted if failed(result))
-    needle = [r for r in results if r.probe.task == "needle"]
-    exact = [_exact(cell) for cell in _cells(needle, ("length", "depth")).values()]
-    return {
-        "needle": [
-            row | {"exact": share}
-            for row, share in zip(rows(["needle"], ("length", "depth"), "recall"), exact, strict=True)
-        ],
-        "rules": rows(["rules"], ("position", "length"), "followed"),
-        "padding": rows(["padding"], ("kind", "length"), "accuracy"),
-        "tracking": rows(["multi-key", "variable tracking"], ("task", "length"), "accuracy"),
-        "failures": {name: causes[name] for name in FAILURES},
-        "effective_length": effective_length(needle),
-        "mid_dip": mid_dip(needle),
-    }
+    needle = _of_tasks(results, "needle")
+    tracking = _of_tasks(results, "multi-key", "variable tracking")
+    return LongSummary(
+        needle=_shares(needle, lambda result: "", confidence),
+        rules=_shares(_of_tasks(results, "rules"), lambda result: result.probe.kind, confidence),
+        padding=_shares(_of_tasks(results, "padding"), lambda result: result.probe.kind, confidence),
+        tracking=_shares(tracking, lambda result: result.probe.task, confidence),
+        failures={name: causes[name] for name in FAILURES},
+        effective_length=effective_length(needle),
+        mid_dip=mid_dip(needle),
+    )
 
 
-def effective_length(needle: Sequence[Result], threshold: float = THRESHOLD) -> int | None:
+def effective_length(needle: Sequence[ProbeResult], threshold: float = THRESHOLD) -> int | None:
     """Return the longest length up to which recall stays at or above a threshold; None if it never does.
 
     After RULER's effective length (Hsieh et al. 2024, arXiv 2404.06654): the threshold is
@@ -63,21 +46,21 @@ def effective_length(needle: Sequence[Result], threshold: float = THRESHOLD) -> 
     good at all lengths. Recall of a length is over all its depths, and every shorter length has to reach it.
     """
     longest = None
-    for (length,), cell in sorted(_cells(needle, ("length",)).items()):
+    for length, cell in sorted(_cells(needle, lambda result: result.probe.length).items()):
         if _right(cell) < threshold:
             break
         longest = length
     return longest
 
 
-def mid_dip(needle: Sequence[Result]) -> float | None:
+def mid_dip(needle: Sequence[ProbeResult]) -> float | None:
     """Return mean recall at the least and the greatest depth, less that at the depth halfway between.
 
     The sag of the curve that Liu et al. 2023 (arXiv 2307.03172, figure 1) draw, as one number: positive when
     a fact is lost in the middle. Over all lengths; None with fewer than three depths. Of two depths that are
     equally near to halfway the lesser.
     """
-    cells = {depth: cell for (depth,), cell in sorted(_cells(needle, ("depth",)).items())}
+    cells = dict(sorted(_cells(needle, lambda result: result.probe.depth).items()))
     if len(cells) < 3:
         return None
     first, *inner, last = cells
@@ -85,31 +68,31 @@ def mid_dip(needle: Sequence[Result]) -> float | None:
     return (_right(cells[first]) + _right(cells[last])) / 2 - _right(cells[middle])
 
 
-def _rows(
-    results: Sequence[Result], columns: Sequence[str], name: str, confidence: float
-) -> list[dict[str, Any]]:
-    """Return a row for each cell, with its share of right answers, called `name`, and the interval."""
-    found = []
-    for cell, of in _cells(results, columns).items():
-        right = np.array([[not failed(result)] for result in of])
-        (share,) = measures.accuracy(right, confidence)
-        row = dict(zip(columns, cell, strict=True))
-        found.append(row | {"items": len(of), name: share.value, "low": share.low, "high": share.high})
-    return found
+def _of_tasks(results: Sequence[ProbeResult], *tasks: Task) -> list[ProbeResult]:
+    return [result for result in results if result.probe.task in tasks]
 
 
-def _cells(results: Sequence[Result], columns: Sequence[str]) -> dict[tuple[Any, ...], list[Result]]:
-    """Return the results by what they are in these columns, in the order in which they come."""
-    cells: dict[tuple[Any, ...], list[Result]] = {}
+def _shares(
+    results: Sequence[ProbeResult], kind: Callable[[ProbeResult], str], confidence: float
+) -> list[LongShare]:
+    """Return the share of right answers per kind, length and depth."""
+    shares = []
+    cells = _cells(results, lambda result: (kind(result), result.probe.length, result.probe.depth))
+    for (name, length, depth), cell in cells.items():
+        (share,) = accuracy(np.array([[not failed(result)] for result in cell]), confidence)
+        exact = [result.exact for result in cell if result.text is not None]
+        row = LongShare(name, length, depth, len(cell), share.value, share.low, share.high)
+        shares.append(replace(row, exact=float(np.mean(exact))) if depth is not None and exact else row)
+    return shares
+
+
+def _cells(results: Sequence[ProbeResult], key: Callable[[ProbeResult], Any]) -> dict[Any, list[ProbeResult]]:
+    """Return the results by key, in the order in which they come."""
+    cells: dict[Any, list[ProbeResult]] = {}
     for result in results:
-        cells.setdefault(tuple(_COLUMNS[column](result) for column in columns), []).append(result)
+        cells.setdefault(key(result), []).append(result)
     return cells
 
 
-def _right(cell: Sequence[Result]) -> float:
+def _right(cell: Sequence[ProbeResult]) -> float:
     return float(np.mean([not failed(result) for result in cell]))
-
-
-def _exact(cell: Sequence[Result]) -> float | None:
-    texts = [result.exact for result in cell if result.text is not None]
-    return float(np.mean(texts)) if texts else None

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyphi.evaluation.long.failures import FAILURES, cause, failed
-from steadyphi.evaluation.long.probe import Candidate, Meaning, Probe, Result, Task
+from steadyphi.evaluation.long.probe import Candidate, Meaning, Probe, ProbeResult, Task
 
 FILLER = "The road was almost empty and nobody was in a hurry to get home. It was a calm morning."
 FACTS = "The password of the blue box is river. The password of the red box is table."
@@ -18,15 +18,15 @@ CANDIDATES = (
 )
 
 
-def ranked(top: str, text: str | None = None, candidates: tuple[Candidate, ...] = CANDIDATES) -> Result:
+def ranked(top: str, text: str | None = None, candidates: tuple[Candidate, ...] = CANDIDATES) -> ProbeResult:
     """A needle's result in which one candidate is the likeliest."""
     probe = Probe("needle", "", "1", 100, 0.5, PROMPT, candidates, 8 if text is not None else 0)
-    return Result(probe, tuple(-1.0 if c.text == top else -2.0 for c in candidates), text)
+    return ProbeResult(probe, tuple(-1.0 if c.text == top else -2.0 for c in candidates), text)
 
 
-def ruled(text: str, rule: str = "capitals") -> Result:
+def ruled(text: str, rule: str = "capitals") -> ProbeResult:
     probe = Probe("rules", "before", "1", 100, None, PROMPT, (Candidate("river", "right"),), 8, rule)
-    return Result(probe, None, text)
+    return ProbeResult(probe, None, text)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def ruled(text: str, rule: str = "capitals") -> Result:
         (ruled(""), "forgot"),
     ],
 )
-def test_causes_by_hand(result: Result, expected: str) -> None:
+def test_causes_by_hand(result: ProbeResult, expected: str) -> None:
     assert failed(result)
     assert cause(result) == expected
 
@@ -67,21 +67,21 @@ def test_causes_by_hand(result: Result, expected: str) -> None:
     "result",
     [ranked("river"), ranked("river", "bread"), ruled("RIVER"), ruled("NO"), ruled("no.", "full stop")],
 )
-def test_right_is_no_failure(result: Result) -> None:
+def test_right_is_no_failure(result: ProbeResult) -> None:
     assert not failed(result)
 
 
 def test_a_tie_is_no_recall() -> None:
     probe = ranked("river").probe
-    assert failed(Result(probe, (-1.0, -1.0, -2.0, -2.0), None))
-    assert cause(Result(probe, (-1.0, -1.0, -2.0, -2.0), None)) == "misread"
+    assert failed(ProbeResult(probe, (-1.0, -1.0, -2.0, -2.0), None))
+    assert cause(ProbeResult(probe, (-1.0, -1.0, -2.0, -2.0), None)) == "misread"
 
 
 def test_first_line_counts() -> None:
     assert ranked("table", "\n  \n river \nbread").line == "river"
     assert ranked("table", "river\nQ: What next?").exact
     assert not ranked("table", "bread").exact
-    assert ruled("").line == "" and Result(ruled("").probe, None, None).line == ""
+    assert ruled("").line == "" and ProbeResult(ruled("").probe, None, None).line == ""
 
 
 MEANINGS: tuple[Meaning, ...] = ("slot", "distractor", "absent", "choice")
@@ -100,7 +100,7 @@ def test_every_failure_has_one_cause(
 ) -> None:
     candidates = (Candidate("v0", "right"), *(Candidate(f"v{n + 1}", m) for n, m in enumerate(meanings)))
     probe = Probe(task, "", "1", 1, None, PROMPT, candidates, 1, rule)
-    result = Result(probe, tuple(logprobs[: len(candidates)]) if probe.ranked else None, text)
+    result = ProbeResult(probe, tuple(logprobs[: len(candidates)]) if probe.ranked else None, text)
     assert cause(result) in FAILURES
     if text is None and result.top and result.top.meaning == "slot":
         assert failed(result) and cause(result) == "misread"

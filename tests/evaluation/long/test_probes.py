@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.evaluation.long.probe import Meaning, Probe, Result
+from steadyphi.evaluation.long.probe import Meaning, Probe, ProbeResult
 from steadyphi.evaluation.long.probes import probes
 from steadyphi.evaluation.long.summary import summarize
 from steadyphi.prompts.formats import FORMATS
@@ -68,23 +68,23 @@ def test_bad_settings_are_named(tiny: TextTokenizer, depths: list[float], count:
         probes(tiny, [], FORMATS["phi2"], [512], depths, count, 512, 0)
 
 
-def answered(probe: Probe, meaning: Meaning) -> Result:
+def answered(probe: Probe, meaning: Meaning) -> ProbeResult:
     """The result of a model that prefers what has this meaning, and writes the right value in capitals."""
     logprobs = tuple(float(c.meaning == meaning) for c in probe.candidates) if probe.ranked else None
     text = probe.candidates[probe.answer].text.upper() if probe.max_new_tokens else None
-    return Result(probe, logprobs, text)
+    return ProbeResult(probe, logprobs, text)
 
 
 def test_oracle_finds_everything_and_another_nothing(tiny: TextTokenizer, items: list[Item]) -> None:
     made = probes(tiny, items, FORMATS["phi2"], [256, 512], [0, 0.5, 1], 2, 512, 0).probes
     right = summarize([answered(probe, "right") for probe in made])
-    assert {row["recall"] for row in right["needle"]} == {row["exact"] for row in right["needle"]} == {1.0}
-    assert {row["accuracy"] for row in right["padding"] + right["tracking"]} == {1.0}
+    assert {row.share for row in right.needle} == {row.exact for row in right.needle} == {1.0}
+    assert {row.share for row in right.padding + right.tracking} == {1.0}
     # the first rule asks for capitals, the second for quotation marks
-    assert {row["followed"] for row in right["rules"]} == {0.5}
-    assert (right["effective_length"], right["mid_dip"]) == (512, 0.0)
+    assert {row.share for row in right.rules} == {0.5}
+    assert (right.effective_length, right.mid_dip) == (512, 0.0)
     wrong = summarize([answered(probe, "slot") for probe in made])
-    assert {row["recall"] for row in wrong["needle"]} == {0.0}
-    assert {row["accuracy"] for row in wrong["tracking"]} == {0.0}
+    assert {row.share for row in wrong.needle} == {0.0}
+    assert {row.share for row in wrong.tracking} == {0.0}
     # 12 needles whose text has the right value all the same, 6 broken rules, 8 tracked values
-    assert wrong["failures"] == {"forgot": 0, "ignored": 6, "misread": 8, "echoed": 0, "other": 12}
+    assert wrong.failures == {"forgot": 0, "ignored": 6, "misread": 8, "echoed": 0, "other": 12}

@@ -1,10 +1,8 @@
 """The summary of long prompts, worked by hand."""
 
-import json
-
 import pytest
 
-from steadyphi.evaluation.long.probe import Candidate, Probe, Result, Task
+from steadyphi.evaluation.long.probe import Candidate, Probe, ProbeResult, Task
 from steadyphi.evaluation.long.summary import effective_length, mid_dip, summarize
 
 CANDIDATES = (Candidate("river", "right"), Candidate("table", "slot"), Candidate("bread", "absent"))
@@ -17,18 +15,18 @@ def result(
     task: Task = "needle",
     kind: str = "",
     text: str | None = None,
-) -> Result:
+) -> ProbeResult:
     """One in which the right value ranks first, or else the wrong slot."""
     probe = Probe(task, kind, "1", length, depth, "Find it.", CANDIDATES, 0)
-    return Result(probe, (-1.0, -2.0, -3.0) if right else (-2.0, -1.0, -3.0), text)
+    return ProbeResult(probe, (-1.0, -2.0, -3.0) if right else (-2.0, -1.0, -3.0), text)
 
 
-def ruled(position: str, text: str) -> Result:
+def ruled(position: str, text: str) -> ProbeResult:
     probe = Probe("rules", position, "1", 256, None, "Find it.", CANDIDATES[:1], 8, "capitals")
-    return Result(probe, None, text)
+    return ProbeResult(probe, None, text)
 
 
-def curve(recall: dict[int, int], depth: float = 0.5) -> list[Result]:
+def curve(recall: dict[int, int], depth: float = 0.5) -> list[ProbeResult]:
     """Of a hundred needles at each length, so many found."""
     return [result(n < found, length, depth) for length, found in recall.items() for n in range(100)]
 
@@ -50,43 +48,40 @@ def test_summary_by_hand() -> None:
             ruled("after", "no"),
         ]
     )
-    needle = [(r["length"], r["depth"], r["items"], r["recall"], r["exact"]) for r in found["needle"]]
+    needle = [(r.length, r.depth, r.items, r.share, r.exact) for r in found.needle]
     assert needle == [(256, 0.0, 2, 0.5, 0.5), (256, 0.5, 1, 1.0, 0.0), (512, 0.0, 1, 1.0, None)]
     # Newcombe 1998, doi 10.1002/(SICI)1097-0258(19980430)17:8<857, table I, method 3: 15 of 148.
-    multi, variables = found["tracking"]
-    assert (multi["task"], multi["length"], multi["items"]) == ("multi-key", 512, 148)
-    assert (multi["accuracy"], multi["low"], multi["high"]) == pytest.approx(
-        (15 / 148, 0.0624, 0.1605), abs=5e-5
-    )
-    assert (variables["task"], variables["accuracy"]) == ("variable tracking", 1)
-    assert [(r["kind"], r["length"], r["accuracy"]) for r in found["padding"]] == [
+    multi, variables = found.tracking
+    assert (multi.kind, multi.length, multi.items) == ("multi-key", 512, 148)
+    assert (multi.share, multi.low, multi.high) == pytest.approx((15 / 148, 0.0624, 0.1605), abs=5e-5)
+    assert (variables.kind, variables.share) == ("variable tracking", 1)
+    assert [(r.kind, r.length, r.share) for r in found.padding] == [
         ("none", 0, 0),
         ("related", 256, 1),
     ]
-    assert [(r["position"], r["items"], r["followed"]) for r in found["rules"]] == [
+    assert [(r.kind, r.items, r.share) for r in found.rules] == [
         ("none", 1, 0),
         ("before", 2, 0.5),
         ("after", 1, 0),
     ]
     # Misread: the needle at depth 0 and 133 of the multi-key task; ignored: `before`, once; forgot: `after`,
     # which says neither the value nor anything of the prompt. Padding and position none are not counted.
-    assert found["failures"] == {"forgot": 1, "ignored": 1, "misread": 134, "echoed": 0, "other": 0}
+    assert found.failures == {"forgot": 1, "ignored": 1, "misread": 134, "echoed": 0, "other": 0}
     # Recall at 256 is 2 of 3.
-    assert found["effective_length"] is None and found["mid_dip"] is None
-    assert json.loads(json.dumps(found)) == found
+    assert found.effective_length is None and found.mid_dip is None
 
 
 def test_confidence_is_used() -> None:
     results = curve({256: 50})
-    wide, narrow = (summarize(results, confidence)["needle"][0] for confidence in (0.99, 0.8))
-    assert wide["low"] < narrow["low"] < 0.5 < narrow["high"] < wide["high"]
+    wide, narrow = (summarize(results, confidence).needle[0] for confidence in (0.99, 0.8))
+    assert wide.low < narrow.low < 0.5 < narrow.high < wide.high
 
 
 def test_nothing_to_summarize() -> None:
     found = summarize([])
-    assert found["needle"] == found["rules"] == found["padding"] == found["tracking"] == []
-    assert set(found["failures"].values()) == {0}
-    assert found["effective_length"] is None and found["mid_dip"] is None
+    assert found.needle == found.rules == found.padding == found.tracking == []
+    assert set(found.failures.values()) == {0}
+    assert found.effective_length is None and found.mid_dip is None
 
 
 @pytest.mark.parametrize(

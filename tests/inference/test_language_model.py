@@ -1,13 +1,13 @@
-"""Many prompts answered: in the prompts' order, and never twice."""
+"""A language model as evaluation sees it: texts in the prompts' order, kept, and never generated twice."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from steadyphi.inference import answering
-from steadyphi.inference.answering import answers
+from steadyphi.inference import language_model
 from steadyphi.inference.generate import Options, generate
+from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.score_cache import ScoreCache
 from tests.inference.vocabulary import Letters
 from tests.test_model import make_pair
@@ -31,7 +31,7 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(prompts))
         return generate(model, vocabulary, prompts, options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(answering, "generate", counted)
+    monkeypatch.setattr(language_model, "generate", counted)
     return sizes
 
 
@@ -39,10 +39,10 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_each_as_if_it_were_alone(
     together: int, monkeypatch: pytest.MonkeyPatch, generated: list[int]
 ) -> None:
-    monkeypatch.setattr(answering, "TOGETHER", together)
+    monkeypatch.setattr(language_model, "GENERATED_TOGETHER", together)
     model, _ = make_pair("phi-2")
     tokenizer = Tokens()
-    found = answers(model, tokenizer, PROMPTS, 5, "write")  # type: ignore[arg-type]
+    found = LanguageModel(model, tokenizer, 64).generate(PROMPTS, 5, "write")  # type: ignore[arg-type]
     options = Options(max_new_tokens=5)
     alone = [generate(model, tokenizer, tokenizer.encode_batch([p]), options)[0] for p in PROMPTS]
     assert found == [(one.text, len(one.tokens)) for one in alone]
@@ -52,14 +52,15 @@ def test_each_as_if_it_were_alone(
 def test_what_is_kept_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generated: list[int]
 ) -> None:
-    monkeypatch.setattr(answering, "TOGETHER", 2)
+    monkeypatch.setattr(language_model, "GENERATED_TOGETHER", 2)
     model, _ = make_pair("phi-2")
     cache = ScoreCache(tmp_path / "kept.sqlite", "one", torch.float32, torch.device("cpu"))
-    first = answers(model, Tokens(), PROMPTS, 5, "write", cache)  # type: ignore[arg-type]
+    kept = LanguageModel(model, Tokens(), 64, cache)  # type: ignore[arg-type]
+    first = kept.generate(PROMPTS, 5, "write")
     generated.clear()
-    assert answers(model, Tokens(), PROMPTS, 5, "write", cache) == first  # type: ignore[arg-type]
+    assert kept.generate(PROMPTS, 5, "write") == first
     assert generated == []
-    longer = answers(model, Tokens(), PROMPTS, 6, "write", cache)  # type: ignore[arg-type]
+    longer = kept.generate(PROMPTS, 6, "write")
     assert generated and longer != first  # more tokens are another text
 
 

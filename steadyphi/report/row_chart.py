@@ -1,7 +1,7 @@
-"""Charts that are rows: a name, a lane in which values are drawn, and what they are in figures.
+"""Charts made of rows: a name, a lane with the values drawn on a common scale, and the values as text.
 
-Each lane is an SVG of its own whose horizontal places are percentages. So a chart fills any width
-with letters of one size, and on a narrow screen the name moves above its lane.
+Each lane is an SVG element of its own with horizontal positions in percent. A chart therefore fills any
+width with letters of one size, and on a narrow screen the name moves above its lane.
 """
 
 import math
@@ -11,34 +11,34 @@ from dataclasses import dataclass, field
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import percent, points
 
-MARGIN = 3.0  # percent of a lane that stays free on each side, for marks and the axis's outer labels
-LONG = 26  # letters of a name; with a longer one the names get more room
-STRIP_COLUMNS = 60  # dots of a strip that fall into the same of so many columns are stacked
+MARGIN = 3.0  # percent of a lane, left free on each side for marks and for the outer labels of the axis
+LONG = 26  # letters; if a name is longer, the column of names is wider
+STRIP_COLUMNS = 60  # columns of a strip; dots in the same column are stacked
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A horizontal axis from the first to the last of its ticks; `text` writes a tick's label."""
+    """A horizontal axis from the first to the last of its ticks; `text` returns a tick's label."""
 
     ticks: tuple[float, ...]
     text: Callable[[float], str]
 
     def at(self, value: float) -> str:
-        """Return the place of a value in percent of the lane's width; what is outside is put at the end."""
+        """Return the position of a value in percent of the lane's width, at an end if it is outside."""
         low, high = self.ticks[0], self.ticks[-1]
         inside = min(max(value, low), high)
         return f"{MARGIN + (100 - 2 * MARGIN) * (inside - low) / (high - low):.2f}%"
 
 
 def shares(values: Sequence[float]) -> Scale:
-    """Return a scale in percent around shares between 0 and 1, two points wide at least."""
+    """Return a scale in percent around shares between 0 and 1, at least two points wide."""
     low = max(0.0, min(*values, max(values) - 0.02))
     high = min(1.0, max(*values, low + 0.02))
     return Scale(_ticks(low, high), lambda v: f"{100 * v:g}%")
 
 
 def differences(values: Sequence[float]) -> Scale:
-    """Return a scale in points with zero in its middle."""
+    """Return a scale in points with zero in the middle."""
     most = max([abs(v) for v in values] + [0.01])
     return Scale(_ticks(-most, most), lambda v: points(v).removesuffix(".0"))
 
@@ -55,7 +55,7 @@ def _ticks(low: float, high: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Mark:
-    """One run's value with its interval; run 0 is a circle, run 1 a square in another colour."""
+    """The value of a run with its interval; run 0 is a circle, run 1 a square in another colour."""
 
     run: int
     value: float
@@ -65,7 +65,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Strip:
-    """One run's distribution: a dot for each value, and the five quantiles under them if known."""
+    """The distribution of a run: a dot for each value, and the five quantiles under them if there are any."""
 
     run: int
     values: tuple[float, ...]
@@ -76,10 +76,10 @@ class Strip:
 class Row:
     """A row of the chart.
 
-    title and detail: what the lane shows in words, for screen readers and on hovering.
-    bars: marks are drawn as bars from zero. figures: short texts at the row's end. notes: labels
-    behind the name. kind: "", "default" (marked), "group" (a heading over the rows that follow) or
-    "gap" (rows are left out).
+    title and detail: what the lane shows, in words, for screen readers and on hovering.
+    bars: whether marks are drawn as bars from zero. figures: short texts at the end of the row.
+    notes: labels after the name. kind: "", "default" (highlighted), "group" (a heading over the rows that
+    follow) or "gap" (rows are left out).
     """
 
     name: str
@@ -94,13 +94,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Lanes:
+class RowChart:
     """A chart of rows on one scale; `rules` are vertical lines: (value, CSS class)."""
 
     rows: Sequence[Row]
     scale: Scale
     rules: Sequence[tuple[float, str]] = field(default=())
-    figures: int = 0  # columns of figures
+    figures: int = 0  # the number of columns of figures
 
     def draw(self) -> Markup:
         """Return the chart."""
@@ -110,7 +110,7 @@ class Lanes:
             self._axis(),
             *rows,
             self._axis() if len(rows) > 12 else None,
-            class_=f"lanes figures{self.figures}" + " wide" * any(len(row.name) > LONG for row in self.rows),
+            class_=f"row-chart figures{self.figures}" + " wide" * any(len(row.name) > LONG for row in self.rows),
         )
 
     def _axis(self) -> Markup:
@@ -185,15 +185,21 @@ class Lanes:
         return tag("g", join(parts), class_=f"run{strip.run} strip")
 
 
+def bounds(rows: Sequence[Row]) -> list[float]:
+    """Return the values of all marks and the ends of their intervals, which a scale must contain."""
+    marks = [mark for row in rows for mark in row.marks]
+    return [b for mark in marks for b in (mark.value, mark.low, mark.high) if b is not None]
+
+
 def shape(run: int, x: str, y: float) -> Markup:
-    """Return a run's mark: an open circle, or a filled square, so that nobody needs the colours."""
+    """Return the mark of a run: an open circle or a filled square, to be told apart without colours."""
     if run == 0:
         return tag("circle", cx=x, cy=f"{y:g}", r=4)
     return tag("rect", x=x, y=f"{y:g}", width=8, height=8, transform="translate(-4 -4)")
 
 
 def legend(labels: Sequence[str], *others: tuple[str, str]) -> Markup:
-    """Return the key to a chart: the runs by their marks, and (CSS class of a line, text) pairs."""
+    """Return the legend of a chart: the mark of each run; others: (CSS class of a line, text) pairs."""
     keys = [(join([tag("g", shape(n, "8", 8), class_=f"run{n}")]), text) for n, text in enumerate(labels)]
     keys += [(_line("8", "8", 0, 16, kind), text) for kind, text in others]
     entries = [
@@ -205,14 +211,14 @@ def legend(labels: Sequence[str], *others: tuple[str, str]) -> Markup:
 def in_words(
     labels: Sequence[str], marks: Sequence[Mark], text: Callable[[float], str] = percent
 ) -> tuple[str, str]:
-    """Return a row's title and detail: each run's value, and each run's interval."""
+    """Return the title and the detail of a row: the value of each run, and the interval of each run."""
     values = ", ".join(f"{labels[m.run]} {text(m.value)}" for m in marks)
-    bounds = [
+    intervals = [
         f"{labels[m.run]} {text(m.low)} to {text(m.high)}"
         for m in marks
         if m.low is not None and m.high is not None
     ]
-    return values, "intervals: " + ", ".join(bounds) if bounds else ""
+    return values, "intervals: " + ", ".join(intervals) if intervals else ""
 
 
 def _line(x1: str, x2: str, y1: float, y2: float, kind: str) -> Markup:

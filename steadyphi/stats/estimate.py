@@ -1,0 +1,120 @@
+"""What a measure is, and its value with a confidence interval for the answers of an evaluation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy import float64
+from numpy.typing import NDArray
+
+from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, intervals, item_means
+from steadyphi.stats.measures import Interval
+
+Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
+# What a measure is computed over.
+Scope = Literal[
+    "formats",  # the named formats, all questions
+    "several formats",  # the same, if there are two formats and two questions at least
+    "new formats",  # the formats that were not trained on
+    "grammar",  # the formats drawn from the grammar
+    "perturbations",  # the default format, then the perturbed variants
+    "classes",  # the formats, where all questions have the same choices
+    "open answers",  # generated answers
+    "option orders",  # one style of listing options, in several orders
+    "family",  # the variants of another family, and the default format
+    "long prompts",
+    "rounding",  # the same prompts in other batches
+]
+# How the value follows from `function(*arrays)`, and what its interval is.
+Kind = Literal[
+    "bootstrap",  # the value itself; the interval by resampling items
+    "pigeonhole",  # the same, resampling variants too
+    "item mean",  # an array (items,), whose mean is the value; the interval by resampling items
+    "own interval",  # an Interval; the function takes a Resampling last
+    "resampled",  # the value itself, without an interval; the function takes a Resampling last
+    "value",  # the value itself, without an interval; None where it is not defined
+]
+Use = Literal["summary", "verdict", "gate"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure.
+
+    key: in metrics/*.json and result.json. name: as the report shows it. label: within a sentence.
+    function: of the arrays named in `arrays`, whose shapes its docstring gives.
+    worse: 1 if a greater value is worse, -1 if a smaller one is, 0 if neither. bounds: the possible values.
+    uses: "summary" (metrics/summary.json and report.md), "verdict" (the report's first paragraph), "gate".
+    """
+
+    key: str
+    name: str
+    unit: Unit
+    meaning: str
+    source: str
+    function: Callable[..., Any]
+    arrays: tuple[str, ...]
+    scope: Scope = "formats"
+    kind: Kind = "bootstrap"
+    worse: Literal[-1, 0, 1] = 0
+    bounds: tuple[float, float] = (0.0, 1.0)
+    label: str = ""
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def computed_by(self) -> str:
+        """The module and name of the function, such as `steadyphi.stats.measures.spread`."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    def value(self, arrays: Arrays) -> float:
+        """Return the value for these arrays, without an interval."""
+        value = self.function(*(arrays[name] for name in self.arrays))
+        return float(value.mean()) if self.kind == "item mean" else float(value)
+
+
+def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling) -> dict[str, Interval]:
+    """Return each measure's value and interval; ends are NaN where there is none.
+
+    arrays: those that the measures name, each with the items first. A measure that is not defined for them is
+    left out.
+    """
+    return {
+        **_bootstrapped(measures, "bootstrap", arrays, resampling),
+        **_bootstrapped(measures, "pigeonhole", arrays, resampling),
+        **{
+            measure.key: interval
+            for measure in measures
+            if measure.kind not in ("bootstrap", "pigeonhole")
+            and (interval := _estimate(measure, arrays, resampling)) is not None
+        },
+    }
+
+
+def _bootstrapped(
+    measures: Sequence[Measure], kind: Kind, arrays: Arrays, resampling: Resampling
+) -> dict[str, Interval]:
+    """Return the measures of a kind that is bootstrapped, all from the same resamples."""
+    chosen = [measure for measure in measures if measure.kind == kind]
+    if not chosen:
+        return {}
+    read = {name: arrays[name] for name in dict.fromkeys(name for m in chosen for name in m.arrays)}
+    return intervals({m.key: m.value for m in chosen}, read, resampling, kind == "pigeonhole")
+
+
+def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval | None:
+    nan = float("nan")
+    inputs = [arrays[name] for name in measure.arrays]
+    if measure.kind == "item mean":
+        return item_mean(measure.function(*inputs), measure.bounds, resampling)
+    if measure.kind == "own interval":
+        interval: Interval = measure.function(*inputs, resampling)
+        return interval
+    value = measure.function(*inputs, *([resampling] if measure.kind == "resampled" else []))
+    return None if value is None else Interval(float(value), nan, nan)
+
+
+def item_mean(values: NDArray[float64], bounds: tuple[float, float], resampling: Resampling) -> Interval:
+    """Return the mean over items of `values` (items,) with its basic bootstrap interval, within bounds."""
+    drawn = item_means(values[:, None], resampling)[:, 0]
+    low, high = basic_interval(float(values.mean()), drawn, resampling.confidence)
+    return Interval(float(values.mean()), max(bounds[0], low), min(bounds[1], high))
