@@ -53,7 +53,8 @@ def imported_modules(path: Path) -> set[str]:
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
                 names.add(submodule if submodule in MODULES else node.module)
-    return {name for name in names if name.partition(".")[0] in ("steadyphi", "stages", "tests", "benchmarks")}
+    ours = ("steadyphi", "stages", "tests", "benchmarks", "scripts")
+    return {name for name in names if name.partition(".")[0] in ours}
 
 
 GRAPH = {name: imported_modules(path) for name, path in MODULES.items()}

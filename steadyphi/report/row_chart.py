@@ -105,12 +105,13 @@ class RowChart:
     def draw(self) -> Markup:
         """Return the chart."""
         rows = [self._row(row) for row in self.rows]
+        wide = " wide" if any(len(row.name) > LONG for row in self.rows) else ""
         return tag(
             "div",
             self._axis(),
             *rows,
             self._axis() if len(rows) > 12 else None,
-            class_=f"row-chart figures{self.figures}" + " wide" * any(len(row.name) > LONG for row in self.rows),
+            class_=f"row-chart figures{self.figures}{wide}",
         )
 
     def _axis(self) -> Markup:

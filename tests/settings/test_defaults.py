@@ -1,4 +1,4 @@
-"""The settings of a method for an estimate: from the project at hand, else from this repository, else a reason."""
+"""The settings of a method for an estimate: of the current project, else of this repository."""
 
 from pathlib import Path
 
