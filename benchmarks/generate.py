@@ -71,7 +71,7 @@ from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.load import load_model
 from steadyphi.inference.packed import pack
 class Ids:
-    size, eos_id = 50295, -1
+    size, eos_ids = 50295, ()
     def decode(self, ids): return ""
 torch.set_num_threads(2)
 start = time.perf_counter()
@@ -140,7 +140,7 @@ class LitGPT:
 class Ids:
     """A vocabulary for token ids alone."""
 
-    eos_id = -1
+    eos_ids = ()
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -11,9 +11,11 @@ from steadyphi.tracking.stage_run import StageRun
 def main(run: StageRun) -> None:
     """Convert `artifacts/weights` into `artifacts/model`."""
     from steadyphi.checkpoint.convert import convert
+    from steadyphi.tokenizer import TextTokenizer
 
     settings = common.settings("convert", Convert)
     run.params(asdict(settings))
+    TextTokenizer(common.WEIGHTS)  # checked here, where the checkpoint enters the pipeline
     with atomic_dir(common.MODEL) as folder:
         made = convert(common.WEIGHTS, folder, settings.dtype, check_finite=settings.check_finite)
     metrics = {key: made[key] for key in ("source_tensors", "tensors", "parameters")}

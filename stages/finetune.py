@@ -79,7 +79,7 @@ class Recorder:
         """Log what the model answers now."""
         from steadyphi.training.sample_answers import answers
 
-        said = answers(objective, self.asked, self.tokenizer.eos_id, most=32)
+        said = answers(objective, self.asked, self.tokenizer.eos_ids, most=32)
         texts = [
             f"{self.tokenizer.decode(example.tokens[: example.prompt])}▸{self.tokenizer.decode(answer)}\n"
             for example, answer in zip(self.asked, said, strict=True)

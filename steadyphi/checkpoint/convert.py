@@ -188,9 +188,17 @@ def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, made: M
 
 
 def check_tokenizer(source: Path, rows: int) -> None:
-    """Raise SteadyPhiError when the folder's tokenizer has more tokens than the model has rows for."""
+    """Raise SteadyPhiError if the folder's tokenizer has a token id for which the model has no row."""
     if not (source / "tokenizer.json").exists():
+        if (source / "vocab.json").exists():
+            raise SteadyPhiError(
+                f"{source}: has vocab.json, but no tokenizer.json; write it with transformers: "
+                f"AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+            )
         return
-    tokens = TextTokenizer(source).size
-    if tokens > rows:
-        raise SteadyPhiError(f"{source}: tokenizer.json has {tokens} tokens, the model's vocabulary {rows}")
+    largest = TextTokenizer(source).size - 1
+    if largest >= rows:
+        raise SteadyPhiError(
+            f"{source}: tokenizer.json has the token id {largest}, but the model has {rows:,} rows (ids up to "
+            f"{rows - 1}); take the tokenizer that the weights were trained with"
+        )

@@ -99,7 +99,9 @@ def run_generate(options: argparse.Namespace) -> None:
 
     chosen = _options(options, options.style)
     model, tokenizer = _load(options)
-    prompts = tokenizer.encode_batch(texts)
+    # A raw prompt is the whole text that the model reads, so its special tokens count; a question's do not.
+    encode = tokenizer.encode if options.style else tokenizer.encode_template
+    prompts = [encode(text) for text in texts]
     terminal = sys.stdout.isatty()  # a file gets the text as it is
 
     def say(_: int, text: str) -> None:

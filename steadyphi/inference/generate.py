@@ -86,7 +86,7 @@ class Writing:
     def push(self, token: int) -> None:
         """Take the next token; `reason` is set when it was the last."""
         self.first_seconds = self.first_seconds or time.perf_counter() - self.started
-        if token == self.vocabulary.eos_id and not self.options.ignore_eos:
+        if token in self.vocabulary.eos_ids and not self.options.ignore_eos:
             self._finish("eos")
             return
         self.tokens.append(token)

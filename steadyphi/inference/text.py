@@ -13,7 +13,7 @@ class Vocabulary(Protocol):
     """What generation asks of a tokenizer."""
 
     size: int
-    eos_id: int
+    eos_ids: Sequence[int]
 
     def decode(self, ids: list[int]) -> str: ...
 

@@ -187,14 +187,14 @@ def _index(found: Survey) -> dict[str, Any]:
 
 
 def _tokenizer(place: Place, config: PhiConfig | None, facts: dict[str, Any]) -> None:
-    if not isinstance(place, Folder) or "tokenizer.json" not in place.files:
+    if not isinstance(place, Folder) or not {"tokenizer.json", "vocab.json"} & set(place.files):
         return
     try:
-        tokenizer = TextTokenizer(place.path)
         rows = config.padded_vocab_size if config else None
-        facts["tokenizer"] = {"tokens": tokenizer.size, "eos_id": tokenizer.eos_id, "rows": rows}
         if rows is not None:
             check_tokenizer(place.path, rows)
+        tokenizer = TextTokenizer(place.path)
+        facts["tokenizer"] = {"tokens": tokenizer.size, "eos_id": tokenizer.eos_id, "rows": rows}
     except SteadyPhiError as error:
         facts["problems"].append(str(error))
 
@@ -233,8 +233,8 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
     tokenizer, weights = facts["tokenizer"], facts["weights"]
     if tokenizer and hub and hub.get("eos_token_id") is None:
         notes.append(
-            f"config.json does not say which token ends a text; <|endoftext|> of tokenizer.json is "
-            f"{tokenizer['eos_id']}, and SteadyPhi takes that"
+            f"config.json does not say which token ends a text; SteadyPhi takes {tokenizer['eos_id']}, as the "
+            "tokenizer's files say"
         )
     if tokenizer and tokenizer["rows"] and tokenizer["rows"] > tokenizer["tokens"]:
         rows, tokens = tokenizer["rows"], tokenizer["tokens"]

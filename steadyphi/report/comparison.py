@@ -28,9 +28,7 @@ def section(experiment: Experiment) -> Section | None:
     ]
     scale = row_chart.shares([x for row in rows for x in (row.before, row.after)])
     better = sum(row.after > row.before for row in rows)
-    caption = (
-        f"Accuracy before and after: {better} of {len(rows)} formats became better (above the diagonal)"
-    )
+    caption = f"Accuracy before and after: {better} of {len(rows)} formats became better (above the diagonal)"
     chart = scatter(
         "Accuracy before and after", caption, (f"{before}, accuracy", f"{after}, accuracy"), scale, dots
     )

@@ -1,6 +1,6 @@
 """What the model answers while it is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -10,10 +10,12 @@ from steadyphi.training.parallel import Objective
 
 
 @torch.no_grad()
-def answers(objective: Objective, examples: Sequence[Example], eos: int, most: int) -> list[list[int]]:
+def answers(
+    objective: Objective, examples: Sequence[Example], eos: Collection[int], most: int
+) -> list[list[int]]:
     """Return what the model says, always the likeliest token, to the examples' prompts.
 
-    eos: the token that ends an answer; most: tokens of an answer.
+    eos: the tokens that end an answer; most: tokens of an answer.
     The prompts grow side by side as packed documents and are read anew for every token: no cache, for a
     few short answers that every process of a run computes together.
     """
@@ -24,7 +26,7 @@ def answers(objective: Objective, examples: Sequence[Example], eos: int, most: i
         open_ = [
             n
             for n, s in enumerate(said)
-            if (not s or s[-1] != eos) and len(texts[n]) <= model.config.block_size
+            if (not s or s[-1] not in eos) and len(texts[n]) <= model.config.block_size
         ]
         if not open_:
             break
@@ -34,4 +36,4 @@ def answers(objective: Objective, examples: Sequence[Example], eos: int, most: i
         for n, token in zip(open_, nexts, strict=True):
             said[n].append(token)
             texts[n] = [*texts[n], token]
-    return [[token for token in s if token != eos] for s in said]
+    return [[token for token in s if token not in eos] for s in said]

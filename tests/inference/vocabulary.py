@@ -3,7 +3,7 @@
 
 class Letters:
     def __init__(self, size: int = 211, eos_id: int = -1) -> None:
-        self.size, self.eos_id = size, eos_id
+        self.size, self.eos_ids = size, (eos_id,)
 
     def decode(self, ids: list[int]) -> str:
         return "".join(chr(192 + i) for i in ids)

@@ -118,7 +118,7 @@ def test_what_is_worth_knowing(folder: Path) -> None:
 
     edit_json(folder / "config.json", change)
     notes = " ".join(inspect.inspect(str(folder))["notes"])
-    assert "<|endoftext|> of tokenizer.json is 0" in notes
+    assert "which token ends a text; SteadyPhi takes 0" in notes
     assert "config.json says bfloat16, the weights are float16" in notes
     assert "SteadyPhi runs none of it" in notes
 
@@ -153,7 +153,7 @@ def test_settings_alone_are_worth_a_page(shared: Path) -> None:
         f"{shared / 'hub' / 'phi-1_5'}: has no weights; looked for model.safetensors, pytorch_model.bin, "
         "lit_model.pth and their indexes"
     ]
-    assert any("<|endoftext|> of tokenizer.json is 50256" in note for note in facts["notes"])
+    assert any("which token ends a text; SteadyPhi takes 50256" in note for note in facts["notes"])
     for name in ("phi-2", "phi-1_5"):
         facts = inspect.inspect(str(shared / "hub" / name))
         assert all(file["what"] for file in facts["files"])

@@ -136,7 +136,7 @@ def configs_disagree(folder: Path) -> str:
 
 def too_many_tokens(folder: Path) -> str:
     edit_json(folder / "config.json", lambda config: config.update(vocab_size=100))
-    return "tokenizer.json has 1280 tokens, the model's vocabulary 100"
+    return "tokenizer.json has the token id 1279, but the model has 100 rows (ids up to 99)"
 
 
 def broken_tokenizer(folder: Path) -> str:

@@ -12,7 +12,7 @@ PROMPTS = [[5, 9, 11], [7] * 20, [100, 3]]
 
 def test_greedy_as_transformers() -> None:
     model, reference = make_pair("phi-2")
-    found = answers(Objective(model, torch.float32), [Example([*p, 1, 2], len(p)) for p in PROMPTS], -1, 12)
+    found = answers(Objective(model, torch.float32), [Example([*p, 1, 2], len(p)) for p in PROMPTS], (), 12)
     for prompt, said in zip(PROMPTS, found, strict=True):
         ids = torch.tensor([prompt])
         whole = reference.generate(
@@ -29,8 +29,8 @@ def test_greedy_as_transformers() -> None:
 def test_an_answer_ends_with_the_end_token_or_the_context() -> None:
     model, _ = make_pair("phi-2")
     objective = Objective(model, torch.float32)
-    first = [said[0] for said in answers(objective, [Example(p, len(p)) for p in PROMPTS], -1, 1)]
-    ended = answers(objective, [Example(p, len(p)) for p in PROMPTS], first[0], 12)
+    first = [said[0] for said in answers(objective, [Example(p, len(p)) for p in PROMPTS], (), 1)]
+    ended = answers(objective, [Example(p, len(p)) for p in PROMPTS], (first[0],), 12)
     assert ended[0] == [] and first[0] not in ended[1] + ended[2]
     long = [3] * (model.config.block_size - 2)
-    assert len(answers(objective, [Example(long, len(long))], -1, 12)[0]) == 3  # the last needs no room
+    assert len(answers(objective, [Example(long, len(long))], (), 12)[0]) == 3  # the last needs no room
