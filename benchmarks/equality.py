@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import phi_tiny
 from steadyphi.data.choices import Asker
-from steadyphi.data.rows import read_rows
+from steadyphi.data.row_files import read_rows
 from steadyphi.inference.packed import pack
 from steadyphi.inference.scoring import Request, score
 from steadyphi.prompts.formats import FORMATS

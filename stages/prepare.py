@@ -1,5 +1,6 @@
 """Stage `prepare`: instruction data as packed tokens, and evaluation items apart from it."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from steadyphi.tracking.stage_run import StageRun
 
 def main(run: StageRun) -> None:
     """Prepare `artifacts/data` from what `artifacts/config/prepare.yaml` names."""
-    from steadyphi.data.prepare import prepare
+    from steadyphi.data.prepare import left_out, prepare
     from steadyphi.tokenizer import TextTokenizer
 
     settings = common.settings("prepare", Prepare)
@@ -19,6 +20,8 @@ def main(run: StageRun) -> None:
     tokenizer = TextTokenizer(common.MODEL)
     metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA)
     write_json(common.METRICS / "prepare.json", metrics)
+    for line in left_out(metrics, settings.context):
+        print(line, file=sys.stderr)
     run.metrics(metrics)
     for path in sorted(common.DATA.glob("*.parquet")):
         run.output(path.stem, sha256(path))

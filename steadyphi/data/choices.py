@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from steadyphi.data.rows import Row
+from steadyphi.data.rows import Row, without_end_string
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Task
@@ -150,7 +150,7 @@ def _detect(rows: Sequence[Row], task: Task) -> Reading:
 def final_answer(row: Row, task: Task) -> str:
     """Return the part of a row's answer that counts: what `task.answer_pattern` finds, or all of it."""
     assert task.answer
-    text = row.text(task.answer)
+    text = without_end_string(row.text(task.answer))
     if task.answer_pattern is None:
         return text
     found = re.search(task.answer_pattern, text)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from steadyphi.data.choices import Asker, final_answer
-from steadyphi.data.rows import Row, distinct
+from steadyphi.data.row_files import distinct
+from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.schema import Task
 

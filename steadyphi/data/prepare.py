@@ -1,7 +1,7 @@
 """From instruction data to tokens: styles given out, tokenized, what is too long left out and counted."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,22 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "skipped_items": len(material.items) - len(items),
         "shots": len(shots),
         "unusable_rows": material.unusable,
+        "stripped_responses": sum(pair.ended for pair in (*material.train, *material.valid)),
     }
+
+
+def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
+    """Yield a line for each kind of row that was left out or changed, from the counts of `prepare`."""
+    for key, what in (("skipped_examples", "examples"), ("skipped_items", "questions")):
+        if counts[key]:
+            yield (
+                f"left out: {counts[key]:.0f} {what} are longer than prepare.context of {context} tokens; "
+                "shorten them, or take a model with a longer context"
+            )
+    if counts["unusable_rows"]:
+        yield f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer that can be used"
+    if counts["stripped_responses"]:
+        yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
 
 
 def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer) -> Part:

@@ -1,15 +1,16 @@
 """Rows of data and their columns, whether a file or a split on the Hub holds them."""
 
-import json
 import random
 import re
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from steadyphi.errors import SteadyPhiError
+
+T = TypeVar("T")
+NAMED = 10  # rows that an error names one by one
+END_STRINGS = ("<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<eos>", "<end_of_turn>")
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class Questions:
         self.rows = rows
         self.taken: set[str] = set()  # the keys of the questions handed out, see `same`
         groups: dict[tuple[str, str], list[Row]] = {}
-        for row in rows:
-            # A question that stands there twice, with whatever answer, must not be trained on and asked.
-            groups.setdefault((same(row.text(template)), also(row) if also else ""), []).append(row)
+        # A question that stands there twice, with whatever answer, must not be trained on and asked.
+        keys = each(rows, lambda row: (same(row.text(template)), also(row) if also else ""))
+        for key, row in zip(keys, rows, strict=True):
+            groups.setdefault(key, []).append(row)
         self._groups = [(key, group) for (key, _), group in groups.items()]
         random.Random(f"rows {seed}").shuffle(self._groups)
 
@@ -108,87 +110,36 @@ def same(question: str) -> str:
     return " ".join(question.casefold().split())
 
 
-def read_rows(file: Path) -> list[Row]:
-    """Read the rows of a .jsonl, .json, .csv or .parquet file.
+def each(rows: Iterable[Row], make: Callable[[Row], T]) -> list[T]:
+    """Return what `make` makes of each row.
 
-    A .jsonl file holds an object a line; a .json file a list of objects, or an object with one such
-    list in it (as BIG-Bench Hard has `examples`). JSON is read as it stands; `datasets`, which makes
-    dates and floats of what looks like them, reads the tables. Equal rows count once. Raises
-    SteadyPhiError with the row at fault.
+    Raises SteadyPhiError for all rows that it refuses, named together: the first ten and their number.
     """
-    if not file.is_file():
-        raise SteadyPhiError(f"{file}: no such file; set data_file or task_file in params.yaml to yours")
-    try:
-        values = READERS[file.suffix](file)
-    except UnicodeDecodeError as error:
-        raise SteadyPhiError(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    return list(distinct(values, str(file)))
-
-
-def distinct(values: Iterable[Any], source: str) -> Iterator[Row]:
-    """Yield a row for each mapping in `values`, empty and repeated ones left out.
-
-    Raises SteadyPhiError where a value is no mapping or there is no row at all.
-    """
-    seen: set[str] = set()
-    for number, row in enumerate(values, start=1):
-        if not isinstance(row, dict):
-            raise SteadyPhiError(
-                f'{source}: row {number}: should be a JSON object such as {{"question": "…"}}'
-            )
-        content = json.dumps(row, sort_keys=True, default=str, ensure_ascii=False)
-        if not content.isascii() and content != content.encode(errors="replace").decode():
-            raise SteadyPhiError(
-                f"{source}: row {number}: holds half a character (a lone surrogate); mend it"
-            )
-        if row and content not in seen:
-            seen.add(content)
-            yield Row(source, number, row)
-    if not seen:
-        raise SteadyPhiError(f"{source}: there are no rows in it")
-
-
-def _read_jsonl(file: Path) -> list[Any]:
-    rows = []
-    # Not splitlines, which also ends a line at U+2028, a letter that JSON texts may hold.
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    made, refused = [], []
+    for row in rows:
         try:
-            rows.append(json.loads(line) if line.strip() else {})  # so that rows are counted as lines
-        except (ValueError, RecursionError) as error:
-            raise SteadyPhiError(f"{file}: row {number}: not JSON ({error})") from None
-    return rows
-
-
-def _read_json(file: Path) -> list[Any]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SteadyPhiError(f"{file}: not JSON ({error})") from None
-    if isinstance(rows, dict):
-        lists = [v for v in rows.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
-        rows = lists[0] if len(lists) == 1 else None
-    if not isinstance(rows, list):
+            made.append(make(row))
+        except SteadyPhiError as error:
+            refused.append((row, str(error)))
+    if len(refused) > 1:
+        shown = [f"row {row.number}: {text.removeprefix(f'{row.where}: ')}" for row, text in refused[:NAMED]]
+        more = f"; and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
         raise SteadyPhiError(
-            f"{file}: should be a list of objects, or an object with one such list in it; "
-            "for an object a line call it .jsonl"
+            f"{refused[0][0].source}: {len(refused)} rows cannot be used: {'; '.join(shown)}{more}"
         )
-    return rows
+    if refused:
+        raise SteadyPhiError(refused[0][1])
+    return made
 
 
-def _read_table(file: Path) -> list[Any]:
-    import datasets
+def without_end_string(text: str) -> str:
+    """Return a text without the strings at its end by which other recipes mark the end of a document.
 
-    datasets.disable_progress_bars()
-    read = datasets.Dataset.from_csv if file.suffix == ".csv" else datasets.Dataset.from_parquet
-    with tempfile.TemporaryDirectory() as cache:  # its own cache would know an edited file by its date alone
-        try:
-            return list(read(str(file), cache_dir=cache, keep_in_memory=True))
-        except Exception as error:  # datasets wraps every cause into exceptions of its own
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise SteadyPhiError(f"{file}: cannot be read as a table ({reason})") from None
-
-
-READERS = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_table, ".parquet": _read_table}
+    SteadyPhi appends the end token itself; such a string would be learnt as ordinary characters.
+    """
+    while ended := next((end for end in END_STRINGS if text.endswith(end)), None):
+        text = text.removesuffix(ended).rstrip()
+    return text
 
 
 def _plain(value: Any) -> str | None:

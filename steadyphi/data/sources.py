@@ -1,5 +1,6 @@
 """Where instruction data and questions come from: the textbook's generator, files of rows, the Hub."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,10 +9,12 @@ from pathlib import Path
 from steadyphi.data import textbook
 from steadyphi.data.choices import Asker, offered
 from steadyphi.data.hub_rows import read_hub, usable
-from steadyphi.data.rows import READERS, Questions, Row, read_rows, same
+from steadyphi.data.row_files import read_rows
+from steadyphi.data.rows import Questions, Row, each, same, without_end_string
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Prepare, Task
+from steadyphi.settings.values import rows_suffix
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Pair:
     id: str
     question: str
     response: str
+    ended: bool = False  # the response ended with the text of an end token, which was taken off
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def load(settings: Prepare, file: Path) -> Material:
     the Hub; what it asks or shows is then left out of training, question by question.
     Raises SteadyPhiError for a file, row or column that cannot be used, named.
     """
-    questions = _questions(settings, file)
+    questions, skipped = _questions(settings, file)
     asked = _asked(settings, questions)
     groups = _pairs(settings, questions)
     groups = [group for group in groups if same(group[0].question) not in asked.keys]
@@ -59,20 +63,41 @@ def load(settings: Prepare, file: Path) -> Material:
     if not pairs:
         raise SteadyPhiError(
             f"{settings.data_file}: {len(groups)} questions beside the {len(asked.items)} for evaluation "
-            f"are too few for data.valid of {settings.valid}; lower data.valid or suite.items"
+            f"are too few for prepare.valid of {settings.valid}; lower prepare.valid or prepare.items"
         )
     valid_pairs = list(itertools.chain(*valid))
-    return Material(pairs[: settings.examples], valid_pairs, asked.items, asked.shots, asked.unusable)
+    return Material(
+        pairs[: settings.examples], valid_pairs, asked.items, asked.shots, asked.unusable + skipped
+    )
 
 
-def _questions(settings: Prepare, file: Path) -> Questions | None:
-    """Return the rows of the data file, None for the textbook."""
+def _questions(settings: Prepare, file: Path) -> tuple[Questions | None, int]:
+    """Return the rows of the data file, None for the textbook, and the number of bad rows that are skipped."""
     if settings.source == "textbook":
-        return None
+        return None, 0
     asked_too = settings.task.source == "jsonl" and _task_file(settings) is None
     template = settings.task.question if asked_too else settings.instruction
     assert template  # compose sees to it
-    return Questions(read_rows(file), template, settings.seed)
+    rows = read_rows(file)
+    usable = _usable(rows, settings)
+    return Questions(usable, template, settings.seed), len(rows) - len(usable)
+
+
+def _usable(rows: list[Row], settings: Prepare) -> list[Row]:
+    """Return the rows that have an instruction and a response; bad ones are refused together, or skipped."""
+    instruction, response = settings.instruction, settings.response
+    assert instruction and response  # compose sees to it
+    if settings.bad_rows == "refuse":
+        each(rows, lambda row: _pair(row, instruction, response))
+        return rows
+    usable = []
+    for row in rows:
+        with contextlib.suppress(SteadyPhiError):
+            _pair(row, instruction, response)
+            usable.append(row)
+    if not usable:
+        raise SteadyPhiError(f"{rows[0].source}: no row has {instruction} and {response}")
+    return usable
 
 
 def _pairs(settings: Prepare, questions: Questions | None) -> list[list[Pair]]:
@@ -82,10 +107,20 @@ def _pairs(settings: Prepare, questions: Questions | None) -> list[list[Pair]]:
         asked = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
         return [[Pair(f"finetune-{n}", q.text, q.answer)] for n, q in enumerate(asked)]
     assert settings.instruction and settings.response
-    return [
-        [Pair(row.id, row.text(settings.instruction), row.text(settings.response)) for row in group]
-        for group in questions.remaining()
-    ]
+    instruction, response = settings.instruction, settings.response
+    groups = questions.remaining()
+    pairs = each(itertools.chain(*groups), lambda row: _pair(row, instruction, response))
+    numbered = iter(pairs)
+    return [list(itertools.islice(numbered, len(group))) for group in groups]
+
+
+def _pair(row: Row, instruction: str, response: str) -> Pair:
+    """Return a row's instruction and its response, without a string that marks the end of a document."""
+    whole = row.text(response)
+    text = without_end_string(whole)
+    if not text:
+        raise SteadyPhiError(f"{row.where}: the response is nothing but {whole}")
+    return Pair(row.id, row.text(instruction), text, ended=text != whole)
 
 
 def _task_file(settings: Prepare) -> Path | None:
@@ -94,7 +129,7 @@ def _task_file(settings: Prepare) -> Path | None:
     Unless somebody names a file of rows, `task_file` is the textbook's generator or the data file.
     """
     file = Path(settings.task_file)
-    return file if settings.task_file != settings.data_file and file.suffix in READERS else None
+    return file if settings.task_file != settings.data_file and rows_suffix(file.name) else None
 
 
 def _asked(settings: Prepare, questions: Questions | None) -> Asked:
@@ -158,7 +193,7 @@ def _most(questions: Questions, settings: Prepare) -> int:
 
 def _items(questions: Questions, count: int, settings: Prepare) -> list[Item]:
     asker = Asker(questions.rows, settings.task, settings.seed)
-    return [asker.item(row) for row in questions.take(count)]
+    return each(questions.take(count), asker.item)
 
 
 def _asking(items: list[Item], shots: list[Item], taken: list[Questions], unusable: int = 0) -> Asked:

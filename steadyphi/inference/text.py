@@ -13,7 +13,9 @@ class Vocabulary(Protocol):
     """What generation asks of a tokenizer."""
 
     size: int
-    eos_ids: Sequence[int]
+
+    @property
+    def eos_ids(self) -> Sequence[int]: ...
 
     def decode(self, ids: list[int]) -> str: ...
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings.schema import Settings, Task
+from steadyphi.settings.values import ROWS, rows_suffix
 
 GENERATOR = "steadyphi/data/textbook.py"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-ROWS = (".jsonl", ".json", ".csv", ".parquet")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -51,7 +51,7 @@ def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
 
 def _data(s: Settings) -> Iterator[tuple[str, str]]:
     prepare, name, file = s.prepare, s.data.name, Path(s.prepare.data_file)
-    has_rows = file.suffix in ROWS
+    has_rows = bool(rows_suffix(file.name))
     if prepare.source == "jsonl" and not has_rows:
         yield "data_file", f"data {name} is read from a {' or '.join(ROWS)} file, not from {file}"
     if prepare.source == "textbook" and file != Path(GENERATOR):
@@ -67,7 +67,7 @@ def _task(s: Settings) -> Iterator[tuple[str, str]]:
     prepare, task, name = s.prepare, s.prepare.task, s.task.name
     named = prepare.task_file not in (GENERATOR, prepare.data_file)  # a file of the questions' own
     file = prepare.task_file if named else prepare.data_file
-    if task.source == "jsonl" and Path(file).suffix not in ROWS:
+    if task.source == "jsonl" and not rows_suffix(file):
         which = "task_file" if named else "data_file"
         yield "prepare.task.source", f"jsonl needs a {' or '.join(ROWS)} file, and {which} is {file}"
     if task.source != "jsonl" and named:

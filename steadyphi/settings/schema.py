@@ -229,6 +229,7 @@ class Prepare:
     seed: Seed
     task_file: Text
     shots: Whole
+    bad_rows: Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True, config=STRICT)

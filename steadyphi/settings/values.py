@@ -85,6 +85,17 @@ Target = Literal["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "lm_head", "wte"
 Targets = Annotated[tuple[Target, ...], AfterValidator(_distinct)]
 
 
+ROWS = (".jsonl", ".json", ".csv", ".parquet")  # files of rows; all but the last may end in .gz too
+
+
+def rows_suffix(name: str) -> str:
+    """Return which of `ROWS` a file's name says that it is, in any case and without .gz; "" if none."""
+    stem = name.lower()
+    packed = stem.endswith(".gz")
+    suffix = "." + stem.removesuffix(".gz").rpartition(".")[2]
+    return suffix if suffix in ROWS and not (packed and suffix == ".parquet") else ""
+
+
 def validate(value: object, kind: Any) -> Any:
     """Return `value`, plain YAML data, as an instance of `kind`; raise pydantic's ValidationError."""
     # By way of JSON, for pydantic's strict mode then takes a list for a tuple and a mapping for a dataclass.

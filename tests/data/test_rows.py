@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from steadyphi.data.rows import Questions, Row, read_rows
+from steadyphi.data.row_files import read_rows
+from steadyphi.data.rows import Questions, Row
 from steadyphi.errors import SteadyPhiError
 
 

@@ -117,7 +117,7 @@ GOOD = [{"instruction": f"Say {n}.", "response": str(n)} for n in range(400)]
             r"row 1: there is no column 'response'; the columns are instruction",
         ),
         (lambda r: [x.update(response="a") for x in r], r"row \d+: too few different answers"),
-        (lambda r: r.__delitem__(slice(250, None)), r"too few for data.valid of 128"),
+        (lambda r: r.__delitem__(slice(250, None)), r"too few for prepare.valid of 128"),
     ],
 )
 def test_bad_rows_are_named(make: Make, tmp_path: Path, change: Any, message: str) -> None:

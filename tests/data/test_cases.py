@@ -1,0 +1,111 @@
+"""Instruction data as people really have it (../shared/cases/data): right, or refused in one clear line."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from steadyphi.data.prepare import left_out, prepare
+from steadyphi.data.row_files import read_rows
+from steadyphi.data.tables import read_items, read_table
+from steadyphi.errors import SteadyPhiError
+from steadyphi.settings.compose import compose
+from steadyphi.tokenizer import TextTokenizer
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def data(shared: Path) -> Path:
+    folder = shared / "cases" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}, which this clone does not have")
+    return folder
+
+
+def prepared(file: Path, into: Path, tokenizer: Path, **changes: object) -> dict[str, float]:
+    """Prepare a file with `data=jsonl`; return the counts."""
+    params = {"data": "jsonl", "data_file": str(file), "prepare": {"valid": 2, "items": 4, **changes}}
+    settings = compose(params, ROOT / "conf").prepare
+    return prepare(settings, file, TextTokenizer(tokenizer), into)
+
+
+@pytest.mark.parametrize("name", ["zeros.csv", "prices.csv", "ids.csv", "codes.csv", "late-text.csv"])
+def test_every_cell_comes_through_in_training_and_in_questions(
+    data: Path, phi_tiny: Path, tmp_path: Path, name: str
+) -> None:
+    with (data / name).open(newline="") as file:
+        rows = [(row["instruction"], row["response"]) for row in csv.DictReader(file)]
+    usable = [row for row in read_rows(data / name) if row.values["response"]]
+    read = [(row.text("{instruction}"), row.text("{response}")) for row in usable]
+    rows = [(question, answer) for question, answer in rows if answer]
+    assert read == list(dict.fromkeys(rows))
+    if name == "late-text.csv":
+        return  # 12,000 rows: reading them is the case
+    counts = prepared(data / name, tmp_path, phi_tiny, styles=["phi2"], bad_rows="skip")
+    assert counts["unusable_rows"] == (name == "ids.csv")  # its last answer is blank
+    answers = dict(rows)
+    items = read_items(tmp_path / "items.parquet")
+    assert items and all(item.choices[item.answer] == answers[item.question] for item in items)
+    tokenizer = TextTokenizer(phi_tiny)
+    for row in read_table(tmp_path / "train.parquet")[:20]:
+        question = tokenizer.decode(row["tokens"][: row["prompt"]])[len("Instruct: ") : -len("\nOutput:")]
+        assert tokenizer.decode(row["tokens"][row["prompt"] : -1]) == f" {answers[question]}"
+
+
+def test_end_strings_are_taken_off_and_counted(data: Path, phi_tiny: Path, tmp_path: Path) -> None:
+    counts = prepared(data / "eos-appended.jsonl", tmp_path, phi_tiny)
+    assert counts["stripped_responses"] == counts["train_examples"] + counts["valid_examples"] > 0
+    tokenizer = TextTokenizer(phi_tiny)
+    for row in read_table(tmp_path / "train.parquet"):
+        assert "endoftext" not in tokenizer.decode(row["tokens"][:-1]) and row["tokens"][-1] == 0
+    for item in read_items(tmp_path / "items.parquet"):
+        assert not any("endoftext" in choice for choice in item.choices)
+    assert any("end token; taken off" in line for line in left_out(counts, 512))
+
+
+@pytest.mark.parametrize(("name", "count"), [("three-empty.jsonl", 3), ("one-absent.jsonl", 1)])
+def test_all_bad_rows_are_named_at_once(
+    data: Path, phi_tiny: Path, tmp_path: Path, name: str, count: int
+) -> None:
+    rows = [json.loads(line) for line in (data / name).read_text().splitlines()]
+    bad = [n for n, row in enumerate(rows, 1) if not all(row.get(k) for k in ("instruction", "response"))]
+    assert len(bad) == count
+    with pytest.raises(SteadyPhiError) as refused:
+        prepared(data / name, tmp_path, phi_tiny)
+    text = str(refused.value)
+    assert all(f"row {n}: " in text for n in bad) and "\n" not in text
+    assert (f"{count} rows cannot be used" in text) == (count > 1)
+
+
+def test_too_long_rows_are_said(data: Path, phi_tiny: Path, tmp_path: Path) -> None:
+    counts = prepared(data / "long-answers.jsonl", tmp_path, phi_tiny)
+    assert counts["skipped_examples"] > 0
+    (line, *_) = left_out(counts, 512)
+    assert line.startswith(
+        f"left out: {counts['skipped_examples']:.0f} examples are longer than prepare.context"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("latin1.csv", "save it as UTF-8"),
+        ("lines-called.json", "for one object per line, call the file .jsonl"),
+    ],
+)
+def test_refused_with_what_to_do(data: Path, phi_tiny: Path, tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(SteadyPhiError, match=message):
+        prepared(data / name, tmp_path, phi_tiny)
+
+
+def test_a_compressed_file_is_read(data: Path, phi_tiny: Path, tmp_path: Path) -> None:
+    assert prepared(data / "mine.jsonl.gz", tmp_path, phi_tiny)["train_examples"] > 0
+
+
+def test_bad_rows_are_skipped_and_counted_if_the_setting_says_so(
+    data: Path, phi_tiny: Path, tmp_path: Path
+) -> None:
+    counts = prepared(data / "three-empty.jsonl", tmp_path, phi_tiny, bad_rows="skip")
+    assert counts["unusable_rows"] == 3
+    assert "left out: 3 rows without an instruction or an answer that can be used" in left_out(counts, 512)

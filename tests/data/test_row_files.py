@@ -1,0 +1,81 @@
+"""Files of rows: text stays text, and what cannot be read is refused in one line that names the place."""
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadyphi.data.row_files import read_rows
+from steadyphi.errors import SteadyPhiError
+
+CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=12)
+
+
+def cells(path: Path, column: str) -> list[str]:
+    return [row.values[column] for row in read_rows(path)]
+
+
+@pytest.mark.parametrize(
+    "words", [("00245", "26.60", "3.10"), ("true", "NA", "None", "null", "nan"), ("1e5", "2020-01-01", "-0")]
+)
+def test_a_cell_of_csv_is_its_text(tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("question,answer\n" + "".join(f"q{n},{word}\n" for n, word in enumerate(words)))
+    assert cells(path, "answer") == list(words)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6, unique=True))
+def test_what_csv_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("a", "b"), *rows])
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    assert [(r.values["a"], r.values["b"]) for r in read_rows(path)] == rows
+
+
+def test_a_word_after_thousands_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a\n" + "\n".join(map(str, range(12_000))) + "\nmany\n")
+    assert cells(path, "a")[-2:] == ["11999", "many"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"a,b\n1,2\n3,4,5\n", "row 2 has 3 cells, but there are 2 columns (a, b); put a text"),
+        ("x.csv", b"a,a\n1,2\n", "the column 'a' occurs twice in the first line"),
+        ("x.csv", b'a,b\n"x"y,2\n', "line 2: not CSV"),
+        ("x.csv", b"a,b\n", "there are no rows"),
+        ("x.csv", b"", "there are no rows"),
+        ("x.csv", "caf\xe9,b\n".encode("latin-1"), "at byte 3); save it as UTF-8"),
+        ("x.json", b'[{"a": 1, "a": 2}]', "not JSON (the key 'a' occurs twice)"),
+        ("x.jsonl", b'{"a": 1, "a": 2}', "row 1: not JSON (the key 'a' occurs twice)"),
+        ("x.json", b'[{"a": NaN}]', "not JSON (NaN is not a JSON number)"),
+        ("x.jsonl", b'{"a": -Infinity}', "row 1: not JSON (-Infinity is not a JSON number)"),
+        ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "not JSON (Exceeds the limit"),
+        ("x.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "row 1: not JSON (Exceeds the limit"),
+        ("x.json", b"[" * 200_000, "not JSON (nested too deeply)"),
+        ("x.jsonl", b"[" * 200_000, "row 1: not JSON (nested too deeply)"),
+        ("x.json", b'{"a": 1}\n{"a": 2}\n', "for one object per line, call the file .jsonl"),
+        ("x.jsonl.gz", b"no gzip", "is not a whole gzip file"),
+        ("x.jsonl.gz", gzip.compress(b'{"a": 1}')[:-9], "is not a whole gzip file"),
+    ],
+)
+def test_refused_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SteadyPhiError) as refused:
+        read_rows(tmp_path / name)
+    assert message in str(refused.value) and name in str(refused.value)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.JSONL", "x.jsonl.gz", "x.Jsonl.GZ"])
+def test_names_in_any_case_and_compressed(tmp_path: Path, name: str) -> None:
+    content = json.dumps({"a": "1"}).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.lower().endswith("gz") else content)
+    assert cells(tmp_path / name, "a") == ["1"]
