@@ -8,15 +8,17 @@ from steadyphi.results.result import Experiment, LongShare, OpenAccuracy, Result
 
 Rows = list[dict[str, Any]]
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OPEN = ("open", "open_low", "open_high", "open_items", "ranked_on_open_items")
 
 
 def tables(experiment: Experiment) -> dict[str, Rows]:
     """Return the rows of each file by its name; shares and differences are between −1 and 1.
 
-    A file has no rows if the experiment has nothing for it.
+    A file has no rows if the experiment has nothing for it. Texts are guarded against spreadsheets, see
+    `guarded`.
     """
-    return {
+    plain = {
         "measures.csv": [
             {"run": run.label, "measure": key, **asdict(estimate)}
             for run in experiment.runs
@@ -31,6 +33,18 @@ def tables(experiment: Experiment) -> dict[str, Rows]:
         "long.csv": [row for run in experiment.runs for row in _long(run)],
         "items.csv": list(_items(experiment)),
     }
+    return {
+        name: [{key: guarded(value) for key, value in row.items()} for row in rows]
+        for name, rows in plain.items()
+    }
+
+
+def guarded(value: Any) -> Any:
+    """Return a text that a spreadsheet would compute as a formula behind an apostrophe, others as they are.
+
+    A question or a choice of a data set may begin with "=" (OWASP, CSV injection).
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _variant(row: VariantRow) -> dict[str, Any]:

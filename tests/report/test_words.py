@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from steadyphi.report import effects, prompts, recommendation, verdict, wording
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.report.tables import tables
+from steadyphi.report.tables import guarded, tables
 from steadyphi.results.result import AnswerTable, Estimate, Experiment, RunComparison
 from steadyphi.stats.catalogue import CATALOGUE, used_in
 from steadyphi.stats.comparison import MeasureChange
@@ -263,3 +263,14 @@ def test_the_tables_hold_every_value() -> None:
     assert row["correct"] == int(chosen == item.answer) and row["run"] == "tuned"
     assert all(len({tuple(r) for r in rows}) == 1 for rows in found.values())  # the same columns in every row
     assert tables(small(variants=[]))["long.csv"] == []
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+49", "-2", "@A1", "\t=1", "\r=1"])
+def test_a_formula_in_a_table_is_text(text: str) -> None:
+    whole = example.experiment()
+    item = whole.answers.items[0]
+    hostile = replace(item, choices=[text, *item.choices[1:]], answer=0, id=text)
+    changed = replace(whole, answers=replace(whole.answers, items=[hostile, *whole.answers.items[1:]]))
+    row = tables(changed)["items.csv"][0]
+    assert (row["item"], row["answer"]) == (f"'{text}", f"'{text}")
+    assert guarded(-0.5) == -0.5 and guarded("plain = 1") == "plain = 1"
