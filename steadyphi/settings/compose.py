@@ -4,6 +4,7 @@ Hydra composes conf/ with the options that params.yaml names, the rest of params
 top, and every mistake is traced back to the file that it was written in.
 """
 
+import contextlib
 import dataclasses
 import re
 import typing
@@ -16,7 +17,8 @@ import hydra
 import yaml
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.basecontainer import BaseContainer
+from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
 from pydantic import ValidationError
 
 from steadyphi.errors import SteadyPhiError
@@ -25,6 +27,7 @@ from steadyphi.settings.schema import GROUPS, Settings
 from steadyphi.settings.values import explain, location, validate
 
 PARAMS = "params.yaml"
+MOST_BYTES = 1 << 20  # of a file of settings
 INTERPOLATION = re.compile(r"\$\{((?:[\w.-]|\$\{[\w.-]+\})+)\}")  # `${model.lr.${method.name}}`
 UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, ValueError, RecursionError)
 Parts = tuple[str, ...]
@@ -39,6 +42,7 @@ def read_params(path: Path) -> dict[str, Any]:
     """Return what params.yaml says; raise SteadyPhiError when it is absent or not a YAML mapping."""
     if not path.is_file():
         raise _error(path.name, "no such file; write it, if only `model: phi-tiny`")
+    _refuse_aliases(path, path.name)
     try:
         # Not PyYAML's own loader: it takes the `1e-05` that `dvc exp run -S` writes for text.
         params = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
@@ -67,13 +71,42 @@ def compose(params: dict[str, Any], conf_dir: Path) -> Settings:
             raise _error(PARAMS, f"{key}: should be a mapping of keys, not {value!r}")
         if value == "???":
             raise _error(PARAMS, f"{key}: ??? stands for a value; write one, or null for what conf/ says")
-    return _Composed(_run_hydra(choices, conf_dir), _without_null(said), conf_dir).settings()
+    for file in sorted(conf_dir.rglob("*.yaml")):
+        _refuse_aliases(file, f"{conf_dir.name}/{file.relative_to(conf_dir)}")
+    with _without_resolvers():
+        return _Composed(_run_hydra(choices, conf_dir), _without_null(said), conf_dir).settings()
+
+
+@contextlib.contextmanager
+def _without_resolvers() -> Iterator[None]:
+    """Let no resolver work within the block, so that `${oc.env:HF_TOKEN}` is refused."""
+    registered = dict(BaseContainer._resolvers)
+    BaseContainer._resolvers.clear()
+    try:
+        yield
+    finally:
+        BaseContainer._resolvers.clear()
+        BaseContainer._resolvers.update(registered)
+
+
+def _refuse_aliases(path: Path, name: str) -> None:
+    """Raise SteadyPhiError for a YAML file with aliases (`*name`): a few lines can make gigabytes."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise _error(name, f"has more than {MOST_BYTES:,} bytes, which are no settings")
+        for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise _error(name, f"line {line}: *{event.anchor} repeats a value; write the value itself")
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # said by the function that reads the file
 
 
 def _run_hydra(choices: dict[str, str], conf_dir: Path) -> dict[str, Any]:
     overrides = [f"{group}={option}" for group, option in choices.items()]
     try:
         with hydra.initialize_config_dir(str(conf_dir.absolute()), version_base="1.3"):
+            BaseContainer._resolvers.clear()  # Hydra has registered its own
             composed = hydra.compose("config", overrides, return_hydra_config=True)
     except MissingConfigException as error:
         raise _no_file(error.missing_cfg_file, conf_dir) from None
@@ -103,8 +136,6 @@ class _Composed:
                 raise self.refusal(key, _unknown(parts, KEYS))
             if value == "???":
                 raise self.refusal(key, "??? stands for a value that is still to be written")
-            if isinstance(value, str) and re.search(r"\$\{[^}]*:", value):  # oc.env, now and their like
-                raise self.refusal(key, "settings must not depend on the machine; write the value itself")
         # In the order of the fields: a group's own mistake comes before the stages that it feeds.
         hints = typing.get_type_hints(Settings, include_extras=True)
         settings = Settings(**{name: self.section(name, kind) for name, kind in hints.items()})
@@ -139,6 +170,9 @@ class _Composed:
 
     def unresolved(self, error: OmegaConfBaseException, section: str) -> SteadyPhiError:
         """Return the refusal of an interpolation that leads nowhere."""
+        if isinstance(error, UnsupportedInterpolationType):
+            problem = "settings must not depend on the machine; write the value itself"
+            return self.refusal(error.full_key or section, problem, follow=False)
         problem = _first_line(error)
         target = re.search("'(.+)' not found", problem)
         if target and (near := get_close_matches(target[1], map(".".join, KEYS), 1)):

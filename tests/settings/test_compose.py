@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.compose import KEYS, SECTIONS, compose, read_params
@@ -16,6 +17,7 @@ from tests.conftest import ROOT
 
 TINY, LORA, CONFIG = "conf/model/phi-tiny.yaml", "conf/method/lora.yaml", "conf/config.yaml"
 PHI2, QUICK = "conf/model/phi-2.yaml", "conf/suite/quick.yaml"
+SECRET = "hf_" + "s3cret" * 4
 DATA, TASK = "conf/data/textbook.yaml", "conf/task/textbook.yaml"
 
 
@@ -110,7 +112,11 @@ IN_PARAMS = [
         "task_file is a.txt",
     ),
     ("task_file: a.json", "params.yaml: task_file: task textbook is not read", "leave it"),
-    ("prepare: {task_file: a.json}", "params.yaml: prepare.task_file: is not set by itself", "; set task_file"),
+    (
+        "prepare: {task_file: a.json}",
+        "params.yaml: prepare.task_file: is not set by itself",
+        "; set task_file",
+    ),
     ("task: arc-easy\ntask_file: a.json", "params.yaml: task_file: task arc-easy", "file"),
     ("prepare: {shots: -1}", "params.yaml: prepare.shots: should be greater", "-1"),
     ("prepare: {task: {choices: [a]}}", "params.yaml: prepare.task.choices: should name a col", '["a"]'),
@@ -297,3 +303,45 @@ def test_a_misspelt_key_is_refused_with_the_right_one(
         compose(value, ROOT / "conf")
     expected = f"params.yaml: {'.'.join(wrong)}: unknown key; did you mean {'.'.join(right)}?"
     assert str(caught.value) == expected
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+
+def test_aliases_are_refused_wherever_they_stand(root: Path) -> None:
+    (root / "params.yaml").write_text("model: phi-tiny\n" + BOMB)
+    with pytest.raises(SteadyPhiError, match=r"^params\.yaml: line 3: \*a repeats a value"):
+        read_params(root / "params.yaml")
+    (root / "conf" / "suite" / "mine.yaml").write_text(BOMB)
+    text = refusal(root, "model: phi-tiny")
+    assert text == "conf/suite/mine.yaml: line 2: *a repeats a value; write the value itself"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["${oc.env:HF_TOKEN}", "${${model.name}:HF_TOKEN}", "${oc.decode:${oc.env:HF_TOKEN}}", "${now:%Y}"],
+)
+def test_no_resolver_works(root: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    (root / "conf" / "model" / "mine.yaml").write_text(
+        (root / "conf" / "model" / "phi-tiny.yaml").read_text()
+    )
+    path = root / "conf" / "model" / "mine.yaml"
+    path.write_text(path.read_text().replace("name: phi-tiny", "name: oc.env"))
+    text = refusal(root, f"model: mine\npublish: {{experiment: '{value}'}}")
+    assert "must not depend on the machine" in text and SECRET not in text
+
+
+def test_no_resolver_works_in_a_defaults_list(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    path = root / "conf" / "config.yaml"
+    path.write_text(path.read_text().replace("- task: ${data}", "- task: ${oc.env:HF_TOKEN}"))
+    text = refusal(root, "model: phi-tiny")
+    assert "oc.env:HF_TOKEN" in text and SECRET not in text
+
+
+def test_resolvers_work_again_afterwards(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORD", "again")
+    refusal(root, "model: nothing")
+    compose({}, root / "conf")
+    assert OmegaConf.create({"a": "${oc.env:WORD}"}).a == "again"
