@@ -1,1 +1,1 @@
-"""One short module a stage of dvc.yaml; the substance lives in steadyphi/."""
+"""One short module per stage of dvc.yaml; the implementation is in steadyphi/."""

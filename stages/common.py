@@ -1,4 +1,4 @@
-"""What every stage shares: where things lie, one process at a time, errors in one line."""
+"""Code shared by all stages: paths, a lock for each stage, and errors in one line."""
 
 import contextlib
 import os
@@ -32,12 +32,12 @@ def settings(stage: str, cls: type[T]) -> T:
 
 
 def root() -> Path:
-    """Return the repository, also where DVC runs a stage in a temporary copy of it."""
+    """Return the repository root, even if DVC runs a stage in a temporary copy of the repository."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd())
 
 
 def cache(stage: str) -> Path:
-    """Return the folder for what a stage keeps between runs, such as a partial download."""
+    """Return the folder for data that a stage keeps between runs, such as a partial download."""
     folder = root() / ".cache" / stage
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -45,12 +45,12 @@ def cache(stage: str) -> Path:
 
 @contextlib.contextmanager
 def errors_in_a_line(name: str) -> Iterator[None]:
-    """Say in one line when a stage fails by its input or is stopped."""
+    """Exit with a one-line message if a stage fails because of its input or is stopped."""
     try:
         yield
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:  # no such file, no right to it, no space for it
+    except OSError as error:  # missing file, no permission or no disk space
         sys.exit(f"error: {error.filename or name}: {error.strerror or error}")
     except KeyboardInterrupt:
         print(f"stopped: {name}; dvc repro starts it again", file=sys.stderr)
@@ -59,9 +59,9 @@ def errors_in_a_line(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
-    """Guard a stage: one process at a time, and its errors in a line.
+    """Run a stage under a lock, and report its errors in one line.
 
-    A killed `dvc` leaves its stage running; the lock keeps a second one from writing to the same
+    A killed `dvc` leaves its stage running. The lock prevents a second process from writing to the same
     outputs.
     """
     lock = Path(".cache") / "locks" / f"{name}.lock"
@@ -77,7 +77,7 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
 
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
-    """Run a stage, guarded and recorded in MLflow; under torchrun the first process records it."""
+    """Run a stage under its lock and record it in MLflow; under torchrun only the first process records."""
     if rank := int(os.environ.get("RANK", 0)):
         with one_at_a_time(f"{name}.{rank}"):
             body(unrecorded())

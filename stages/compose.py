@@ -1,4 +1,4 @@
-"""Stage `compose`: params.yaml and conf/ become one resolved file of settings for each stage."""
+"""Stage `compose`: resolve params.yaml and conf/ into one settings file per stage."""
 
 import os
 from dataclasses import asdict
@@ -27,7 +27,7 @@ def check_machine(settings: Settings, root: Path) -> None:
     """Print the memory that fine-tuning needs, if the model's shape is known before the download.
 
     root: the folder that paths in the settings are relative to. Raises SteadyPhiError if the machine has too
-    little memory, or cannot train by this method.
+    little memory, or cannot train with this method.
     """
     # Imported here, so that a wrong setting is reported without waiting for these modules.
     from steadyphi.budget import known_shapes, memory
@@ -36,7 +36,7 @@ def check_machine(settings: Settings, root: Path) -> None:
 
     quantized.check_method(settings.finetune.method)
     if config := known_shapes.shape(settings.fetch.source, root):
-        machines = os.environ.get("PET_NNODES", "1").partition(":")[0]  # of a range, the smallest number
+        machines = os.environ.get("PET_NNODES", "1").partition(":")[0]  # the minimum of a range
         processes = launch.wanted() * (int(machines) if machines.isdecimal() else 1)
         memory.check(config, settings.finetune, ranks=processes)
 
@@ -44,7 +44,7 @@ def check_machine(settings: Settings, root: Path) -> None:
 def main() -> None:
     """Compose the settings of the current folder, and record them."""
     settings = compose_all(Path())
-    # Recorded last, because the settings decide to which row of MLflow the stage belongs.
+    # Recorded last, because the settings determine the MLflow parent run that the stage belongs to.
     with stage_run("compose", experiment=settings.publish.experiment, digest=digest(settings)) as run:
         run.params(asdict(settings))
 

@@ -1,4 +1,4 @@
-"""Stage `convert`: the Hub checkpoint as a lit-gpt one."""
+"""Stage `convert`: convert the Hub checkpoint to the lit-gpt format."""
 
 from dataclasses import asdict
 
@@ -15,13 +15,14 @@ def main(run: StageRun) -> None:
 
     settings = common.settings("convert", Convert)
     run.params(asdict(settings))
-    TextTokenizer(common.WEIGHTS)  # checked here, where the checkpoint enters the pipeline
+    if common.WEIGHTS.is_dir():
+        TextTokenizer(common.WEIGHTS)  # checked here, where the checkpoint enters the pipeline
     with atomic_dir(common.MODEL) as folder:
-        made = convert(common.WEIGHTS, folder, settings.dtype, check_finite=settings.check_finite)
-    metrics = {key: made[key] for key in ("source_tensors", "tensors", "parameters")}
+        manifest = convert(common.WEIGHTS, folder, settings.dtype, check_finite=settings.check_finite)
+    metrics = {key: manifest[key] for key in ("source_tensors", "tensors", "parameters")}
     write_json(common.METRICS / "convert.json", metrics)
     run.metrics(metrics)
-    run.output("model", made["digest"])
+    run.output("model", manifest["digest"])
 
 
 if __name__ == "__main__":

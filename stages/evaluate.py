@@ -1,4 +1,4 @@
-"""Stage `evaluate@base` and `evaluate@tuned`: the same items in every format and variant of the suite."""
+"""Stages `evaluate@base` and `evaluate@tuned`: the items in every format and variant of the suite."""
 
 import sys
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun, which: str) -> None:
-    """Evaluate the base or the tuned model; write all answers, a table by variant, and the headlines."""
+    """Evaluate the base or the tuned model; write all answers, a table by format and the headline metrics."""
     from steadyphi.data.tables import read_items
     from steadyphi.evaluation.run import run as evaluate
     from steadyphi.inference.language_model import LanguageModel
@@ -36,7 +36,7 @@ def main(run: StageRun, which: str) -> None:
     with ranks.joined():
         outcome = evaluate(which, language_model, items, shots, settings)
     if ranks.rank():
-        return  # the first process writes
+        return  # only the first process writes
     for note in outcome.result.notes:
         print(f"left out: {note}", file=sys.stderr)
     folder = common.SCORES / which

@@ -1,4 +1,4 @@
-"""Stage `fetch`: the upstream checkpoint, verified, with its manifest."""
+"""Stage `fetch`: download and verify the upstream checkpoint, and write its manifest."""
 
 from dataclasses import asdict
 
@@ -11,14 +11,14 @@ from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:
-    """Fetch what `artifacts/config/fetch.yaml` names into `artifacts/weights`."""
+    """Fetch the checkpoint that `artifacts/config/fetch.yaml` names into `artifacts/weights`."""
     settings = common.settings("fetch", Fetch)
     run.params(asdict(settings))
     kept = common.cache("fetch") / f"{settings.source.replace('/', '--')}@{settings.revision}"
     with atomic_dir(common.WEIGHTS) as folder:
-        made = fetch(settings.source, settings.revision, folder, kept, settings.from_safetensors)
-        manifest.write(folder, made)
-    metrics = {"files": len(made["files"]), "bytes": sum(f["size"] for f in made["files"].values())}
+        content = fetch(settings.source, settings.revision, folder, kept, settings.from_safetensors)
+        manifest.write(folder, content)
+    metrics = {"files": len(content["files"]), "bytes": sum(f["size"] for f in content["files"].values())}
     write_json(common.METRICS / "fetch.json", metrics)
     run.metrics(metrics)
     run.output("manifest", sha256(common.WEIGHTS / manifest.NAME))

@@ -1,4 +1,4 @@
-"""Stage `finetune`: the model trained on the prepared tokens, by LoRA or in full."""
+"""Stage `finetune`: train the model on the prepared tokens, with adapters or in full."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from steadyphi.tracking.stage_run import StageRun
 if TYPE_CHECKING:
     from steadyphi.data.packing import Example
     from steadyphi.tokenizer import TextTokenizer
-    from steadyphi.training.history import Course, LogRow
+    from steadyphi.training.history import History, LogRow
     from steadyphi.training.parallel import Objective
     from steadyphi.training.speed import Speed
 
@@ -56,7 +56,7 @@ def main(run: StageRun) -> None:
                 sys.exit(128 + stopped.number)
             weights = parallel.gather({name: p for name, p in model.named_parameters() if p.requires_grad})
         if ranks.rank():
-            return  # the first process writes
+            return  # only the first process writes
         with atomic_dir(common.TUNED) as folder:
             save(weights, common.MODEL, folder, settings)
         _report(run, course, settings.keep, sum(weight.numel() for weight in weights.values()))
@@ -64,36 +64,36 @@ def main(run: StageRun) -> None:
 
 
 class Recorder:
-    """Tells MLflow of a run, as `Watcher` asks: numbers at every step, sample answers at every validation."""
+    """A `Watcher` that logs to MLflow: metrics at every step, and sample answers at every validation."""
 
     def __init__(self, run: StageRun, tokenizer: "TextTokenizer", asked: list["Example"]) -> None:
         self.run, self.tokenizer, self.asked = run, tokenizer, asked
 
     def on_step(self, row: "LogRow", speed: "Speed | None") -> None:
-        """Log a step; of those before a run was taken up again all but the speed is known."""
+        """Log a step; for steps before a run was resumed, the speed is not known."""
         values = {**asdict(row), **(asdict(speed) if speed else {})}
         del values["step"]
         self.run.metrics({key: value for key, value in values.items() if value is not None}, step=row.step)
 
     def on_validation(self, step: int, objective: "Objective") -> None:
-        """Log what the model answers now."""
+        """Log the model's current sample answers."""
         from steadyphi.training.sample_answers import answers
 
-        said = answers(objective, self.asked, self.tokenizer.eos_ids, most=32)
+        generated = answers(objective, self.asked, self.tokenizer.eos_ids, most=32)
         texts = [
             f"{self.tokenizer.decode(example.tokens[: example.prompt])}▸{self.tokenizer.decode(answer)}\n"
-            for example, answer in zip(self.asked, said, strict=True)
+            for example, answer in zip(self.asked, generated, strict=True)
         ]
         if texts:
             self.run.text("\n".join(texts), f"samples/step-{step:06}.txt")
 
 
-def _report(run: StageRun, course: "Course", keep: str, trained: int) -> None:
-    """Write the curve and the headlines; the validation loss is that of the weights that are kept."""
+def _report(run: StageRun, course: "History", keep: str, trained: int) -> None:
+    """Write the loss curve and the headline metrics; the validation loss is that of the kept weights."""
     validated = [
         {"step": r.step, "lr": r.lr, "train_loss": r.train_loss, "valid_loss": r.valid_loss}
         for r in course.rows
-        if r.valid_loss is not None  # there is one at the last step at least
+        if r.valid_loss is not None  # the last step always has one
     ]
     write_csv(common.METRICS / "finetune.csv", validated)
     valid_losses = [row.valid_loss for row in course.rows if row.valid_loss is not None]
@@ -114,7 +114,7 @@ def _report(run: StageRun, course: "Course", keep: str, trained: int) -> None:
 
 
 def save_seconds() -> float:
-    """Return the time between two states to go on from."""
+    """Return the seconds between two saved states, from `STEADYPHI_SAVE_SECONDS`."""
     text = os.environ.get("STEADYPHI_SAVE_SECONDS", "600")
     if not text.isdecimal():
         raise SteadyPhiError(f"STEADYPHI_SAVE_SECONDS: should be a number of seconds, not {text!r}")

@@ -1,4 +1,4 @@
-"""Stage `gate`: fails when the tuned model is surely less steady than the base, if `evaluate.gate` is on."""
+"""Stage `gate`: fail if `evaluate.gate` is on and the tuned model is surely less steady than the base."""
 
 import json
 
@@ -10,19 +10,19 @@ from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:
-    """Read the comparison that `publish` made; the report is there whatever the gate says."""
+    """Read the gate's result from the comparison of `publish`; the report exists even if the gate fails."""
     settings = common.settings("gate", Gate)
     common.GATE.unlink(missing_ok=True)
-    found = json.loads((common.REPORT / "comparison.json").read_text(encoding="utf-8"))["gate"]
-    run.metrics({"gate_passed": float(found["passed"])})
-    for reason in found["reasons"]:
+    gate = json.loads((common.REPORT / "comparison.json").read_text(encoding="utf-8"))["gate"]
+    run.metrics({"gate_passed": float(gate["passed"])})
+    for reason in gate["reasons"]:
         print(f"gate: {reason}")
-    if settings.gate and not found["passed"]:
+    if settings.gate and not gate["passed"]:
         raise SteadyPhiError(
-            f"evaluate.gate: {'; '.join(found['reasons'])}; {common.REPORT}/report.html shows where"
+            f"evaluate.gate: {'; '.join(gate['reasons'])}; {common.REPORT}/report.html shows where"
         )
-    write_json(common.GATE, found)
-    print(f"gate: {'passed' if found['passed'] else 'not passed, but evaluate.gate is off'}")
+    write_json(common.GATE, gate)
+    print(f"gate: {'passed' if gate['passed'] else 'not passed, but evaluate.gate is off'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `prepare`: instruction data as packed tokens, and evaluation items apart from it."""
+"""Stage `prepare`: tokenize the instruction data, and select evaluation items that are not in it."""
 
 import sys
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun) -> None:
-    """Prepare `artifacts/data` from what `artifacts/config/prepare.yaml` names."""
+    """Prepare `artifacts/data` from the data that `artifacts/config/prepare.yaml` names."""
     from steadyphi.data.prepare import left_out, prepare
     from steadyphi.tokenizer import TextTokenizer
 

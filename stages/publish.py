@@ -1,4 +1,4 @@
-"""Stage `publish`: the report on both evaluations, and the experiment's row in MLflow."""
+"""Stage `publish`: write the report on both evaluations and the experiment's parent run in MLflow."""
 
 import json
 
@@ -11,7 +11,7 @@ STAGES = ("fetch", "convert", "prepare", "finetune", "evaluate-base", "evaluate-
 
 
 def main(run: StageRun) -> None:
-    """Write `artifacts/report`, `metrics/summary.json` and the experiment's row from the stages' results."""
+    """Write `artifacts/report`, `metrics/summary.json` and the MLflow parent run from the stages' results."""
     from steadyphi import report
     from steadyphi.results import headline, stored
 
@@ -22,7 +22,7 @@ def main(run: StageRun) -> None:
     choices = {key: settings.settings[key] for key in ("model", "data", "method", "suite", "seed")}
     base, tuned = (stored.read(common.SCORES / which) for which in ("base", "tuned"))
     experiment = stored.experiment(choices | {"digest": settings.digest}, [base, tuned])
-    assert experiment.comparison  # of two runs
+    assert experiment.comparison  # not None, because there are two results
     with atomic_dir(common.REPORT) as folder:
         report.draw(base.result, tuned.result, folder / "formats.png")
         report.write_page(base.result, tuned.result, folder / "report.md")
@@ -32,7 +32,7 @@ def main(run: StageRun) -> None:
     summary["gate_passed"] = float(experiment.comparison.gate.passed)
     write_json(common.METRICS / "summary.json", summary)
     run.metrics(summary)
-    every = {f"{stage}.{key}": value for stage, found in values.items() for key, value in found.items()}
+    every = {f"{stage}.{key}": value for stage, metrics in values.items() for key, value in metrics.items()}
     tables = [common.METRICS / f"{name}.csv" for name in ("finetune", "evaluate-base", "evaluate-tuned")]
     files = [*sorted(common.REPORT.iterdir()), *tables]
     run.summary(settings=settings.settings, metrics={**every, **summary}, artifacts=files)

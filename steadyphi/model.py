@@ -1,13 +1,13 @@
-"""Phi-1.5 and Phi-2, whole, in one file.
+"""The complete model of Phi-1.5 and Phi-2.
 
-Tokens come packed: the documents of a batch one after the other in a single row, with their
-lengths beside it, so there is no padding and no attention mask. The tensors are named as in
-lit-gpt: `transformer.wte`, `transformer.h.N.{norm_1,attn.qkv,attn.proj,mlp.fc,mlp.proj}`,
-`transformer.ln_f`, `lm_head`, with `attn.qkv` as [Q; K; V] along its rows.
+Input tokens are packed: the documents of a batch are concatenated into a single row, and their lengths are
+passed separately, so there is no padding and no attention mask. The tensors are named as in lit-gpt:
+`transformer.wte`, `transformer.h.N.{norm_1,attn.qkv,attn.proj,mlp.fc,mlp.proj}`, `transformer.ln_f`,
+`lm_head`, with `attn.qkv` as [Q; K; V] along its rows.
 
-What makes a Phi: attention and MLP both read one LayerNorm's output and are added to the
-residual stream together; only the first part of every head is rotated; every Linear has a bias,
-the head too; the embedding and the head are two matrices.
+Phi differs from other transformers in these points: attention and MLP both read the output of one LayerNorm
+and are added to the residual stream together; only the first part of every head is rotated; every linear
+layer has a bias, including the head; the embedding and the head are separate matrices.
 """
 
 import functools
@@ -29,7 +29,7 @@ WEIGHTS = "lit_model.pth"
 
 
 class Context(Protocol):
-    """Where tokens stand and what each attends to: `Documents` here; inference has a tree and a cache."""
+    """The tokens' positions and what each attends to: `Documents` here; inference has a tree and a cache."""
 
     def rotate(self, x: Tensor) -> Tensor: ...
 
@@ -37,7 +37,7 @@ class Context(Protocol):
 
 
 class Phi(nn.Module):
-    """The language model: tokens in, hidden states or logits out."""
+    """The language model: it maps token ids to hidden states or logits."""
 
     def __init__(self, config: PhiConfig) -> None:
         super().__init__()
@@ -52,32 +52,32 @@ class Phi(nn.Module):
         )
 
     def blocks(self) -> "list[Block]":
-        """Return the layers, the first first."""
+        """Return the layers in order."""
         return list(self.transformer["h"].children())  # type: ignore[arg-type]
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.transformer["wte"].parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, and of what they compute outside autocast."""
+        """The dtype of the weights, and of their outputs outside autocast."""
         return next(self.transformer["wte"].parameters()).dtype
 
     def hidden(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return the final hidden states of packed documents.
 
-        tokens: (T,) token ids, the documents one after the other.
-        lengths: tokens of each document; they sum to T, none above `config.block_size`.
-        returns: (T, n_embd), normalized, ready for `lm_head`.
+        tokens: (T,) token ids of the concatenated documents.
+        lengths: the number of tokens of each document; they sum to T, and none is above `config.block_size`.
+        returns: (T, n_embd), after the final norm, the input of `lm_head`.
         """
         if sum(lengths) != len(tokens) or min(lengths) < 1 or max(lengths) > self.config.block_size:
             raise ValueError(f"lengths {list(lengths)[:8]} do not fit {len(tokens)} tokens and the context")
         return self.run(tokens, itertools.repeat(Documents(self.config, lengths, tokens.device)))
 
     def run(self, tokens: Tensor, contexts: Iterable["Context"]) -> Tensor:
-        """Return the final hidden states (T, n_embd) of tokens (T,); each layer attends in its context."""
+        """Return the final hidden states (T, n_embd) of tokens (T,); each layer uses its own context."""
         x = self.transformer["wte"](tokens)
         x = F.dropout(x, self.config.embd_pdrop, self.training)
         for block, context in zip(self.transformer["h"].children(), contexts, strict=False):
@@ -85,12 +85,12 @@ class Phi(nn.Module):
         return self.transformer["ln_f"](x)
 
     def forward(self, tokens: Tensor, lengths: Sequence[int], at: Tensor | None = None) -> Tensor:
-        """Return logits (T, padded_vocab_size), or (len(at), …) for the positions `at` alone."""
+        """Return logits (T, padded_vocab_size), or (len(at), …) for the positions `at` only."""
         x = self.hidden(tokens, lengths)
         return self.lm_head(x if at is None else x[at])
 
     def init_weights(self, generator: torch.Generator, std: float = 0.02) -> None:
-        """Fill all weights as `transformers` does for a new Phi: normal(0, std), zero biases."""
+        """Initialize all weights as `transformers` does for a new Phi: normal(0, std), zero biases."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=std, generator=generator)
@@ -101,15 +101,15 @@ class Phi(nn.Module):
     def load(cls, folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> "Phi":
         """Load a lit-gpt checkpoint folder (`config.json`, `lit_model.pth`) in evaluation mode.
 
-        The file is memory-mapped and never unpickled as code. Raises SteadyPhiError when a
-        tensor is missing, superfluous or of another shape.
+        The file is memory-mapped, and loading it never runs code. Raises SteadyPhiError if the file cannot be
+        read, or if a tensor is missing, unexpected or of the wrong shape.
         """
         path = folder / WEIGHTS
         try:
             state = torch.load(path, mmap=True, weights_only=True, map_location="cpu")
         except FileNotFoundError:
             raise SteadyPhiError(f"{path}: not found; run dvc repro") from None
-        except (RuntimeError, UnpicklingError, EOFError) as error:  # no zip, cut short, or code in it
+        except (RuntimeError, UnpicklingError, EOFError) as error:  # not a zip, truncated, or contains code
             reason = str(error).strip().splitlines()[0]
             raise SteadyPhiError(f"{path}: cannot be read as weights ({reason})") from None
         with torch.device("meta"):
@@ -155,7 +155,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers with the tanh approximation of GELU (`gelu_new`) between them."""
+    """Two linear layers with the tanh approximation of GELU (`gelu_new`) between them."""
 
     def __init__(self, config: PhiConfig) -> None:
         super().__init__()
@@ -169,8 +169,8 @@ class MLP(nn.Module):
 def backends(q: Tensor) -> list[SDPBackend]:
     """Return the attention kernels to choose from for queries q (n, n_head, length, head_size).
 
-    On a CPU the backward of the fused kernel costs 0.7 ms a call however short the document is; the
-    plain one is several times as fast up to a few hundred tokens.
+    On a CPU the backward pass of the fused kernel costs 0.7 ms per call, however short the document is. The
+    math kernel is several times as fast up to a few hundred tokens.
     """
     if q.device.type == "cpu" and q.requires_grad and q.shape[2] <= 256:
         return [SDPBackend.MATH]
@@ -180,7 +180,7 @@ def backends(q: Tensor) -> list[SDPBackend]:
 @functools.cache
 def flash_over_documents() -> Callable[..., Tensor] | None:
     """Return torch's attention over packed documents (CUDA, half precision), None before torch 2.11."""
-    try:  # here and not above, for the import takes a second
+    try:  # imported here, because the import takes a second
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
@@ -188,7 +188,7 @@ def flash_over_documents() -> Callable[..., Tensor] | None:
 
 
 class Rotary:
-    """Turns each token's queries and keys by its position: positions (T,), counted from 0."""
+    """Rotary position embedding of queries and keys; positions (T,) are counted from 0."""
 
     def __init__(self, config: PhiConfig, positions: Tensor) -> None:
         exponents = torch.arange(0, config.rope_n_elem, 2, device=positions.device).float()
@@ -199,7 +199,8 @@ class Rotary:
     def rotate(self, x: Tensor) -> Tensor:
         """Rotate the first `rope_n_elem` dimensions of x (T, n_head, head_size), in float32.
 
-        Half against half, as GPT-NeoX does (Su et al. 2021, arXiv 2104.09864, eq. 34).
+        The first half is paired with the second half, as in GPT-NeoX (Su et al. 2021, arXiv 2104.09864,
+        eq. 34).
         """
         half = self.cos.shape[-1]
         first, second = x[..., :half].float(), x[..., half : 2 * half].float()
@@ -211,14 +212,14 @@ class Rotary:
 
 
 class Documents(Rotary):
-    """Where the documents of a packed row begin: their positions and who may attend to whom.
+    """The context of packed documents: token positions, and attention within each document.
 
-    Made once a forward pass and shared by all layers.
+    It is created once per forward pass and shared by all layers.
     """
 
     def __init__(self, config: PhiConfig, lengths: Sequence[int], device: torch.device) -> None:
         self.lengths = list(lengths)
-        self.longest = max(self.lengths)  # here, for torch.compile would follow the list's length
+        self.longest = max(self.lengths)  # here, because torch.compile would specialize on the list's length
         sizes = torch.tensor(self.lengths, device=device)
         ends = sizes.cumsum(0)
         starts = torch.repeat_interleave(ends - sizes, sizes, output_size=sum(self.lengths))
@@ -226,19 +227,19 @@ class Documents(Rotary):
         self.bounds = F.pad(ends, (1, 0)).int()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-        """Causal attention of q, k, v (T, n_head, head_size), each document for itself."""
+        """Return the causal attention of q, k, v (T, n_head, head_size) within each document."""
         varlen_attn = flash_over_documents() if q.is_cuda and q.dtype != torch.float32 else None
         if varlen_attn is not None and not dropout:
-            # One kernel over all documents; (-1, 0): any distance back, nothing ahead.
+            # One kernel for all documents. (-1, 0) means any distance back and none ahead.
             limits = self.bounds, self.bounds, self.longest, self.longest
             return varlen_attn(q, k, v, *limits, window_size=(-1, 0))
         runs = [(length, len(list(group))) for length, group in itertools.groupby(self.lengths)]
         parts = []
-        # `split`, for the backward of as many slices would write the whole row anew for each.
+        # `split` is used because the backward pass of each slice would write the whole row.
         for (length, _), *qkv in zip(
             runs, *(t.split([n * c for n, c in runs]) for t in (q, k, v)), strict=True
         ):
-            # Neighbours of one length share a call.
+            # Adjacent documents of equal length share one call.
             a, b, c = (t.view(-1, length, *t.shape[1:]).transpose(1, 2) for t in qkv)
             with sdpa_kernel(backends(a)):
                 out = F.scaled_dot_product_attention(a, b, c, dropout_p=dropout, is_causal=True)

@@ -1,1 +1,1 @@
-"""How much memory a model takes, in training and in use, and how much is free."""
+"""Estimates of the memory that training and inference need, and the free memory of the machine."""

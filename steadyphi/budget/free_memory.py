@@ -1,4 +1,4 @@
-"""What memory the machine has free, and what it computes in; torch is imported only where a GPU may be."""
+"""The machine's free memory and the dtype it computes in; torch is imported only if there may be a GPU."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
-class Room:
-    """Bytes that are free for each of a run's processes, and what has them, such as "the GPU"."""
+class FreeMemory:
+    """The free bytes for each of a run's processes; `what` names the memory, such as "the GPU"."""
 
     free: int
     what: str
@@ -25,7 +25,7 @@ class Room:
 
 
 def likely_device() -> str:
-    """Return the device that `steadyphi.runtime.device.pick_device` will take."""
+    """Return the device that `steadyphi.runtime.device.pick_device` will return."""
     nvidia = Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")
     if not (os.environ.get("STEADYPHI_DEVICE") or nvidia):
         return "cpu"
@@ -50,34 +50,34 @@ def computed_in(precision: str, device: str) -> str:
 
 
 def _flags() -> set[str]:
-    """Return what the CPU can do, in Linux's words."""
+    """Return the CPU's feature flags from /proc/cpuinfo."""
     if not CPUINFO.exists():
         return set()
     lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
-def free_memory(device: str, ranks: int) -> Room:
-    """Return what each of `ranks` processes on this machine may take: a GPU's memory, or a share of RAM."""
+def free_memory(device: str, ranks: int) -> FreeMemory:
+    """Return the memory for each of `ranks` processes on this machine: a GPU's, or an equal share of RAM."""
     if not device.startswith("cuda"):
         here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
         free = min([psutil.virtual_memory().available, *_left_to_container()]) // here
-        return Room(free, "this machine" + (" for each" if here > 1 else ""), gpu=False)
+        return FreeMemory(free, "this machine" + (" for each" if here > 1 else ""), gpu=False)
     import torch
 
     index = torch.device(device).index
     gpus = range(min(ranks, torch.cuda.device_count())) if index is None else [index]
     free = min(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
-    return Room(free, "the GPU" if len(gpus) == 1 else "the fullest GPU", gpu=True)
+    return FreeMemory(free, "the GPU" if len(gpus) == 1 else "the fullest GPU", gpu=True)
 
 
 def _left_to_container() -> list[int]:
-    """Return the bytes that a container may still take, where its limit is one of cgroup v2's."""
+    """Return the bytes left to a container with a cgroup v2 limit, as a list that is empty without one."""
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())
         lines = (CGROUP / "memory.stat").read_text().splitlines()
-    except (OSError, ValueError):  # none, or "max"
+    except (OSError, ValueError):  # no cgroup v2 limit, or "max"
         return []
     stat = dict(line.split() for line in lines)
-    return [limit - used + int(stat.get("inactive_file", 0))]  # files' pages are given back when needed
+    return [limit - used + int(stat.get("inactive_file", 0))]  # page cache is freed when needed

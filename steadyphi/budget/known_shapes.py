@@ -1,4 +1,4 @@
-"""The shapes of the Phis on the Hub, for whoever asks before they are fetched."""
+"""The shapes of the Phi models on the Hub, for use before they are downloaded."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from steadyphi.checkpoint import configs
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
 
-# As their config.json says at the commits in conf/model.
+# From the models' config.json at the commits in conf/model.
 KNOWN = {
     "microsoft/phi-1_5": PhiConfig(
         n_layer=24,
@@ -35,10 +35,10 @@ KNOWN = {
 
 
 def shape(source: str, root: Path) -> PhiConfig | None:
-    """Return the shape of the model in a folder below `root`, or of a Hub id; None where it is not known."""
+    """Return the shape of the model in a folder below `root`, or of a Hub id; None if it is not known."""
     if not (root / source).is_dir():
         return KNOWN.get(source)
     try:
         return configs.read(root / source)
-    except SteadyPhiError:  # whoever reads the folder in earnest says what is wrong with it
+    except SteadyPhiError:  # the code that loads the model reports the error
         return None

@@ -1,4 +1,4 @@
-"""Whether a fine-tuning run fits in memory, said before it starts; and what to change where it does not."""
+"""Check before a fine-tuning run whether it fits in memory, and suggest changes if it does not."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from steadyphi.budget.footprint import Footprint, Step, adapter_parameters, footprint
-from steadyphi.budget.free_memory import Room, computed_in, free_memory, likely_device
+from steadyphi.budget.free_memory import FreeMemory, computed_in, free_memory, likely_device
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
 from steadyphi.settings.defaults import lora_settings
@@ -16,16 +16,18 @@ from steadyphi.settings.schema import Finetune, Lora
 
 SKIP = "STEADYPHI_SKIP_MEMORY_CHECK"
 LEAST_TOKENS = 128  # smaller micro-batches are not worth a suggestion
-MOST_GPUS = 8  # of one machine
-LESS = 0.8  # after a run out of memory: the share of its own estimate that a suggestion may need
+MOST_GPUS = 8  # in one machine
+LESS = 0.8  # after a run has run out of memory: the fraction of its estimate that a suggestion may need
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run needs in each process, at its fullest.
+    """The peak memory of a run in each process.
 
-    dtype: what it computes in, "bfloat16" or "float32". ranks: processes. longest: tokens of the longest
-    document, 0 where that is not known yet. gpu: or else a CPU.
+    dtype: the dtype of matrix products, "bfloat16" or "float32".
+    ranks: the number of processes.
+    longest: the number of tokens of the longest document, 0 if it is not known yet.
+    gpu: whether the run is on a GPU; if not, it is on a CPU.
     """
 
     config: PhiConfig
@@ -37,18 +39,18 @@ class Estimate:
 
     @cached_property
     def parts(self) -> Footprint:
-        """The bytes, part by part."""
+        """The bytes of each part."""
         return footprint(self.config, self._step())
 
     @property
     def total(self) -> int:
-        """All bytes."""
+        """The bytes of all parts."""
         return self.parts.total
 
     def _step(self) -> Step:
         settings, method = self.settings, self.settings.method
         lora = method if isinstance(method, Lora) else None
-        share = -(-settings.batch_tokens // self.ranks)  # of a step, what one process learns from
+        share = -(-settings.batch_tokens // self.ranks)  # tokens of a step for one process
         return Step(
             dtype=self.dtype,
             tokens=max(min(settings.micro_tokens, share), self.longest),
@@ -74,11 +76,13 @@ class Estimate:
 
 def check(
     config: PhiConfig, settings: Finetune, device: str | None = None, ranks: int = 1, longest: int = 0
-) -> tuple[Estimate, Room]:
-    """Print what a run needs and what there is, to stderr, and return both; SteadyPhiError if it cannot fit.
+) -> tuple[Estimate, FreeMemory]:
+    """Print the memory that a run needs and the free memory to stderr, and return both.
 
-    device: as torch calls it, None: what this machine would take. longest: tokens of the longest document,
-    where it is known. `STEADYPHI_SKIP_MEMORY_CHECK` makes a warning of the refusal.
+    `device` is torch's name of the device, or None for the one that this machine would use. `longest` is the
+    number of tokens of the longest document, if it is known.
+    Raises SteadyPhiError if the run cannot fit. With `STEADYPHI_SKIP_MEMORY_CHECK` it prints a warning
+    instead.
     """
     device = device or likely_device()
     room = free_memory(device, ranks)
@@ -92,25 +96,26 @@ def check(
     return estimate, room
 
 
-def refusal(estimate: Estimate, room: Room) -> str | None:
-    """Return what is said of a run that cannot fit, with the changes that would make it; None if it fits."""
+def refusal(estimate: Estimate, room: FreeMemory) -> str | None:
+    """Return the message for a run that cannot fit, with changes that would make it fit; None if it fits."""
     if estimate.total <= room.free:
         return None
     return f"{estimate}; {room}; {_listed(remedies(estimate, room.free), room)}"
 
 
-def out_of_memory(estimate: Estimate, room: Room) -> SteadyPhiError:
-    """Return what is said when a run has run out of memory all the same.
+def out_of_memory(estimate: Estimate, room: FreeMemory) -> SteadyPhiError:
+    """Return the error for a run that ran out of memory although the estimate fitted.
 
-    It took more than estimated, so a change is named only if it needs a fifth less than this run should have.
+    The run took more than estimated, so a change is suggested only if its estimate is a fifth below that of
+    this run.
     """
     changes = _listed(remedies(estimate, min(room.free, int(LESS * estimate.total))), room)
     return SteadyPhiError(f"out of memory: {estimate}; {room}; {changes}")
 
 
 @contextmanager
-def explained(estimate: Estimate, room: Room) -> Iterator[None]:
-    """Say what to change when memory runs out within the block."""
+def explained(estimate: Estimate, room: FreeMemory) -> Iterator[None]:
+    """Raise an error that suggests changes if memory runs out within the block."""
     import torch
 
     try:
@@ -118,13 +123,13 @@ def explained(estimate: Estimate, room: Room) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise out_of_memory(estimate, room) from None
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):  # whose errors have no class of their own
+        if "DefaultCPUAllocator" not in str(error):  # torch has no error class for the CPU
             raise
         raise out_of_memory(estimate, room) from None
 
 
 def remedies(estimate: Estimate, free: int) -> Iterator[str]:
-    """Yield the changes after which, by the estimate, a run fits into so many bytes, the mildest first."""
+    """Yield the changes with which the estimate fits into `free` bytes, the smallest change first."""
     settings, gpu = estimate.settings, estimate.gpu
     if tokens := _micro_tokens(estimate, free):
         yield f"finetune.micro_tokens: {tokens}"
@@ -145,7 +150,7 @@ def remedies(estimate: Estimate, free: int) -> Iterator[str]:
 
 
 def _change(name: str, estimate: Estimate, free: int) -> Iterator[str]:
-    """Yield a change if it does, with fewer tokens in memory at once where it needs that too."""
+    """Yield the change `name` if `estimate` fits into `free` bytes, with fewer tokens at once if needed."""
     if estimate.total <= free:
         yield name
     elif tokens := _micro_tokens(estimate, free):
@@ -153,7 +158,7 @@ def _change(name: str, estimate: Estimate, free: int) -> Iterator[str]:
 
 
 def _micro_tokens(estimate: Estimate, free: int) -> int | None:
-    """Return the most tokens in memory at once that fit, a multiple of 64; None if too few would."""
+    """Return the most tokens at once that fit, a multiple of 64; None if fewer than the minimum fit."""
 
     def fits(tokens: int) -> bool:
         return replace(estimate, settings=replace(estimate.settings, micro_tokens=tokens)).total <= free
@@ -168,7 +173,7 @@ def _micro_tokens(estimate: Estimate, free: int) -> int | None:
     return low * 64
 
 
-def _listed(changes: Iterator[str], room: Room) -> str:
+def _listed(changes: Iterator[str], room: FreeMemory) -> str:
     fitting = " · ".join(changes)
     more = "a GPU" if room.gpu else "a machine"
     return f"what would fit: {fitting}" if fitting else f"take {more} with more memory, or a smaller model"

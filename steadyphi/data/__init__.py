@@ -1,1 +1,1 @@
-"""Where training material comes from and how it becomes packed tokens."""
+"""Training and evaluation data: its sources, and its conversion to packed tokens."""

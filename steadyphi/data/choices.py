@@ -1,12 +1,12 @@
-"""Rows become multiple-choice questions: where their choices stand, and which of them is right.
+"""Convert rows to multiple-choice questions: find their choices and the correct one.
 
-A task says it in two settings. `choices` is one of
-    `choices.text`            a column, or a field of one, that holds a list
-    `["{sol1}", "{sol2}"]`    a list of templates, which columns fill
-    `["no", "yes"]`           the same without columns: the same choices for every row
-    `"{input}"`               a text that ends in a list of them, `(A) …` or `- …` a line
-    null                      none: wrong ones are drawn from other rows' answers
-and `answer_is` says how `answer` points at one of them, as a text, a label or an index.
+Two settings of a task control this. `choices` is one of
+    `choices.text`            a column, or a field of a column, that contains a list
+    `["{sol1}", "{sol2}"]`    a list of templates, which are filled from columns
+    `["no", "yes"]`           a list of constants: the same choices for every row
+    `"{input}"`               a text that ends in a list of the choices, one `(A) …` or `- …` per line
+    null                      no column: the wrong choices are drawn from other rows' answers
+and `answer_is` states how `answer` refers to one of them: as a text, a label or an index.
 """
 
 import random
@@ -21,14 +21,17 @@ from steadyphi.settings.schema import Task
 OPTION = r"^(?:\(([A-Z])\)|-)[ \t]+(\S.*)$"
 LISTED = re.compile(rf"(?:^Options:[ \t]*\n)?((?:{OPTION}\n?){{2,}})\s*\Z", re.MULTILINE)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-Reading = Callable[[str, list[str], list[str]], int]  # of an answer, given choices and labels
+Reading = Callable[[str, list[str], list[str]], int]  # (answer, choices, labels) -> index of the choice
 
 
 class Asker:
-    """Makes items of a task's rows; all rows of the file or split decide what it cannot know from one."""
+    """Convert a task's rows to items.
+
+    What one row cannot show, such as how to read the answers, is decided from all rows of the file or split.
+    """
 
     def __init__(self, rows: Sequence[Row], task: Task, seed: int) -> None:
-        """`rows` are all that wrong choices may be drawn from. Raises SteadyPhiError as `item` does."""
+        """Wrong choices may be drawn from any of `rows`. Raises SteadyPhiError as `item` does."""
         self.task, self.seed = task, seed
         self._answers: list[str] = []
         self._read: Reading = READINGS.get(task.answer_is, _as_text)
@@ -40,7 +43,7 @@ class Asker:
     def item(self, row: Row) -> Item:
         """Return a row's question with its choices.
 
-        Raises SteadyPhiError naming the row and what is wrong with it.
+        Raises SteadyPhiError that names the row and the problem.
         """
         task = self.task
         assert task.question
@@ -56,7 +59,7 @@ class Asker:
 
 
 def offered(row: Row, task: Task) -> tuple[list[str], list[str]]:
-    """Return a row's choices and what they are labelled with: A, B, … where `task.labels` is null."""
+    """Return a row's choices and their labels; the labels are A, B, … if `task.labels` is null."""
     assert task.choices is not None
     if _listed(task):
         choices, labels = _options(row, row.text(str(task.choices)))
@@ -77,18 +80,20 @@ def _listed(task: Task) -> bool:
 
 
 def _options(row: Row, text: str) -> tuple[list[str], list[str]]:
-    """Return the choices that a text ends in, and their labels: the letters before them, or A, B, …"""
-    found = LISTED.search(text)
-    if not found:
-        raise SteadyPhiError(f"{row.where}: the text does not end in a list of choices, such as (A) … a line")
-    options = re.findall(OPTION, found[1], re.MULTILINE)
+    """Return the choices at the end of a text, and their labels: the letters before them, or A, B, …"""
+    match = LISTED.search(text)
+    if not match:
+        raise SteadyPhiError(
+            f"{row.where}: the text does not end in a list of choices, such as (A) … per line"
+        )
+    options = re.findall(OPTION, match[1], re.MULTILINE)
     return [text.strip() for _, text in options], [
         letter or LETTERS[n % len(LETTERS)] for n, (letter, _) in enumerate(options)
     ]
 
 
 def without_options(question: str, task: Task) -> str:
-    """Return the question without the choices listed in it: a prompt's variant decides how they are shown."""
+    """Return the question without its list of choices, because each prompt variant lists them differently."""
     return LISTED.sub("", question).strip() if _listed(task) else question
 
 
@@ -101,7 +106,7 @@ def _as_text(answer: str, choices: list[str], labels: list[str]) -> int:
 
 
 def _as_label(answer: str, choices: list[str], labels: list[str]) -> int:
-    """`B`, `b`, `(B)` and `B.` are the same label."""
+    """Return the index of the label; `B`, `b`, `(B)` and `B.` are the same label."""
     return [label.strip("(). ").casefold() for label in labels].index(answer.strip("(). ").casefold())
 
 
@@ -124,22 +129,22 @@ def _checked(read: Reading, answer: str, row: Row, choices: list[str], labels: l
 
 
 def _detect(rows: Sequence[Row], task: Task) -> Reading:
-    """Return the one reading of the answers, as text, label or index, that fits the most rows.
+    """Return the reading of the answers, as text, label or index, that fits the most rows.
 
-    Raises SteadyPhiError where two fit as many and point at different choices: nobody could tell.
+    Raises SteadyPhiError if two readings fit equally many rows and give different choices.
     """
-    found: dict[str, list[int | None]] = {name: [] for name in READINGS}
+    indices: dict[str, list[int | None]] = {name: [] for name in READINGS}
     for row in rows:
         choices, labels = offered(row, task)
         answer = final_answer(row, task)
         for name, read in READINGS.items():
             try:
-                found[name].append(read(answer, choices, labels))
+                indices[name].append(read(answer, choices, labels))
             except ValueError:
-                found[name].append(None)
-    fits = {name: sum(place is not None for place in places) for name, places in found.items()}
+                indices[name].append(None)
+    fits = {name: sum(place is not None for place in places) for name, places in indices.items()}
     best = [name for name in READINGS if fits[name] == max(fits.values())]
-    if any(found[name] != found[best[0]] for name in best):
+    if any(indices[name] != indices[best[0]] for name in best):
         raise SteadyPhiError(
             f"{rows[0].source}: the answers can be read as {' and as '.join(best)}; "
             "say which in task.answer_is"
@@ -148,23 +153,23 @@ def _detect(rows: Sequence[Row], task: Task) -> Reading:
 
 
 def final_answer(row: Row, task: Task) -> str:
-    """Return the part of a row's answer that counts: what `task.answer_pattern` finds, or all of it."""
+    """Return the final answer of a row: what `task.answer_pattern` matches, or the whole answer."""
     assert task.answer
     text = without_end_string(row.text(task.answer))
     if task.answer_pattern is None:
         return text
-    found = re.search(task.answer_pattern, text)
-    if not found or not found[1]:
+    match = re.search(task.answer_pattern, text)
+    if not match or not match[1]:
         raise SteadyPhiError(f"{row.where}: no answer matches task.answer_pattern {task.answer_pattern!r}")
-    return found[1].strip()
+    return match[1].strip()
 
 
 def draw_choices(row: Row, answer: str, others: list[str], count: int, rng: random.Random) -> list[str]:
-    """Return `count` choices, the answer among other rows' answers, in random order.
+    """Return `count` choices in random order: the answer, and wrong choices from other rows' answers.
 
-    The others are as long as the answer, or nearly: a sum of log-probabilities favours what is short,
-    and a model that knows nothing would find `5` among `49200` and `580`. For the same reason none is
-    the beginning of another: `51` is never likelier than `5`.
+    The wrong choices are about as long as the answer, because a sum of log-probabilities favours short
+    texts: a model without knowledge would choose `5` over `49200` and `580`. For the same reason no choice
+    is a prefix of another: `51` is never more likely than `5`.
     """
     choices = [answer]
     for other in sorted(rng.sample(others, len(others)), key=lambda text: abs(len(text) - len(answer))):

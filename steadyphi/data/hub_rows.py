@@ -1,4 +1,4 @@
-"""Questions by Hub id: one split of a data set, at a pinned commit."""
+"""Read questions from the Hub: one split of a data set at a pinned commit."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from steadyphi.settings.schema import Task
 def read_hub(task: Task, split: str) -> list[Row]:
     """Return the rows of a split of `task.dataset`, at `task.revision`.
 
-    `datasets` fetches it, once, into its own cache; a private data set needs HF_TOKEN. No code of the
-    data set's is run. Raises SteadyPhiError in one line for whatever stands in the way.
+    `datasets` downloads it once into its cache. A private data set needs HF_TOKEN. No code of the data set
+    is run. Raises SteadyPhiError, with the reason in one line, if the split cannot be read.
     """
     import datasets
 
     datasets.disable_progress_bars()
-    assert task.dataset and task.revision  # compose sees to it
+    assert task.dataset and task.revision  # compose ensures it
     place = f"{task.dataset}, split {split}"
     try:
         builder = datasets.load_dataset_builder(task.dataset, task.config, revision=task.revision)
-        # Without the Hub `datasets` takes any commit that it has in its cache.
+        # If the Hub cannot be reached, `datasets` uses any commit that is in its cache.
         if builder.hash != task.revision:
             raise SteadyPhiError(
                 f"{task.dataset}: the Hub is out of reach, and the latest commit in the cache is "
@@ -32,12 +32,12 @@ def read_hub(task: Task, split: str) -> list[Row]:
         return list(distinct(builder.as_dataset(split=split), place))
     except SteadyPhiError:
         raise
-    except Exception as error:  # every layer beneath raises exceptions of its own, some of no common kind
+    except Exception as error:  # each library below raises exceptions without a common base class
         raise SteadyPhiError(f"{place}: {_reason(error, task)}") from None
 
 
 def _reason(error: Exception, task: Task) -> str:
-    """Say in one line what went wrong, and what to do about it."""
+    """Return in one line the reason of an error and what to do about it."""
     text = " ".join(str(error).split()) or type(error).__name__
     kinds = {kind.__name__ for e in _chain(error) for kind in type(e).__mro__}
     if "OfflineModeIsEnabled" in kinds or "OfflineModeIsEnabled" in text:
@@ -54,18 +54,18 @@ def _reason(error: Exception, task: Task) -> str:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    found = []
-    while error is not None and error not in found:
-        found.append(error)
+    errors = []
+    while error is not None and error not in errors:
+        errors.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return errors
 
 
 def usable(rows: Sequence[Row], task: Task) -> list[Row]:
-    """Return the rows that an item can be made of: nobody can mend the others at a pinned commit.
+    """Return the rows that can be converted to an item; the others cannot be repaired at a pinned commit.
 
-    Known ones are two equal choices in MMLU and an empty one in PIQA. Where most rows cannot be used
-    the settings must be wrong, and the first row's SteadyPhiError is raised.
+    Known unusable rows have two equal choices (MMLU) or an empty choice (PIQA). If more than half of the
+    rows are unusable, the settings must be wrong, and the SteadyPhiError of the first such row is raised.
     """
     kept, first = [], None
     for row in rows:

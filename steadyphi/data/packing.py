@@ -1,4 +1,4 @@
-"""Tokenized examples and how they are packed into batches: end to end, without padding."""
+"""Tokenized examples, packed into batches by concatenation, without padding."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ class Example:
     """One training document; the loss is on the tokens from `prompt` on."""
 
     tokens: list[int]
-    prompt: int  # how many leading tokens are the prompt and carry no loss
+    prompt: int  # the number of leading tokens that are the prompt and have no loss
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed documents with the places where a loss is taken.
+    """Packed documents with the positions that have a loss.
 
-    tokens: (T,), lengths: one a document, summing to T.
-    at: (S,) positions whose next token is supervised; targets: (S,) those tokens.
+    tokens: (T,) token ids. lengths: one per document, summing to T.
+    at: (S,) positions whose next token is supervised. targets: (S,) ids of those next tokens.
     """
 
     tokens: Tensor
@@ -39,7 +39,7 @@ class Batch:
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Pack examples into one batch, the short ones first: attention is quicker over equal neighbours."""
+    """Pack examples into one batch, sorted by length, because attention is faster for equal neighbours."""
     tokens: list[int] = []
     at: list[int] = []
     lengths: list[int] = []
@@ -47,7 +47,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         start, end = len(tokens), len(tokens) + len(example.tokens)
         tokens.extend(example.tokens)
         lengths.append(len(example.tokens))
-        # The position before a token predicts it; a document's first token has none before it.
+        # The position before a token predicts it, so a document's first token is never predicted.
         at.extend(range(start + max(example.prompt, 1) - 1, end - 1))
     row = torch.tensor(tokens)
     positions = torch.tensor(at, dtype=torch.long)
@@ -57,7 +57,7 @@ def collate(examples: Sequence[Example]) -> Batch:
 def pack(lengths: Sequence[int], most: int, order: Sequence[int]) -> Iterator[list[int]]:
     """Split `order` (indices into `lengths`) into consecutive groups of at most `most` tokens each.
 
-    A single document longer than `most` makes a group of its own.
+    A single document longer than `most` becomes a separate group.
     """
     group: list[int] = []
     total = 0

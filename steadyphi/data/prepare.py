@@ -1,4 +1,4 @@
-"""From instruction data to tokens: styles given out, tokenized, what is too long left out and counted."""
+"""Convert instruction data to tokens: assign styles, tokenize, and leave out and count what is too long."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,21 +24,21 @@ class Part:
     ids: list[str]
     styles: list[str]
     examples: list[Example]
-    skipped: int  # longer than the context
+    skipped: int  # the number of examples longer than the context
 
 
 def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path) -> dict[str, float]:
-    """Write train, valid, items and shots, each a .parquet file, into `into`; return what was counted.
+    """Write train, valid, items and shots as .parquet files into the folder `into`; return the counts.
 
-    Raises SteadyPhiError when the data cannot be used or nothing fits the context.
+    Raises SteadyPhiError if the data cannot be used or nothing fits the context.
     """
     material = sources.load(settings, file)
     train = tokenize(material.train, settings, tokenizer)
     valid = tokenize(material.valid, settings, tokenizer)
     items = fitting_items(material.items, settings, tokenizer)
     shots = fitting_items(material.shots, settings, tokenizer)
-    for what, found in (("training example", train.examples), ("validation example", valid.examples)):
-        if not found:
+    for what, examples in (("training example", train.examples), ("validation example", valid.examples)):
+        if not examples:
             raise SteadyPhiError(
                 f"{settings.data_file}: no {what} fits prepare.context of {settings.context} tokens"
             )
@@ -75,13 +75,16 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
                 "shorten them, or take a model with a longer context"
             )
     if counts["unusable_rows"]:
-        yield f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer that can be used"
+        yield (
+            f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer "
+            "that can be used"
+        )
     if counts["stripped_responses"]:
         yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
 
 
 def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer) -> Part:
-    """Put each pair into one of the styles, drawn by seed, and tokenize it."""
+    """Format each pair in a style drawn at random from `settings.seed` and the pair's id, and tokenize it."""
     styles = [random.Random(f"{settings.seed} {p.id}").choice(settings.styles) for p in pairs]
     texts = [
         (FORMATS[style].prompt(pair.question), FORMATS[style].answer(pair.response))
@@ -98,9 +101,10 @@ def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer)
 
 
 def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
-    """Tokenize (prompt, response) pairs: prompt and response apart, as in use, and the end token last.
+    """Tokenize (prompt, response) pairs and append the end token.
 
-    The end token is supervised in every example, so that the model learns to stop.
+    Prompt and response are tokenized separately, as at inference. The end token is supervised in every
+    example, so that the model learns to stop.
     """
     prompts = tokenizer.encode_batch([prompt for prompt, _ in pairs])
     responses = tokenizer.encode_batch([response for _, response in pairs])

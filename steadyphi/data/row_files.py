@@ -1,4 +1,4 @@
-"""Files of rows: JSON Lines, JSON, CSV and Parquet, plain or compressed by gzip. Text stays text."""
+"""Read files of rows: JSON Lines, JSON, CSV and Parquet, plain or compressed by gzip; CSV cells stay text."""
 
 import csv
 import gzip
@@ -21,7 +21,7 @@ def read_rows(file: Path) -> list[Row]:
 
     A .jsonl file has one object per line; a .json file a list of objects, or an object that contains one such
     list (as BIG-Bench Hard's `examples`). The cells of a .csv file are texts. Equal rows count once.
-    Raises SteadyPhiError with the row at fault.
+    Raises SteadyPhiError that names the invalid row.
     """
     if not file.is_file():
         raise SteadyPhiError(f"{file}: no such file; set data_file or task_file in params.yaml to yours")
@@ -34,9 +34,9 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def distinct(values: Iterable[Any], source: str) -> Iterator[Row]:
-    """Yield a row for each mapping in `values`, without empty and repeated ones.
+    """Yield a row for each mapping in `values`, except empty and repeated ones.
 
-    Raises SteadyPhiError for a value that is no mapping, and if there is no row at all.
+    Raises SteadyPhiError for a value that is not a mapping, and if there are no rows.
     """
     seen: set[str] = set()
     for number, row in enumerate(values, start=1):
@@ -57,9 +57,9 @@ def distinct(values: Iterable[Any], source: str) -> Iterator[Row]:
 
 
 def _text(file: Path) -> str:
-    """Return the content of a file of text, decompressed if its name ends in .gz."""
+    """Return the content of a text file, decompressed if its name ends in .gz."""
     if file.suffix.lower() != ".gz":
-        return file.read_bytes().decode("utf-8-sig")  # unlike read_text, leaves a lone \r as it is
+        return file.read_bytes().decode("utf-8-sig")  # unlike read_text, does not convert \r
     try:
         with gzip.open(file, "rb") as compressed:
             return compressed.read().decode("utf-8-sig")
@@ -68,9 +68,10 @@ def _text(file: Path) -> str:
 
 
 def parse(text: str, where: str) -> Any:
-    """Return the value of a JSON text; SteadyPhiError also for what other tools read differently.
+    """Return the value of a JSON text.
 
-    These are a key that occurs twice in an object, and NaN and infinite numbers.
+    Raises SteadyPhiError for invalid JSON, and for what other tools read differently: a key that occurs
+    twice in an object, and NaN and infinite numbers.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def parse(text: str, where: str) -> Any:
 
 
 def _read_jsonl(file: Path) -> Iterator[Any]:
-    # Not splitlines, which also ends a line at U+2028, a letter that JSON texts may contain.
+    # Not splitlines, which also splits at U+2028, a character that JSON texts may contain.
     for number, line in enumerate(_text(file).split("\n"), start=1):
         yield parse(line, f"{file}: row {number}") if line.strip() else {}  # rows are counted as lines
 
@@ -115,7 +116,7 @@ def _read_json(file: Path) -> list[Any]:
 
 
 def _read_csv(file: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file: the first line names the columns, and every cell is its text."""
+    """Yield the rows of a CSV file; the first line names the columns, and every cell is a string."""
     csv.field_size_limit(MOST_CELL)
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     try:

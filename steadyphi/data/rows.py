@@ -1,4 +1,4 @@
-"""Rows of data and their columns, whether a file or a split on the Hub holds them."""
+"""Rows of data and their columns, read from a file or from a split on the Hub."""
 
 import random
 import re
@@ -9,34 +9,34 @@ from typing import Any, TypeVar
 from steadyphi.errors import SteadyPhiError
 
 T = TypeVar("T")
-NAMED = 10  # rows that an error names one by one
+NAMED = 10  # the maximum number of rows that an error lists
 END_STRINGS = ("<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<eos>", "<end_of_turn>")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row and its place in its file or split, counted from 1."""
+    """One row and its position in its file or split, counted from 1."""
 
-    source: str  # the file, or the data set and its split: for errors
+    source: str  # the file, or the data set and its split; used in error messages
     number: int
     values: dict[str, Any]
 
     @property
     def id(self) -> str:
-        """A name for the row that stays the same however the rows are shuffled."""
+        """A name for the row that does not depend on the order of the rows."""
         return f"row-{self.number}"
 
     @property
     def where(self) -> str:
-        """The row's place, for errors."""
+        """The row's source and number, for error messages."""
         return f"{self.source}: row {self.number}"
 
     def text(self, template: str) -> str:
-        """Fill `{column}`s of a template; SteadyPhiError when a column is absent or empty."""
+        """Fill in the `{column}` fields of a template; SteadyPhiError if a column is absent or empty."""
         return re.sub(r"\{([^{}]+)\}", lambda m: self._cell(m[1]), template).strip()
 
     def texts(self, column: str) -> list[str]:
-        """Return the texts and numbers that stand in `column` as a list: two or more, none empty."""
+        """Return the list of texts and numbers in `column`, as texts; two or more, none empty."""
         value = self.value(column)
         if not isinstance(value, list) or len(value) < 2:
             raise SteadyPhiError(f"{self.where}: {column} should be a list of at least two choices")
@@ -46,9 +46,9 @@ class Row:
         return texts
 
     def value(self, column: str) -> Any:
-        """Return what stands in a column; `choices.text` is the field `text` of the column `choices`.
+        """Return the value of a column; `choices.text` is the field `text` of the column `choices`.
 
-        Of a list of mappings it is the list of their fields.
+        For a list of mappings, the value is the list of their fields.
         """
         if column in self.values:
             return self.values[column]
@@ -71,16 +71,16 @@ class Row:
 
 
 class Questions:
-    """Rows in a seeded order, each handed out once, rows that ask the same together."""
+    """Rows in a seeded random order, grouped by question; each question is handed out once."""
 
     def __init__(
         self, rows: Sequence[Row], template: str, seed: int, also: Callable[[Row], str] | None = None
     ) -> None:
-        """`template` is what a row asks; it and what `also` returns decide which rows belong together."""
+        """Group rows by the text of `template`, which is a row's question, and by the result of `also`."""
         self.rows = rows
         self.taken: set[str] = set()  # the keys of the questions handed out, see `same`
         groups: dict[tuple[str, str], list[Row]] = {}
-        # A question that stands there twice, with whatever answer, must not be trained on and asked.
+        # A question that occurs twice, even with different answers, must not be in training and evaluation.
         keys = each(rows, lambda row: (same(row.text(template)), also(row) if also else ""))
         for key, row in zip(keys, rows, strict=True):
             groups.setdefault(key, []).append(row)
@@ -91,13 +91,13 @@ class Questions:
         return len(self._groups)
 
     def take(self, count: int) -> list[Row]:
-        """Return one row of each of the next questions, `count` at most."""
+        """Return one row for each of the next questions, at most `count`."""
         taken, self._groups = self._groups[:count], self._groups[count:]
         self.taken.update(key for key, _ in taken)
         return [rows[0] for _, rows in taken]
 
     def remaining(self) -> list[list[Row]]:
-        """Return all rows not yet handed out, one list a question."""
+        """Return all rows not yet handed out, one list per question."""
         return [rows for _, rows in self._groups]
 
     def leave_out(self, keys: Collection[str]) -> None:
@@ -106,19 +106,19 @@ class Questions:
 
 
 def same(question: str) -> str:
-    """Return what two wordings of one question have in common: all but case and white space."""
+    """Return the question in normalized case and white space, as a key to compare questions."""
     return " ".join(question.casefold().split())
 
 
 def each(rows: Iterable[Row], make: Callable[[Row], T]) -> list[T]:
-    """Return what `make` makes of each row.
+    """Return `make(row)` for each row.
 
-    Raises SteadyPhiError for all rows that it refuses, named together: the first ten and their number.
+    Raises one SteadyPhiError for all rows that `make` refuses, with the first ten of them and their number.
     """
-    made, refused = [], []
+    values, refused = [], []
     for row in rows:
         try:
-            made.append(make(row))
+            values.append(make(row))
         except SteadyPhiError as error:
             refused.append((row, str(error)))
     if len(refused) > 1:
@@ -129,13 +129,13 @@ def each(rows: Iterable[Row], make: Callable[[Row], T]) -> list[T]:
         )
     if refused:
         raise SteadyPhiError(refused[0][1])
-    return made
+    return values
 
 
 def without_end_string(text: str) -> str:
-    """Return a text without the strings at its end by which other recipes mark the end of a document.
+    """Return a text without the end-of-document strings of other training recipes at its end.
 
-    SteadyPhi appends the end token itself; such a string would be learnt as ordinary characters.
+    SteadyPhi appends the end token itself; the model would learn such a string as ordinary characters.
     """
     while ended := next((end for end in END_STRINGS if text.endswith(end)), None):
         text = text.removesuffix(ended).rstrip()
@@ -143,7 +143,7 @@ def without_end_string(text: str) -> str:
 
 
 def _plain(value: Any) -> str | None:
-    """Return a text or number as text, None for anything else; 51.0 becomes 51, as an answer is written."""
+    """Return a text or number as text, None for anything else; 51.0 becomes 51, as in a written answer."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip() if isinstance(value, str | int | float) else None

@@ -1,4 +1,4 @@
-"""Where instruction data and questions come from: the textbook's generator, files of rows, the Hub."""
+"""Load instruction data and questions from the textbook generator, from files of rows or from the Hub."""
 
 import contextlib
 import itertools
@@ -19,27 +19,27 @@ from steadyphi.settings.values import rows_suffix
 
 @dataclass(frozen=True)
 class Pair:
-    """One piece of instruction data, not yet in any prompt format."""
+    """One instruction and its response, not yet in a prompt format."""
 
     id: str
     question: str
     response: str
-    ended: bool = False  # the response ended with the text of an end token, which was taken off
+    ended: bool = False  # the response ended with the text of an end token, which was removed
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What evaluation asks, and the examples that few-shot prompts show: no question is both."""
+    """The evaluation items and the examples of few-shot prompts; no question is both."""
 
     items: list[Item]
     shots: list[Item]
-    keys: set[str]  # of all their questions, see `rows.same`
-    unusable: int  # rows of the Hub that no question can be made of
+    keys: set[str]  # the keys of all their questions, see `rows.same`
+    unusable: int  # the number of rows of the Hub that cannot be used
 
 
 @dataclass(frozen=True)
 class Material:
-    """All that `prepare` works on: no question stands in two of the four."""
+    """The input of `prepare`; no question is in more than one of the four lists."""
 
     train: list[Pair]
     valid: list[Pair]
@@ -51,9 +51,9 @@ class Material:
 def load(settings: Prepare, file: Path) -> Material:
     """Return training pairs, validation pairs, evaluation items and few-shot examples.
 
-    file: the data file. A task may read its questions from another one (`settings.task_file`) or from
-    the Hub; what it asks or shows is then left out of training, question by question.
-    Raises SteadyPhiError for a file, row or column that cannot be used, named.
+    `file` is the data file. A task may read its questions from another file (`settings.task_file`) or from
+    the Hub. Questions used in evaluation or as few-shot examples are left out of training.
+    Raises SteadyPhiError that names the file, row or column that cannot be used.
     """
     questions, skipped = _questions(settings, file)
     asked = _asked(settings, questions)
@@ -72,21 +72,21 @@ def load(settings: Prepare, file: Path) -> Material:
 
 
 def _questions(settings: Prepare, file: Path) -> tuple[Questions | None, int]:
-    """Return the rows of the data file, None for the textbook, and the number of bad rows that are skipped."""
+    """Return the rows of the data file (None for the textbook) and the number of skipped bad rows."""
     if settings.source == "textbook":
         return None, 0
     asked_too = settings.task.source == "jsonl" and _task_file(settings) is None
     template = settings.task.question if asked_too else settings.instruction
-    assert template  # compose sees to it
+    assert template  # compose ensures it
     rows = read_rows(file)
     usable = _usable(rows, settings)
     return Questions(usable, template, settings.seed), len(rows) - len(usable)
 
 
 def _usable(rows: list[Row], settings: Prepare) -> list[Row]:
-    """Return the rows that have an instruction and a response; bad ones are refused together, or skipped."""
+    """Return the rows with an instruction and a response; bad rows raise one error or are skipped."""
     instruction, response = settings.instruction, settings.response
-    assert instruction and response  # compose sees to it
+    assert instruction and response  # compose ensures it
     if settings.bad_rows == "refuse":
         each(rows, lambda row: _pair(row, instruction, response))
         return rows
@@ -101,11 +101,11 @@ def _usable(rows: list[Row], settings: Prepare) -> list[Row]:
 
 
 def _pairs(settings: Prepare, questions: Questions | None) -> list[list[Pair]]:
-    """Return the instruction data, one list a question: rows that ask the same stay together."""
+    """Return the instruction data, one list per question: rows with the same question stay together."""
     if questions is None:
-        assert settings.examples  # compose sees to it, and to the templates
-        asked = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
-        return [[Pair(f"finetune-{n}", q.text, q.answer)] for n, q in enumerate(asked)]
+        assert settings.examples  # compose ensures it, and the templates
+        generated = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
+        return [[Pair(f"finetune-{n}", q.text, q.answer)] for n, q in enumerate(generated)]
     assert settings.instruction and settings.response
     instruction, response = settings.instruction, settings.response
     groups = questions.remaining()
@@ -115,7 +115,7 @@ def _pairs(settings: Prepare, questions: Questions | None) -> list[list[Pair]]:
 
 
 def _pair(row: Row, instruction: str, response: str) -> Pair:
-    """Return a row's instruction and its response, without a string that marks the end of a document."""
+    """Return a row's instruction and response; an end-of-document string is removed from the response."""
     whole = row.text(response)
     text = without_end_string(whole)
     if not text:
@@ -124,16 +124,16 @@ def _pair(row: Row, instruction: str, response: str) -> Pair:
 
 
 def _task_file(settings: Prepare) -> Path | None:
-    """Return the file that the questions come from, None where it is the data file.
+    """Return the file of the questions, or None if it is the data file.
 
-    Unless somebody names a file of rows, `task_file` is the textbook's generator or the data file.
+    Unless the user names a file of rows, `task_file` is the textbook generator or the data file.
     """
     file = Path(settings.task_file)
     return file if settings.task_file != settings.data_file and rows_suffix(file.name) else None
 
 
 def _asked(settings: Prepare, questions: Questions | None) -> Asked:
-    """Return what evaluation asks; `questions` are the data file's, of which each is handed out once."""
+    """Return the items and few-shot examples; `questions` are the data file's, each handed out once."""
     if settings.task.source == "textbook":
         return _asked_of_textbook(settings)
     if settings.task.source == "hub":
@@ -143,7 +143,7 @@ def _asked(settings: Prepare, questions: Questions | None) -> Asked:
         questions = Questions(
             read_rows(file), settings.task.question, settings.seed, _choices_of(settings.task)
         )
-    assert questions is not None  # compose sees to it
+    assert questions is not None  # compose ensures it
     items = _items(questions, _most(questions, settings), settings)
     return _asking(items, _items(questions, settings.shots, settings), [questions])
 
@@ -160,34 +160,37 @@ def _asked_of_textbook(settings: Prepare) -> Asked:
 def _asked_of_hub(settings: Prepare) -> Asked:
     task = settings.task
     assert task.split
-    asked, unusable = _hub_questions(settings, task.split)
+    questions, unusable = _hub_questions(settings, task.split)
     if task.shots_split is None:
-        items = _items(asked, _most(asked, settings), settings)
-        return _asking(items, _items(asked, settings.shots, settings), [asked], unusable)
-    items = _items(asked, settings.items, settings)
+        items = _items(questions, _most(questions, settings), settings)
+        return _asking(items, _items(questions, settings.shots, settings), [questions], unusable)
+    items = _items(questions, settings.items, settings)
     shown, more = _hub_questions(settings, task.shots_split)
-    shown.leave_out(asked.taken)
+    shown.leave_out(questions.taken)
     shots = _items(shown, settings.shots, settings)
-    named = [replace(shot, id=f"{task.shots_split}-{shot.id}") for shot in shots]  # rows count from 1 in each
-    return _asking(items, named, [asked, shown], unusable + more)
+    named = [replace(shot, id=f"{task.shots_split}-{shot.id}") for shot in shots]  # each split numbers from 1
+    return _asking(items, named, [questions, shown], unusable + more)
 
 
 def _hub_questions(settings: Prepare, split: str) -> tuple[Questions, int]:
-    """Return a split's questions, and how many rows of it cannot be used."""
+    """Return a split's questions, and the number of its rows that cannot be used."""
     assert settings.task.question
     rows = read_hub(settings.task, split)
     kept = usable(rows, settings.task)
-    made = Questions(kept, settings.task.question, settings.seed, _choices_of(settings.task))
-    return made, len(rows) - len(kept)
+    questions = Questions(kept, settings.task.question, settings.seed, _choices_of(settings.task))
+    return questions, len(rows) - len(kept)
 
 
 def _choices_of(task: Task) -> Callable[[Row], str] | None:
-    """Return what tells rows of one wording apart: `Which is right?` of other choices is another question."""
+    """Return the function that distinguishes rows with equal questions by their choices.
+
+    `Which is right?` with other choices is another question.
+    """
     return None if task.choices is None else lambda row: "\n".join(offered(row, task)[0])
 
 
 def _most(questions: Questions, settings: Prepare) -> int:
-    """Return how many questions to ask: some are kept back as few-shot examples, a fifth at most."""
+    """Return the number of evaluation items; at most a fifth of the questions is kept for few-shot use."""
     return max(1, min(settings.items, len(questions) - min(settings.shots, len(questions) // 5)))
 
 
@@ -197,6 +200,6 @@ def _items(questions: Questions, count: int, settings: Prepare) -> list[Item]:
 
 
 def _asking(items: list[Item], shots: list[Item], taken: list[Questions], unusable: int = 0) -> Asked:
-    # By the rows' keys too: an item's question is without the choices that its row lists.
+    # The rows' keys are included too, because an item's question lacks the choices that its row lists.
     keys = {same(item.question) for item in [*items, *shots]}.union(*(questions.taken for questions in taken))
     return Asked(items, shots, keys, unusable)

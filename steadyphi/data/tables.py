@@ -1,4 +1,4 @@
-"""Prepared data on disk: Parquet files that any table tool can open."""
+"""Write and read prepared data as Parquet files."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ EXAMPLES = pa.schema(
     [
         ("id", pa.string()),
         ("style", pa.string()),
-        ("prompt", pa.int32()),  # leading tokens without loss
+        ("prompt", pa.int32()),  # the number of leading tokens without loss
         ("tokens", pa.list_(pa.int32())),
     ]
 )
@@ -39,7 +39,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Read rows back; SteadyPhiError when the file is absent or broken."""
+    """Read the rows of a Parquet file. Raises SteadyPhiError if the file is absent or damaged."""
     try:
         return list(pq.read_table(path).to_pylist())
     except (OSError, pa.ArrowInvalid) as error:
@@ -49,7 +49,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 def write_examples(
     path: Path, ids: Sequence[str], styles: Sequence[str], examples: Sequence[Example]
 ) -> None:
-    """Write tokenized examples with where they come from and the format they are in."""
+    """Write tokenized examples with their ids and prompt styles."""
     rows = [
         {"id": id_, "style": style, "prompt": e.prompt, "tokens": e.tokens}
         for id_, style, e in zip(ids, styles, examples, strict=True)

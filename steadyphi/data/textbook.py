@@ -1,10 +1,10 @@
-"""Textbook material, generated: lessons and questions over a handful of small skills.
+"""Generate textbook material: lessons and questions for several small skills.
 
-Phi was trained on synthetic textbooks; phi-tiny is trained on these. Everything is drawn from a
-seed. Every question has a key that does not depend on its wording or on the order of its
-options, and the key's hash decides whether the question belongs to pretraining, fine-tuning or
-evaluation: the three are disjoint for any seeds. A lesson is about a question of its own split;
-what it teaches (that a carrot is a vegetable) may of course help with others.
+Phi was trained on synthetic textbooks; phi-tiny is trained on this material. Everything is drawn from a seed.
+Every question has a key that does not depend on its wording or on the order of its options. The key's hash
+decides whether the question belongs to pretraining, fine-tuning or evaluation, so the three sets are disjoint
+for any seeds. A lesson is about a question of its own split, but what it teaches (that a carrot is a
+vegetable) may help with questions of other splits.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ Split = Literal["pretrain", "finetune", "evaluate"]
 
 @dataclass(frozen=True)
 class Question:
-    """One question with its right answer and all answers to choose from (the right one among them).
+    """One question with its correct answer and all choices (including the correct one).
 
-    No choice is the beginning of another: a model never finds `7 6` likelier than `7`.
+    No choice is a prefix of another, because `7 6` is never more likely than `7`.
     """
 
     skill: str
@@ -31,11 +31,11 @@ class Question:
     text: str
     answer: str
     choices: tuple[str, ...]
-    lesson: str  # a sentence that teaches by this very example
+    lesson: str  # a sentence that teaches the skill with this question as its example
 
     @property
     def split(self) -> Split:
-        """Which of the three disjoint sets the question belongs to: 80%, 10%, 10%."""
+        """The set that the question belongs to: pretrain (80%), finetune (10%) or evaluate (10%)."""
         bucket = int.from_bytes(hashlib.sha256(f"{self.skill}|{self.key}".encode()).digest()[:4]) % 10
         return "pretrain" if bucket < 8 else "finetune" if bucket == 8 else "evaluate"
 
@@ -176,13 +176,13 @@ def lookup(rng: random.Random) -> Question:
             for thing, place in zip(things, rng.sample(textbook_words.PLACES, 3), strict=True)
         ]
         question, begins = "Where is the {}?", [f"the {thing} is" for thing in things]
-    asked = rng.randrange(3)
-    begin = begins[asked]
-    choices = [begin + fact.removeprefix(own) for fact, own in zip(facts, begins, strict=True)]
+    index = rng.randrange(3)
+    begin = begins[index]
+    choices = [begin + fact.removeprefix(prefix) for fact, prefix in zip(facts, begins, strict=True)]
     passage = " ".join(f"{fact[0].upper()}{fact[1:]}." for fact in facts)
-    text = f"{passage} {question.format(names[asked])}"
-    key = _key(names[asked], *sorted(facts))
-    return Question("lookup", key, text, choices[asked], tuple(choices), f"{passage} So {choices[asked]}.")
+    text = f"{passage} {question.format(names[index])}"
+    key = _key(names[index], *sorted(facts))
+    return Question("lookup", key, text, choices[index], tuple(choices), f"{passage} So {choices[index]}.")
 
 
 def instruction(rng: random.Random) -> Question:
@@ -225,7 +225,7 @@ SKILLS: tuple[Skill, ...] = (
 
 
 def stream(split: Split, seed: int, skills: Sequence[Skill] = SKILLS) -> Iterator[Question]:
-    """Yield questions of one split without end, the skills in turn; a question may come twice."""
+    """Yield questions of one split endlessly, cycling through the skills; questions may repeat."""
     rng = random.Random(f"{split} {seed}")
     while True:
         for skill in skills:
@@ -238,16 +238,16 @@ def stream(split: Split, seed: int, skills: Sequence[Skill] = SKILLS) -> Iterato
 def questions(split: Split, seed: int, count: int) -> list[Question]:
     """Return `count` questions of one split, no two with the same key.
 
-    The skills take turns, so they have equal parts, but for one that runs out: there are only some
-    120 different additions in a tenth of all.
+    The skills alternate, so their shares are equal, except for a skill that has no new questions left: a
+    split of 10% contains only about 120 different additions.
     """
     streams = [stream(split, seed, (skill,)) for skill in SKILLS]
-    found: dict[tuple[str, str], Question] = {}
+    distinct: dict[tuple[str, str], Question] = {}
     while True:
         for questions_of_skill in streams:
-            for question in itertools.islice(questions_of_skill, 50):  # so many tries at a new one
-                if (question.skill, question.key) not in found:
-                    found[question.skill, question.key] = question
+            for question in itertools.islice(questions_of_skill, 50):  # attempts at a new question
+                if (question.skill, question.key) not in distinct:
+                    distinct[question.skill, question.key] = question
                     break
-            if len(found) == count:
-                return list(found.values())
+            if len(distinct) == count:
+                return list(distinct.values())

@@ -1,4 +1,4 @@
-"""The words that the textbook is written with."""
+"""The words of the textbook."""
 
 
 def _words(text: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""The machine and the processes of a run: device, number format, ranks, launching."""
+"""The machine and the processes of a run: device, dtype, ranks and launching."""

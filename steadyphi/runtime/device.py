@@ -1,4 +1,4 @@
-"""What the machine offers, read at run time: device, number format, threads, repeatable arithmetic."""
+"""Choose the device and dtype at run time, and make results reproducible."""
 
 import os
 import random
@@ -11,13 +11,13 @@ from steadyphi.errors import SteadyPhiError
 def pick_device() -> torch.device:
     """Return the CUDA device if there is one, else the CPU. `STEADYPHI_DEVICE` overrides."""
     name = os.environ.get("STEADYPHI_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun's processes take a GPU each
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # each torchrun process uses its own GPU
         here, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if here >= count:
             raise SteadyPhiError(
                 f"STEADYPHI_NPROC: process {here + 1} on this machine sees {count} GPUs; start one for each"
             )
-        torch.cuda.set_device(here)  # what FSDP and NCCL take, whatever a tensor's device says
+        torch.cuda.set_device(here)  # FSDP and NCCL use the current device, not a tensor's
         name = f"cuda:{here}"
     try:
         torch.empty(0, device=name)
@@ -27,9 +27,9 @@ def pick_device() -> torch.device:
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the number format to compute in; `auto` is bfloat16 where the machine is fast at it.
+    """Return the dtype to compute in; `auto` is bfloat16 if the hardware supports it natively, else float32.
 
-    Never float16: Phi-2's attention scores overflow in it.
+    float16 is never used, because Phi-2's attention scores overflow in it.
     """
     if precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
@@ -41,15 +41,15 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def make_repeatable(seed: int, threads: int | None) -> None:
-    """Seed every generator and fix what else decides the last bits of a result.
+    """Seed every random generator and make torch's operations deterministic.
 
-    The number of CPU threads decides how sums are split, so a run that has to give the same bytes
-    on any number of cores fixes it; None takes all cores.
+    The number of CPU threads determines how sums are split. A run that must give the same bytes on any
+    number of cores sets `threads`; with None torch uses all cores.
     """
     random.seed(seed)
     torch.manual_seed(seed)
     if threads is not None:
         torch.set_num_threads(threads)
     if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,4 +1,4 @@
-"""Starting the processes of a run: by torchrun on this machine, or as Slurm has started them."""
+"""Start the processes of a run with torchrun on this machine, or join those that Slurm has started."""
 
 import os
 import subprocess
@@ -11,7 +11,10 @@ NPROC = "STEADYPHI_NPROC"
 
 
 def wanted() -> int:
-    """Return how many processes a run is to have here: `STEADYPHI_NPROC`, a number, or `auto`: one a GPU."""
+    """Return the number of processes to start on this machine.
+
+    It is the value of `STEADYPHI_NPROC`: a number, or `auto` for one process per GPU.
+    """
     text = os.environ.get(NPROC, "1")
     if text == "auto":
         import torch
@@ -23,9 +26,9 @@ def wanted() -> int:
 
 
 def launch(module: str) -> None:
-    """Run `module` in as many processes as are wanted, and exit; return at once where it is one of them.
+    """Run `module` in `wanted()` processes and exit; return at once if this process is to do the work itself.
 
-    torchrun's own settings (`PET_NNODES`, `PET_RDZV_ENDPOINT`, …) say who else takes part, on other machines.
+    torchrun's own settings (`PET_NNODES`, `PET_RDZV_ENDPOINT`, …) configure runs over several machines.
     """
     adopt_slurm(os.environ)
     if "RANK" in os.environ or (wanted() == 1 and "PET_NNODES" not in os.environ):
@@ -34,12 +37,12 @@ def launch(module: str) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # At SIGTERM they save their state; torchrun would kill them after half a minute.
+    # On SIGTERM the processes save their state; by default torchrun kills them after 30 seconds.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
     alone = [] if "PET_NNODES" in os.environ else ["--standalone"]
     try:
         run.main([*alone, "--nproc-per-node", str(wanted()), "-m", module])
-    except ChildFailedError as error:  # each process has said in a line of its own what was wrong
+    except ChildFailedError as error:  # each process has already printed its error
         first = min(error.failures.values(), key=lambda failure: failure.timestamp)
         sys.exit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
     except SignalException as error:
@@ -48,8 +51,8 @@ def launch(module: str) -> None:
 
 
 def adopt_slurm(environment: MutableMapping[str, str]) -> None:
-    """Where `srun` has started a process for each GPU, say so in torchrun's words."""
-    count = environment.get("SLURM_STEP_NUM_TASKS", "1")  # of srun's step; a batch script has none
+    """Set torchrun's environment variables if `srun` has started several processes."""
+    count = environment.get("SLURM_STEP_NUM_TASKS", "1")  # set by srun; a batch script does not have it
     if "RANK" in environment or count == "1":
         return
     if environment.get("SLURM_STEP_NUM_NODES", "1") == "1":

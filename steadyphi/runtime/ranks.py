@@ -1,4 +1,4 @@
-"""Several processes of one run, as torchrun starts them: each has a rank and a share of the work."""
+"""The rank of a process, the number of processes of a run and communication between them (torchrun)."""
 
 import contextlib
 import os
@@ -12,33 +12,33 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Return this process's number; 0 is the one that writes results, and the only one without torchrun."""
+    """Return this process's rank; rank 0 writes results, and is the only one without torchrun."""
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
-    """Return how many processes the run has."""
+    """Return the number of processes of the run."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Connect the processes of the run with one another while the block lasts."""
+    """Create the process group of the run for the duration of the block."""
     if world_size() == 1:
         yield
         return
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
-    except SystemExit:  # all of them leave
+    except SystemExit:  # all processes exit
         distributed.destroy_process_group()
         raise
-    # After an error of one process the others may wait for it, and so would this.
+    # Not after an error: the other processes may be waiting for this one, and this call would wait for them.
     distributed.destroy_process_group()
 
 
 def gather(value: T) -> list[T]:
-    """Return every process's value, in the order of the ranks, to every process."""
+    """Return the values of all processes, ordered by rank; every process receives them."""
     if world_size() == 1:
         return [value]
     values: list[T | None] = [None] * world_size()

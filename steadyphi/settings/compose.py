@@ -96,8 +96,8 @@ def _refuse_aliases(path: Path, name: str) -> None:
             raise _error(name, f"has more than {MOST_BYTES:,} bytes, which are no settings")
         for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise _error(name, f"line {line}: *{event.anchor} repeats a value; write the value itself")
+                line = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
+                raise _error(name, f"{line}*{event.anchor} repeats a value; write the value itself")
     except (OSError, ValueError, yaml.YAMLError):
         return  # said by the function that reads the file
 

@@ -1,1 +1,1 @@
-"""MLflow: a row for each experiment, and under it a run for each stage. Only stages import it."""
+"""MLflow tracking: one parent run per experiment, with one child run per stage. Only stages import it."""

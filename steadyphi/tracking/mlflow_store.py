@@ -1,6 +1,6 @@
-"""Where runs live and who owns them: the MLflow store, an experiment's parent run, the dead.
+"""The MLflow store, the parent run of an experiment, and the cleanup of runs whose process has ended.
 
-Everything here may raise whatever MLflow raises, and is called under the lock of `stage_run`.
+All functions here may raise MLflow's exceptions. They are called under the lock of `stage_run`.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow's own values let a dead server hold up every stage for minutes.
+    # With MLflow's defaults, an unreachable server delays every stage by minutes.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -35,18 +35,18 @@ _ENVIRONMENT = {
 
 
 def identity(process: psutil.Process) -> str:
-    """`host:pid:start time`; the start time, because pids get reused."""
+    """Return `host:pid:start time`; the start time is included because pids are reused."""
     return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether the process lived on this host and does no more; of other hosts we know nothing."""
+    """Return whether the process ran on this host and has ended; False for processes of other hosts."""
     if not owner.startswith(f"{socket.gethostname()}:"):
         return False
     _, pid, started = owner.rsplit(":", 2)
     try:
         process = psutil.Process(int(pid))
-        # Boot time, and with it every start time, moves a little when the clock is adjusted.
+        # The boot time, and with it every start time, changes slightly when the clock is adjusted.
         moved = abs(process.create_time() - float(started))
         return moved > 5 or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -54,7 +54,10 @@ def _is_dead(owner: str) -> bool:
 
 
 def _is_dvc(process: psutil.Process) -> bool:
-    """`dvc …`, `python …/bin/dvc …` or `python -m dvc …`; not a shell in a folder named dvc."""
+    """Return whether the command is `dvc …`, `python …/bin/dvc …` or `python -m dvc …`.
+
+    A shell in a folder named dvc does not count.
+    """
     try:
         return any(Path(word).name == "dvc" for word in process.cmdline()[:3])
     except psutil.Error:
@@ -62,13 +65,14 @@ def _is_dvc(process: psutil.Process) -> bool:
 
 
 def _owner() -> psutil.Process:
-    """The process that lives as long as the experiment: the dvc above us, else whoever started us.
+    """Return the process that lives as long as the experiment: an ancestor dvc, else the parent process.
 
-    Between two stages an experiment has no living stage, so only this tells a pause from an end.
+    Between two stages no process of a stage is running, so only this process shows whether the experiment
+    has ended.
     """
     me = psutil.Process()
     above = me.parents()
-    caller = above[0] if above and above[0].pid > 1 else me  # pid 1 adopts orphans and never dies
+    caller = above[0] if above and above[0].pid > 1 else me  # pid 1 adopts orphans and never ends
     return next((process for process in above if _is_dvc(process)), caller)
 
 
@@ -76,46 +80,46 @@ def _owner() -> psutil.Process:
 
 
 def root() -> Path:
-    """The repository; DVC names the real one even where a stage runs in a temporary copy of it."""
+    """Return the repository root. `DVC_ROOT` is the original even if a stage runs in a temporary copy."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).absolute()
 
 
 def tracking_uri() -> str:
-    """Where runs are stored: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the repository."""
+    """Return the URI of the run store: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the repository."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
 
 
 def open_client() -> Any:
-    """An MlflowClient on a store whose schema is complete; silent, and soon tired of a dead server."""
+    """Return a silent MlflowClient with short time-outs, on a store whose schema is complete."""
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
     database = root() / "mlflow.db"
     if not os.environ.get("MLFLOW_TRACKING_URI") and not database.exists():
-        # A migration that is killed half-way can never be taken up again: migrate aside, then rename.
+        # An interrupted migration cannot be resumed, so migrate a temporary file and then rename it.
         with atomic_file(database) as temporary:
             MlflowClient(f"sqlite:///{temporary}")
     return MlflowClient(tracking_uri())
 
 
 def experiment_id(client: Any, name: str) -> str:
-    """Find or create the MLflow experiment."""
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    # A server knows where its artifacts go. A database we open ourselves would take ./mlruns, which
-    # in `dvc exp run --temp` is a folder that is about to be deleted.
+    """Find or create the MLflow experiment, and return its id."""
+    if experiment := client.get_experiment_by_name(name):
+        return str(experiment.experiment_id)
+    # A server has its own artifact location. The default of a local database is ./mlruns, which
+    # `dvc exp run --temp` deletes with its temporary folder.
     remote = tracking_uri().startswith(("http:", "https:", "databricks"))
     location = None if remote else (root() / "mlartifacts").as_uri()
     return str(client.create_experiment(name, artifact_location=location))
 
 
 def parent_run(client: Any, experiment_id: str, digest: str) -> Any:
-    """Find or create the run of the whole experiment, and set it RUNNING in our name.
+    """Find or create the parent run of the experiment, set it RUNNING and record its owner process.
 
-    It goes by key and settings digest together: MLflow's params cannot be changed, so the same
-    DVC_EXP_NAME with other settings is another row. The key is compared here, not in the filter,
-    since a name may hold quotes.
+    The run is identified by its key and its settings digest together. MLflow's params cannot be changed, so
+    the same DVC_EXP_NAME with different settings is a different run. The key is compared here, not in the
+    filter, because a name may contain quotes.
     """
     key = os.environ.get("DVC_EXP_NAME") or digest
     owner = identity(_owner())
@@ -128,15 +132,15 @@ def parent_run(client: Any, experiment_id: str, digest: str) -> Any:
 
 
 def settle(client: Any, parent: Any) -> None:
-    """End a parent that nobody works on: its row is complete if it was ever published."""
+    """End a parent run that no process works on: FINISHED if it was ever published, else KILLED."""
     status = "FINISHED" if PUBLISHED in parent.data.tags else "KILLED"
     client.set_terminated(parent.info.run_id, status)
 
 
 def reap(client: Any, experiment_id: str) -> None:
-    """End the runs whose process was killed, which MLflow would show as RUNNING for ever.
+    """End the runs whose process was killed; otherwise MLflow would show them as RUNNING forever.
 
-    A killed dvc leaves its stage running as an orphan, so a parent lives as long as any of its children.
+    A killed dvc leaves its stage running as an orphan, so a parent run stays open while any child is running.
     """
     running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
     dead = [run for run in running if _is_dead(run.data.tags.get(PROCESS, ""))]
@@ -147,7 +151,7 @@ def reap(client: Any, experiment_id: str) -> None:
 
 
 def revision() -> str | None:
-    """The git commit that the experiment started from, if there is one."""
+    """Return the git commit that the experiment started from, if there is one."""
     if revision := os.environ.get("DVC_EXP_BASELINE_REV"):
         return revision
     with contextlib.suppress(OSError, subprocess.SubprocessError):

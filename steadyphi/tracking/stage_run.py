@@ -1,8 +1,8 @@
-"""MLflow: one row per experiment, under it one run per executed stage.
+"""Record stages in MLflow: one parent run (row) per experiment, with one child run per executed stage.
 
-Every stage is a process of its own that DVC starts, so nothing is kept in memory between
-stages: the parent run is found again by its tags, under a file lock. Tracking is a
-convenience; when it fails it says so in one line, turns itself off, and the stage goes on.
+DVC starts each stage as a separate process, so nothing is kept in memory between stages. The parent run is
+found by its tags, under a file lock. Tracking is optional: if it fails, it prints one line and turns itself
+off, and the stage continues.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ from steadyphi.tracking.mlflow_store import tracking_uri
 
 FLUSH_SECONDS = 2.0
 SAMPLING_SECONDS = 5
-LOCK_SECONDS = 120  # a fresh database takes seconds to migrate, and others may be waiting before us
-BATCH = 100  # params per request; metrics may be ten times as many
+LOCK_SECONDS = 120  # a new database takes seconds to migrate, and other processes may be waiting
+BATCH = 100  # params per request; a request may hold ten times as many metrics
 
 _SECRET_KEY = re.compile(
     r"secret|passw(or)?d|passphrase|credential|(api|access|private)[_-]?key"
-    r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)token$",  # neither `tokenizer` nor `max_tokens` nor `pad_token`
+    r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)token$",  # but not `tokenizer`, `max_tokens` or `pad_token`
     re.IGNORECASE,
 )
 _SECRET_VALUES = (
@@ -74,17 +74,20 @@ def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Nested settings as `{"a.b": "text"}`; lists, booleans and null as JSON; secrets left out or masked."""
+    """Return nested settings as `{"a.b": "text"}`.
+
+    Lists, booleans and null become JSON. Secrets are left out or masked.
+    """
     return dict(_leaves(_without_secrets(settings)))
 
 
 def _name(text: str) -> str:
-    """A param's or metric's name in the characters and length that MLflow allows."""
+    """Return a param's or metric's name restricted to the characters and length that MLflow allows."""
     return re.sub(r"[^\w\-./: ]", "_", text)[:250]
 
 
 def _finite(value: float) -> float:
-    """MLflow stores ±inf as the largest float; doing so here lets `_same` compare with what it stored."""
+    """Replace ±inf with the largest float, as MLflow does, so that `_same` can compare with stored values."""
     return min(max(float(value), -sys.float_info.max), sys.float_info.max)  # NaN passes through
 
 
@@ -98,7 +101,7 @@ def _same(a: float | None, b: float) -> bool:
 def _never_fails(
     method: Callable[Concatenate["StageRun", P], None],
 ) -> Callable[Concatenate["StageRun", P], None]:
-    """Do nothing when tracking is off; turn it off, with one line on stderr, when `method` fails."""
+    """Skip `method` if tracking is off. If `method` fails, turn tracking off and print one line to stderr."""
 
     @functools.wraps(method)
     def guarded(self: "StageRun", *args: P.args, **kwargs: P.kwargs) -> None:
@@ -114,7 +117,7 @@ def _never_fails(
 
 
 class StageRun:
-    """What one stage tells MLflow. No method raises, whatever happens to the store."""
+    """The MLflow run of one stage. No method raises, even if the store fails."""
 
     def __init__(self) -> None:
         self._on = True
@@ -133,7 +136,7 @@ class StageRun:
 
     @_never_fails
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics; they are sent together every two seconds and at the end of the stage."""
+        """Log metrics; they are sent in batches every two seconds and at the end of the stage."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -148,22 +151,22 @@ class StageRun:
 
     @_never_fails
     def text(self, text: str, name: str) -> None:
-        """Log a text as an artifact of this stage, under a name with folders."""
+        """Log a text as an artifact of this stage; `name` may contain folders."""
         self._client.log_text(self._id, _mask(text), name)
 
     @_never_fails
     def output(self, name: str, digest: str) -> None:
-        """Tag the run with the digest of what the stage made."""
+        """Tag the run with the digest of the stage's output `name`."""
         self._client.set_tag(self._id, f"output.{name}", digest)
 
     @_never_fails
     def summary(
         self, *, settings: Mapping[str, Any], metrics: Mapping[str, float], artifacts: Sequence[Path]
     ) -> None:
-        """Rebuild the experiment's row: settings, headline metrics and artifacts; then mark it FINISHED.
+        """Log settings, headline metrics and artifacts to the experiment's parent run; mark it FINISHED.
 
-        The row comes from here alone, because a cached or skipped stage runs no code. Saying the same
-        again changes nothing; a changed metric takes the place of the old one.
+        Only this method writes them, because a cached or skipped stage runs no code. Repeating a call
+        changes nothing; a changed metric replaces the old value.
         """
         from mlflow.entities import Metric
 
@@ -184,7 +187,7 @@ class StageRun:
         from mlflow.entities import Param
         from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-        # Params cannot be changed, and a second value is an error: the first stays.
+        # Params cannot be changed, and logging a second value is an error, so the first value is kept.
         known = self._client.get_run(run_id).data.params
         new = {_name(key): value[:MAX_PARAM_VAL_LENGTH] for key, value in flatten(settings).items()}
         params = [Param(key, value) for key, value in new.items() if key not in known]
@@ -199,7 +202,7 @@ class StageRun:
 
     @_never_fails
     def _start(self, stage: str, experiment: str, digest: str) -> None:
-        # DVC_STAGE may name the file too: path/to/dvc.yaml:evaluate@base
+        # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
         name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
         tags = {
             "dvc.stage": name,
@@ -209,7 +212,7 @@ class StageRun:
         }
         cache = store.root() / ".cache"
         cache.mkdir(parents=True, exist_ok=True)
-        # Processes that start together would create a fresh database, and the parent, more than once.
+        # Without the lock, processes that start together would create the database and the parent run twice.
         with FileLock(cache / "mlflow.lock", timeout=LOCK_SECONDS):
             self._client = store.open_client()
             experiment_id = store.experiment_id(self._client, experiment)
@@ -233,7 +236,7 @@ class StageRun:
         self._flush()
         if self._monitor:
             self._monitor.finish()
-            # The monitor throws its last interval away, which for a short stage is all there is.
+            # The monitor discards its last interval; a short stage has no other.
             if last := self._monitor.aggregate_metrics():
                 self._monitor.publish_metrics(last)
                 self._monitor.mlflow_logger.flush()
@@ -241,15 +244,16 @@ class StageRun:
     @_never_fails
     def _terminate(self, status: str) -> None:
         self._client.set_terminated(self._id, status)
-        if status != "FINISHED":  # no later stage will run; the next try sets the row RUNNING again
+        if status != "FINISHED":  # no later stage will run; the next attempt sets it RUNNING again
             self._client.set_terminated(self._parent.info.run_id, status)
         elif store.PUBLISHED in self._parent.data.tags:
-            # Where this stage made what it made before, DVC skips publish, and the row stands.
+            # If the stage's output is unchanged, DVC skips publish, and the parent run is already complete.
             store.settle(self._client, self._parent)
 
     def _end(self, status: str) -> None:
-        self._on = bool(self._id)  # a run that has begun should end, even if something failed in between
-        # The status first, so that a server gone silent costs one time-out: an ended run still takes metrics.
+        self._on = bool(self._id)  # a run that was created must be ended, even after a failure
+        # The status is set first, so that an unreachable server costs only one time-out. An ended run still
+        # accepts metrics.
         self._terminate(status)
         self._finish_logging()
 
@@ -279,7 +283,7 @@ def _sigterm_exits() -> Iterator[None]:
 
 
 def unrecorded() -> StageRun:
-    """Return a run that records nothing, for all processes of a stage but the first."""
+    """Return a run that records nothing, for all processes of a stage except the first."""
     run = StageRun()
     run._on = False
     return run
@@ -289,8 +293,8 @@ def unrecorded() -> StageRun:
 def stage_run(stage: str, *, experiment: str, digest: str) -> Iterator[StageRun]:
     """Record a stage as a child run of its experiment's row.
 
-    `experiment` is the MLflow experiment's name; `digest`, 12 hex digits, stands for all settings.
-    The run ends FINISHED; FAILED by an exception; KILLED by SIGTERM, Ctrl-C or `sys.exit`.
+    `experiment` is the MLflow experiment's name. `digest` is the digest of all settings, 12 hex digits.
+    The run's final status is FINISHED; FAILED after an exception; KILLED after SIGTERM, Ctrl-C or `sys.exit`.
     """
     run = StageRun()
     run._start(stage, experiment, digest)

@@ -1,1 +1,1 @@
-"""The fine-tuning loop and what it stands on."""
+"""The fine-tuning loop, its loss, adapters, optimizer and saved state."""

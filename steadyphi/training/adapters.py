@@ -1,4 +1,4 @@
-"""What of a Phi is trained: all of it, or low-rank adapters on a frozen base; and its files."""
+"""Load a Phi for full or adapter training, and save the trained weights."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,12 +15,13 @@ from steadyphi.training.quantized import check_method, quantize
 
 
 def load_for_training(folder: Path, settings: Finetune, dtype: torch.dtype, device: torch.device) -> Phi:
-    """Load a checkpoint with the parameters that train set to require gradients.
+    """Load a checkpoint and set the trained parameters to require gradients.
 
-    Full: every weight, kept in float32 and rounded to `dtype` only within a step, for small
-    updates vanish in bfloat16. LoRA: the base stays frozen in `dtype`, the adapters are float32.
-    QLoRA: of the base, the layers' matrices are in four bits, and computed with in `dtype`.
-    Raises SteadyPhiError where the machine cannot do it.
+    Full: every weight is trained. Weights are kept in float32 and rounded to `dtype` only within a step,
+    because small updates vanish in bfloat16. LoRA: the base stays frozen in `dtype`, and the adapters are
+    float32. QLoRA: as LoRA, but the matrices of the base's layers are stored in four bits, and their
+    products are computed in `dtype`.
+    Raises SteadyPhiError if the machine does not support the method.
     """
     method = settings.method
     if not isinstance(method, Lora):
@@ -28,17 +29,17 @@ def load_for_training(folder: Path, settings: Finetune, dtype: torch.dtype, devi
     check_method(method)
     four_bits = method.name == "qlora"
     model = Phi.load(folder, dtype, "cpu" if four_bits else device)
-    if four_bits:  # by way of the CPU, so that the device never holds the whole base
+    if four_bits:  # loaded on the CPU, so that the device never holds the whole unquantized base
         quantize(model, dtype, device)
     adapt(model, method)
     return model
 
 
 def save(state: Mapping[str, Tensor], base: Path, folder: Path, settings: Finetune) -> None:
-    """Write what was trained into the empty `folder`: an adapter in peft's format, or a whole checkpoint.
+    """Write an adapter in peft's format or a full checkpoint into the empty `folder`.
 
-    state: the model's tensors by name; of an adapted model all but the adapters' may be left out. The
-    whole checkpoint keeps the dtype of `base`, and its configuration and tokenizer files.
+    `state` holds the model's tensors by name; for an adapted model only the adapter tensors are needed.
+    A full checkpoint keeps the dtype of `base` and copies its configuration and tokenizer files.
     """
     if isinstance(settings.method, Lora):
         tensors = {name: tensor.detach().cpu() for name, tensor in state.items() if ".lora_" in name}
@@ -48,12 +49,12 @@ def save(state: Mapping[str, Tensor], base: Path, folder: Path, settings: Finetu
     rounded = {name: tensor.cpu().to(stored[name].dtype) for name, tensor in state.items()}
     torch.save(rounded, folder / WEIGHTS)
     for path in sorted(base.iterdir()):
-        if path.name not in (WEIGHTS, "manifest.json"):  # the manifest speaks of the base's weights
+        if path.name not in (WEIGHTS, "manifest.json"):  # the manifest describes the base's weights
             shutil.copyfile(path, folder / path.name)
 
 
 def _peft_settings(method: Lora) -> dict[str, object]:
-    """Return what peft must know; a setting that is not there has peft's default."""
+    """Return the contents of peft's adapter_config.json; settings left out have peft's defaults."""
     return {
         "peft_type": "LORA",
         "task_type": None,

@@ -1,4 +1,4 @@
-"""Where a run stands, apart from its tensors, and who is told of it."""
+"""The progress of a training run, apart from its tensors, and the callbacks that receive it."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ class LogRow:
     """One point of the curves; `valid_loss` is None where no validation was due.
 
     Losses are nats per supervised token; `step` counts optimizer steps from 1. `train_loss` is None
-    where the step was skipped, for it or its gradient was no finite number.
+    if the step was skipped because the loss or its gradient was not finite.
     """
 
     step: int
@@ -23,20 +23,20 @@ class LogRow:
 
 
 @dataclass
-class Course:
-    """How far a run has come; with the tensors of `state` all that it needs to go on."""
+class History:
+    """The progress of a run; together with the tensors of `state` it is all that resuming needs."""
 
-    step: int = 0  # steps taken; the last has no row yet while it is validated
-    loss: float | None = None  # of the last
+    step: int = 0  # steps taken; the last step has no row until its validation is finished
+    loss: float | None = None  # the loss of the last step
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_row: int = 0
     best_step: int = 0
     best_loss: float | None = None
-    stale: int = 0  # validations since the best
+    stale: int = 0  # the number of validations since the best one
     rows: list[LogRow] = field(default_factory=list)
 
     def validated(self, loss: float) -> bool:
-        """Take note of a validation after `step`; return whether it is the best so far."""
+        """Record the validation loss after `step`; return whether it is the best so far."""
         better = self.best_loss is None or loss < self.best_loss
         if better:
             self.best_step, self.best_loss, self.stale = self.step, loss, 0
@@ -45,30 +45,30 @@ class Course:
         return better
 
     def record(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
+        """Return the history as a dict of JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "Course":
-        """Rebuild a course from its record."""
+    def from_record(cls, record: dict[str, Any]) -> "History":
+        """Rebuild a history from its record."""
         return cls(**{**record, "rows": [LogRow(**row) for row in record["rows"]]})
 
 
 class Watcher(Protocol):
-    """Who is told of a run while it goes on."""
+    """Callbacks of a training run."""
 
     def on_step(self, row: LogRow, speed: Speed | None) -> None:
-        """After every step; and of the steps before a run was taken up again, without a speed."""
+        """Called after every step. A resumed run first reports its earlier steps, with `speed` None."""
 
     def on_validation(self, step: int, objective: Objective) -> None:
-        """After every validation, in all processes at once, the model in evaluation mode."""
+        """Called after every validation, in all processes, with the model in evaluation mode."""
 
 
-class Nobody:
-    """A watcher that takes no notice."""
+class NoWatcher:
+    """A watcher that does nothing."""
 
     def on_step(self, row: LogRow, speed: Speed | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_validation(self, step: int, objective: Objective) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request to stop at the next good moment."""
+"""Treat SIGTERM and Ctrl-C as a request to stop at the next safe point."""
 
 import signal
 import threading
@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While it lasts, a signal is only noted in `number`; a second Ctrl-C interrupts at once."""
+    """A context manager that only records a signal in `number`; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -1,4 +1,4 @@
-"""The training loop: packed batches in, a trained model and its loss curve out."""
+"""The training loop: trains a model on packed batches and records its loss curve."""
 
 import itertools
 import math
@@ -16,14 +16,14 @@ from steadyphi.progress import Progress
 from steadyphi.runtime import ranks
 from steadyphi.settings.schema import Finetune
 from steadyphi.training import parallel
-from steadyphi.training.history import Course, LogRow, Nobody, Watcher
+from steadyphi.training.history import History, LogRow, NoWatcher, Watcher
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
 from steadyphi.training.plan import plan_steps, share_out
 from steadyphi.training.run_store import Store, trained_weights, training_tensors
 from steadyphi.training.speed import Speed, Speedometer
 
-TOLERATED = 3  # steps in a row whose loss or gradient is no finite number
+TOLERATED = 3  # the number of consecutive steps without a finite loss and gradient that ends a run
 
 
 def fit(
@@ -35,15 +35,15 @@ def fit(
     watcher: Watcher | None = None,
     store: Store | None = None,
     save_seconds: float = 600.0,
-) -> Course:
-    """Train the parameters of `model` that require gradients, in place; return the course of the run.
+) -> History:
+    """Train the parameters of `model` that require gradients, in place; return the run's history.
 
     A step takes up to `settings.batch_tokens` tokens of whole documents, in micro-batches of up to
-    `settings.micro_tokens`; its loss is the mean over the step's supervised tokens, however it is
-    split over micro-batches and processes. A step whose loss or gradient is not finite is skipped.
-    With a `store` the state is saved every `save_seconds`, a run that has one there goes on from it, and
-    the weights are in the end those of the best validation, if `settings.keep` says so.
-    Raises SteadyPhiError after `TOLERATED` skipped steps in a row; `Stopped` on SIGTERM or Ctrl-C.
+    `settings.micro_tokens` tokens. Its loss is the mean over the step's supervised tokens, however the step
+    is split over micro-batches and processes. A step whose loss or gradient is not finite is skipped.
+    With a `store`, the state is saved every `save_seconds`, and a run resumes from a saved state. If
+    `settings.keep` is "best", the final weights are then those of the best validation.
+    Raises SteadyPhiError after `TOLERATED` skipped steps in a row, and `Stopped` on SIGTERM or Ctrl-C.
     """
     longest = max(len(e.tokens) for e in (*train, *valid))
     if longest > model.config.block_size:
@@ -60,7 +60,7 @@ def fit(
 
 
 class _Run:
-    """The objects of one run, and what is done with them."""
+    """The state of one run and the steps of its loop."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class _Run:
         store: Store | None,
     ) -> None:
         self.model, self.settings, self.store = model, settings, store
-        self.watcher = watcher or Nobody()
+        self.watcher = watcher or NoWatcher()
         self.train, self.valid = train, [e for e in valid if _supervised([e])]
         self.lengths = [len(e.tokens) for e in train]
         self.steps = plan_steps(self.lengths, settings)
@@ -85,19 +85,19 @@ class _Run:
         self.optimizer = make_optimizer(model, settings.lr, settings.weight_decay)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.meter = Speedometer(model, settings, dtype)
-        self.course = Course()
+        self.course = History()
 
     def resume(self) -> None:
-        """Go on from the saved state, if there is one."""
+        """Resume from the saved state, if there is one."""
         record = self.store.record() if self.store else None
         if self.store and record:
             self.store.load(training_tensors(self.model, self.optimizer))
-            self.course = Course.from_record(record)
+            self.course = History.from_record(record)
             for row in self.course.rows:
                 self.watcher.on_step(row, None)
 
     def go(self, request: StopRequest, save_seconds: float) -> None:
-        """Take the steps that are left."""
+        """Take the remaining steps."""
         work = [_supervised([self.train[i] for i in step]) for step in self.steps]
         progress = Progress("finetune", sum(work), "supervised tokens")
         progress.skip(sum(work[: len(self.course.rows)]))
@@ -105,7 +105,7 @@ class _Run:
         self.objective.train()
         while len(self.course.rows) < len(self.steps) and not self._exhausted():
             number, speed = len(self.course.rows), None
-            if self.course.step == number:  # or it was taken, and its validation was interrupted
+            if self.course.step == number:  # false if only its validation was interrupted
                 self.meter.start()
                 self.course.loss = self._learn(number, request)
                 self.course.step += 1
@@ -129,7 +129,7 @@ class _Run:
             )
 
     def finish(self) -> None:
-        """Leave the model with the weights that are kept, ready for use."""
+        """Load the best weights if those are kept, and switch to evaluation mode."""
         best = self.course.best_step
         if self.store and self.settings.keep == "best" and best not in (0, self.course.step):
             self.store.load_best(best, trained_weights(self.model))
@@ -139,8 +139,8 @@ class _Run:
         """Take a step; return its loss, or None if it was not finite and the step was skipped."""
         settings, world = self.settings, ranks.world_size()
         examples = [self.train[i] for i in self.steps[number]]
-        share = _supervised(examples) / world  # for the processes' gradients are averaged
-        # What dropout draws is a function of where the run stands, so there is no generator to save.
+        share = _supervised(examples) / world  # because the processes' gradients are averaged
+        # Dropout is seeded by the position in the run, so no generator state has to be saved.
         torch.manual_seed(random.Random(f"{settings.seed} {number} {ranks.rank()}").getrandbits(63))
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = self._rate(number)
@@ -162,7 +162,11 @@ class _Run:
         return mean if usable else None
 
     def _loss(self, examples: list[Example], stand_in: Example) -> torch.Tensor:
-        """Return the summed loss; a process without examples computes along with the rest, for nothing."""
+        """Return the summed loss.
+
+        A process without examples computes the loss of `stand_in` times zero, because all processes
+        must take part in each pass.
+        """
         loss: torch.Tensor = self.objective(collate(examples or [stand_in]).to(self.device))
         return loss if examples else 0 * loss
 
@@ -182,7 +186,7 @@ class _Run:
         return s.lr * lr_factor(number, len(self.steps), s.warmup_ratio, s.min_lr_ratio, s.schedule)
 
     def _close(self, number: int, request: StopRequest) -> LogRow:
-        """Validate where it is due, and return the row of the step that was taken."""
+        """Validate if it is due, and return the log row of the step."""
         due = self.valid and (self.course.step % self.every == 0 or self.course.step == len(self.steps))
         valid_loss = self._validate(request) if due else None
         epoch = self.seen[number] / sum(self.lengths)
@@ -191,7 +195,7 @@ class _Run:
         return row
 
     def _validate(self, request: StopRequest) -> float:
-        """Return the mean loss of the validation examples; keep the weights where it is the best so far."""
+        """Return the mean loss of the validation examples; save the weights if it is the best so far."""
         self.objective.eval()
         lengths = [len(e.tokens) for e in self.valid]
         summed = torch.zeros((), device=self.device)
@@ -222,7 +226,7 @@ class _Run:
             self.store.save(self.course.step, tensors, self.course.record(), self.course.best_step)
 
     def _stop_here(self, request: StopRequest) -> None:
-        """Stop where that is asked for, if the run is one process; many stop together, after the step."""
+        """Stop now if requested, if the run is one process; several processes stop after the step."""
         if request.number and ranks.world_size() == 1:
             self._stop(request.number)
 
@@ -242,5 +246,5 @@ class _Run:
 
 
 def _supervised(examples: Sequence[Example]) -> int:
-    """Return how many tokens carry a loss; a document's first never does, for nothing is before it."""
+    """Return the number of tokens with a loss; a document's first token has none, as nothing precedes it."""
     return sum(max(0, len(e.tokens) - max(e.prompt, 1)) for e in examples)

@@ -1,10 +1,11 @@
-"""Low-rank adapters around frozen layers: LoRA, with the scale of rsLoRA too, and DoRA.
+"""Low-rank adapters around frozen layers: LoRA, rsLoRA and DoRA.
 
-LoRA (Hu et al. 2021, arXiv 2106.09685) adds scale · B A to a weight W: the scale is alpha / r, or
+LoRA (Hu et al. 2021, arXiv 2106.09685) adds scale · B A to a weight W. The scale is alpha / r, or
 alpha / √r in rsLoRA (Kalajdzievski 2023, arXiv 2312.03732). DoRA (Liu et al. 2024, arXiv 2402.09353) learns
-each row's length apart: m · (W + scale · B A) / ‖W + scale · B A‖, with no gradient through the norm.
-Names, shapes, first values and results are those of the peft library; but the adapters, which are float32,
-are rounded to the type that the layer computes in, where peft widens the layer's input to float32.
+the norm m of each row separately: m · (W + scale · B A) / ‖W + scale · B A‖, with no gradient through the
+norm in the denominator. Parameter names, shapes, initial values and results match the peft library, with
+one difference: the float32 adapters are rounded to the dtype that the layer computes in, whereas peft
+converts the layer's input to float32.
 """
 
 import math
@@ -17,11 +18,12 @@ from steadyphi.checkpoint.layouts import is_target
 from steadyphi.settings.schema import Lora
 from steadyphi.training.quantized import product, weight_of
 
-LEAST = 1e-30  # of a squared norm; a row of zeros, as a token may have that no text has, stays one
+# The lower bound of a squared norm. A row of zeros (an unused token may have one) stays a row of zeros.
+LEAST = 1e-30
 
 
 def adapt(model: nn.Module, method: Lora) -> None:
-    """Put an adapter around each of the model's layers that is a target; only adapters train then."""
+    """Wrap each target layer of the model in an adapter and freeze all other parameters."""
     model.requires_grad_(False)
     for name, layer in list(model.named_modules()):
         if is_target(name, method.targets):
@@ -31,9 +33,9 @@ def adapt(model: nn.Module, method: Lora) -> None:
 
 
 class Adapter(nn.Module):
-    """A frozen layer in `base`, and what LoRA and DoRA need for Linears and tables alike.
+    """The base class of adapted linear and embedding layers; `base` is the frozen layer.
 
-    An adapted layer is no `nn.Linear`, and has no one weight: who would multiply by it calls the layer.
+    An adapted layer is not an `nn.Linear` and has no single weight. To multiply by it, call the layer.
     """
 
     squares: Tensor
@@ -45,14 +47,15 @@ class Adapter(nn.Module):
         self.lora_magnitude_vector: nn.Parameter | None = None
 
     def _start_dora(self, squares: Tensor) -> None:
-        """squares: the squared norms of the rows of W, float32; the norms are what m begins with."""
+        """Initialize m with the row norms of W; `squares` holds the squared row norms, float32."""
         self.register_buffer("squares", squares, persistent=False)
         self.lora_magnitude_vector = nn.Parameter(squares.sqrt())
 
     def _stretch(self, magnitude: Tensor, a: Tensor, b: Tensor, product: Tensor) -> Tensor:
-        """Return m / ‖W + scale · B A‖ for each row, float32; product: W Aᵀ, (rows, r).
+        """Return m / ‖W + scale · B A‖ for each row, float32. `product` is W Aᵀ, (rows, r).
 
-        No sum of W's size is needed, for row by row ‖W + s B A‖² = ‖W‖² + 2 s B · W Aᵀ + s² B A Aᵀ · B.
+        The sum W + s B A is never formed, because for each row
+        ‖W + s B A‖² = ‖W‖² + 2 s B · W Aᵀ + s² B A Aᵀ · B.
         """
         with torch.no_grad(), torch.autocast(a.device.type, enabled=False):
             a, b = a.float(), b.float()
@@ -62,14 +65,15 @@ class Adapter(nn.Module):
 
 
 class LoraLinear(Adapter):
-    """A frozen Linear, in four bits too, with its adapter: (T, in) to (T, out)."""
+    """A frozen linear layer, optionally quantized to four bits, with its adapter: (T, in) to (T, out)."""
 
     base: nn.Linear
 
     def __init__(self, base: nn.Linear, method: Lora) -> None:
         super().__init__(base, method)
         self.dropout = method.dropout
-        # Drawn on the CPU: so a seed gives the same numbers on every device. A as every Linear begins.
+        # Initialized on the CPU, so that a seed gives the same values on every device. A keeps the
+        # default initialization of nn.Linear.
         self.lora_A = nn.Linear(base.in_features, method.r, bias=False)
         self.lora_B = nn.Linear(method.r, base.out_features, bias=False)
         nn.init.zeros_(self.lora_B.weight)
@@ -78,7 +82,7 @@ class LoraLinear(Adapter):
         self.to(base.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(_computed_in(self.base, x.device))  # once; autocast would round it for every product
+        x = x.to(_computed_in(self.base, x.device))  # once, not by autocast for each product
         a, b = self.lora_A.weight.to(x.dtype), self.lora_B.weight.to(x.dtype)
         dropped = F.dropout(x, self.dropout) if self.training and self.dropout else x
         narrow = F.linear(dropped, a)
@@ -88,22 +92,22 @@ class LoraLinear(Adapter):
         with torch.no_grad():
             base_product = product(self.base, a).t()
         stretch = self._stretch(self.lora_magnitude_vector, a, b, base_product)
-        # All that DoRA changes is summed up before it meets y: on y itself, with its three digits, a row
-        # that is lengthened a little would be rounded back.
+        # The whole change is summed before it is added to y. bfloat16 has about three digits, so scaling
+        # y directly by a factor close to 1 would be rounded away.
         more = (stretch - 1).to(y.dtype)
         if dropped is x:
             change = torch.addcmul(-more * self.base.bias, y, more)
-        else:  # as in peft, it is then the dropped input that is lengthened
+        else:  # as in peft, the scaling then applies to the input after dropout
             change = product(self.base, dropped) * more
         b = (stretch[:, None] * self.lora_B.weight).to(y.dtype)
         return y + torch.addmm(change, narrow, b.t(), alpha=self.scale)
 
 
 class LoraEmbedding(Adapter):
-    """A frozen table of embeddings with its adapter: (T,) ids to (T, width).
+    """A frozen embedding table with its adapter: (T,) token ids to (T, width).
 
-    Here W is the table transposed, as in peft: B is (width, r), A (r, rows of the table), and what DoRA
-    calls a row is a column of the table.
+    As in peft, W is the transposed table: B is (width, r), A is (r, rows of the table), and a row of W
+    in DoRA is a column of the table.
     """
 
     base: nn.Embedding
@@ -132,5 +136,6 @@ class LoraEmbedding(Adapter):
 def _computed_in(base: nn.Linear, device: torch.device) -> torch.dtype:
     if torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
-    chosen: torch.dtype = getattr(base, "compute_dtype", base.weight.dtype)  # the former of four bits
+    # Four-bit layers have compute_dtype.
+    chosen: torch.dtype = getattr(base, "compute_dtype", base.weight.dtype)
     return chosen

@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy over the supervised tokens of a packed batch, never all logits at once."""
+"""The training loss: cross-entropy over the supervised tokens of a packed batch, computed in chunks."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from steadyphi.model import Phi
 def loss_sum(model: Phi, batch: Batch) -> Tensor:
     """Return the summed cross-entropy (nats, float32) over the batch's supervised tokens.
 
-    The head runs at supervised positions alone. A sum, not a mean, so that the caller can
-    average over all supervised tokens of a step however it was split.
+    The head runs at supervised positions only. The loss is a sum, not a mean, so that the caller can
+    average over all supervised tokens of a step, however the step was split into batches.
     """
     hidden = model.hidden(batch.tokens, batch.lengths)[batch.at]
     head = model.lm_head
     if type(head) is nn.Linear:
-        learns = torch.is_grad_enabled()  # which a Function is not told
+        learns = torch.is_grad_enabled()  # an autograd Function cannot query this itself
         weight, bias = (p if learns else p.detach() for p in (head.weight, head.bias))
         total: Tensor = LinearCrossEntropy.apply(hidden, weight, bias, batch.targets)
         return total
-    # An adapted head is no single matrix: its logits come chunk by chunk, and again for the backward.
+    # An adapted head is not a single matrix. Its logits are computed in chunks, and recomputed in backward.
     chunks = zip(hidden.split(CHUNK), batch.targets.split(CHUNK), strict=True)
     return torch.stack([checkpoint(_chunk_loss, head, h, t, use_reentrant=False) for h, t in chunks]).sum()
 
@@ -35,16 +35,20 @@ def _chunk_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """Linear layer and summed cross-entropy in one, chunk by chunk: no logits are kept for the backward.
+    """Linear layer fused with summed cross-entropy, in chunks; no logits are kept for the backward pass.
 
-    The gradients are computed on the way, as in Liger Kernel (Hsu et al. 2024, arXiv 2410.10989, section
-    3.2): that of the logits z of a token with target t is softmax(z) - onehot(t). Logits are widened to
-    float32 and so is the loss; torch's own `linear_cross_entropy` returns a bfloat16 loss, 8.5 for 8.53.
+    The gradients are computed in the forward pass, as in Liger Kernel (Hsu et al. 2024, arXiv 2410.10989,
+    section 3.2). The gradient of the logits z of a token with target t is softmax(z) - onehot(t). Logits
+    are converted to float32 and the loss is float32, whereas torch's `linear_cross_entropy` returns a
+    bfloat16 loss, for example 8.5 instead of 8.53.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        """hidden (S, n_embd), weight (V, n_embd), bias (V,), targets (S,) -> the sum, a float32 scalar."""
+        """Return the summed loss, a float32 scalar.
+
+        Shapes: hidden (S, n_embd), weight (V, n_embd), bias (V,), targets (S,).
+        """
         device = hidden.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         wants_hidden, wants_head = ctx.needs_input_grad[:2]
@@ -53,7 +57,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         d_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_head else None
         d_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_head else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        # One buffer for all chunks: memory that is taken anew each time costs as much as the arithmetic.
+        # All chunks share one buffer: allocating memory for each chunk costs as much as the arithmetic.
         buffer = hidden.new_empty((min(CHUNK, len(hidden)), len(weight)), dtype=kind)
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden), CHUNK):
@@ -70,7 +74,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *scales: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale what `forward` computed by the gradient of the sum."""
+        """Scale the gradients that `forward` computed by the gradient of the sum."""
         (scale,) = scales
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         weight, bias = ctx.kinds
@@ -83,9 +87,9 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def _softmax_less_target(logits: Tensor, targets: Tensor, d_bias: Tensor | None) -> Tensor:
-    """Return the summed loss of logits (S, V); put their gradient in their place, and add it up in d_bias.
+    """Return the summed loss of logits (S, V), overwrite them with their gradient and add it to `d_bias`.
 
-    In float32, on a CPU a few rows at a time: those stay in the processor's cache.
+    The computation is in float32. On a CPU it takes a few rows at a time, so that they stay in the cache.
     """
     rows = ROWS if logits.device.type == "cpu" else len(logits)
     wide = logits.new_empty((min(rows, len(logits)), logits.shape[1]), dtype=torch.float32)

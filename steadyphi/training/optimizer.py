@@ -1,4 +1,4 @@
-"""AdamW with decay groups, and the learning rate over a run."""
+"""AdamW with weight decay groups, and the learning rate schedule."""
 
 import math
 from typing import Literal
@@ -10,9 +10,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov & Hutter 2019) over the parameters that train.
+    """Return AdamW (Loshchilov & Hutter 2019) over the trainable parameters.
 
-    Matrices decay; biases and norms, which have one dimension, do not.
+    Weight decay applies to matrices, and not to biases and norms, which have one dimension.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -27,10 +27,10 @@ def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.op
 def lr_factor(
     step: int, steps: int, warmup_ratio: float, min_ratio: float, schedule: Schedule = "cosine"
 ) -> float:
-    """Return what the peak learning rate is multiplied with at `step` (0 ≤ step < steps).
+    """Return the factor of the peak learning rate at `step` (0 ≤ step < steps).
 
-    A linear warm-up over `warmup_ratio` of the run, whose first step is not lost at zero; then half a
-    cosine or a straight line down to `min_ratio`, reached at the last step, or no change.
+    The factor rises linearly over the first `warmup_ratio` of the run; the first step's factor is not zero.
+    Then it falls along half a cosine or a straight line to `min_ratio` at the last step, or stays constant.
     """
     warmup = round(steps * warmup_ratio)
     if step < warmup:

@@ -1,4 +1,4 @@
-"""The same training step by one process or many: one GPU or CPU each, as torchrun starts them."""
+"""Distribute a training step over one or more processes, with one GPU or CPU each, started by torchrun."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from steadyphi.training.loss import loss_sum
 
 
 class Objective(nn.Module):
-    """A model and its loss as one module, for FSDP and DDP act on what happens within `forward`."""
+    """A model and its loss as one module, because FSDP and DDP act on what happens within `forward`."""
 
     def __init__(self, model: Phi, dtype: torch.dtype) -> None:
         super().__init__()
@@ -33,21 +33,21 @@ class Objective(nn.Module):
             return loss_sum(self.model, batch)
 
     def next_tokens(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Return the likeliest token after each of the packed documents: (T,) tokens -> (documents,)."""
+        """Return the most likely token after each packed document: (T,) token ids -> (documents,)."""
         ends = torch.tensor(lengths, device=tokens.device).cumsum(0) - 1
         with self.precision(tokens.device):
             return self.model.lm_head(self.model.hidden(tokens, lengths)[ends]).argmax(-1)
 
     def precision(self, device: torch.device) -> torch.autocast:
-        """Return the context in which products are computed in `dtype`."""
+        """Return the context in which matrix products are computed in `dtype`."""
         return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
 def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
-    """Return the model's objective, spread over the run's processes; the model itself is changed in place.
+    """Return the model's objective, distributed over the run's processes; the model is changed in place.
 
-    Where all weights train, each process holds a share of weights, gradients and moments (FSDP2). Where
-    adapters do, each holds the whole model and the adapters' gradients are averaged (DDP).
+    If all weights train, each process holds a shard of the weights, gradients and moments (FSDP2). If only
+    adapters train, each process holds the whole model, and the adapters' gradients are averaged (DDP).
     """
     _arrange(model, settings, on_gpu=model.device.type == "cuda")
     objective = Objective(model, dtype)
@@ -55,8 +55,8 @@ def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
         return objective
     if any(not p.requires_grad for p in model.parameters()):
         return DistributedDataParallel(objective, broadcast_buffers=False)
-    # What the layers need travels rounded, and so do their norms' weights, which one process alone has in
-    # float32; the table, the head and the last norm stay so.
+    # The layers' weights are gathered rounded to `low`, including the weights of their norms, which a
+    # single process computes with in float32. The embedding table, the head and the last norm stay float32.
     low = dtype if model.device.type == "cuda" and dtype != torch.float32 else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh(model.device.type, (ranks.world_size(),))
@@ -68,14 +68,14 @@ def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
 
 
 def unwrapped(objective: nn.Module) -> Objective:
-    """Return the objective itself, without what DDP puts around it."""
+    """Return the objective without its DDP wrapper."""
     inner = objective.module if isinstance(objective, DistributedDataParallel) else objective
     assert isinstance(inner, Objective)
     return inner
 
 
 def _arrange(model: Phi, settings: Finetune, on_gpu: bool) -> None:
-    """Make the layers compute as the settings say."""
+    """Apply the settings for dropout, compilation and checkpointing to the layers."""
     if not settings.dropout:
         model.config = dataclasses.replace(model.config, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
     for block in model.blocks():
@@ -83,14 +83,14 @@ def _arrange(model: Phi, settings: Finetune, on_gpu: bool) -> None:
         forward = block.forward
         if settings.compile and on_gpu:
             forward = torch.compile(forward, dynamic=True)
-        if settings.checkpointing:  # around what is compiled: within it nothing would be
+        if settings.checkpointing:  # outside the compiled function; inside, nothing would be compiled
             forward = functools.partial(checkpoint, forward, use_reentrant=False)
         block.forward = forward  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
 def gradients_meet(objective: nn.Module, now: bool) -> Iterator[None]:
-    """Exchange gradients after this backward pass, or, with `now` false, only add them up."""
+    """Synchronize gradients after this backward pass if `now` is true; otherwise only accumulate them."""
     if isinstance(objective, FSDPModule):
         objective.set_requires_gradient_sync(now)
         yield
@@ -102,13 +102,13 @@ def gradients_meet(objective: nn.Module, now: bool) -> Iterator[None]:
 
 
 def let_go(objective: nn.Module) -> None:
-    """Give back what FSDP keeps gathered after a forward pass alone: the weights are shares again."""
+    """Free the weights that FSDP keeps gathered after a forward pass without a backward pass."""
     if isinstance(objective, FSDPModule):
         objective.reshard()
 
 
 def total(values: Sequence[float], device: torch.device) -> list[float]:
-    """Return the sums over all processes of a few numbers, to every process."""
+    """Return the sum of each value over all processes; every process receives the sums."""
     if ranks.world_size() == 1:
         return list(values)
     numbers = torch.tensor(values, dtype=torch.float64, device=device)
@@ -117,15 +117,15 @@ def total(values: Sequence[float], device: torch.device) -> list[float]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor whole that is held in shares; all processes call it."""
+    """Return the full tensor of a sharded one; all processes must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gather(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return whole tensors, on the CPU, to the first process; to the others, who take part, none."""
-    found = {}
+    """Return full tensors on the CPU in the first process; the others must call it too and get none."""
+    full_tensors = {}
     for name, tensor in tensors.items():
-        full = whole(tensor)  # one after the other, so that no process holds them all but the first
+        full = whole(tensor)  # one at a time, so that only the first process holds all
         if ranks.rank() == 0:
-            found[name] = full.cpu()
-    return found
+            full_tensors[name] = full.cpu()
+    return full_tensors

@@ -1,4 +1,4 @@
-"""Which examples each step learns from, and how they are shared out over processes and micro-batches."""
+"""Assign examples to steps, and the examples of a step to processes and micro-batches."""
 
 import itertools
 import random
@@ -9,10 +9,10 @@ from steadyphi.settings.schema import Finetune
 
 
 def plan_steps(lengths: Sequence[int], settings: Finetune) -> list[list[int]]:
-    """Return the examples of every step of the run, by index: each epoch in an order of its own.
+    """Return the indices of the examples of every step; each epoch is shuffled differently.
 
-    lengths: tokens of each example. A function of lengths and settings alone, so that a run that is
-    taken up again, by any number of processes, goes on with the same data.
+    `lengths` holds the number of tokens of each example. The plan depends only on `lengths` and
+    `settings`, so a resumed run continues with the same data, whatever its number of processes.
     """
     steps: list[list[int]] = []
     for epoch in itertools.count() if settings.max_steps else range(settings.epochs):
@@ -27,10 +27,11 @@ def plan_steps(lengths: Sequence[int], settings: Finetune) -> list[list[int]]:
 def share_out(
     lengths: Sequence[int], step: Sequence[int], micro_tokens: int, rank: int, world: int
 ) -> list[list[int]]:
-    """Return the micro-batches, by index into `lengths`, that process `rank` of `world` computes of a step.
+    """Return the micro-batches of a step for process `rank` of `world`, as indices into `lengths`.
 
-    The longest examples are dealt first, each to whoever has the fewest tokens so far. All processes get
-    the same number of micro-batches, since they meet after each; some may be empty.
+    Examples are assigned from the longest to the shortest, each to the process with the fewest tokens so
+    far. All processes get the same number of micro-batches, because they synchronize after each; some may
+    be empty.
     """
     if world == 1:
         return list(pack(lengths, micro_tokens, step))

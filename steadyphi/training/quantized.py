@@ -1,7 +1,7 @@
-"""QLoRA's base: its matrices in four bits (Dettmers et al. 2023, arXiv 2305.14314), by bitsandbytes.
+"""Four-bit quantization of QLoRA's base (Dettmers et al. 2023, arXiv 2305.14314), by bitsandbytes.
 
-NF4 with double quantization, as in the paper. Nothing heavy is imported above, for `compose` asks only
-whether it can be done here.
+The format is NF4 with double quantization, as in the paper. torch is imported inside the functions,
+because the stage `compose` only checks whether this machine supports the method.
 """
 
 import logging
@@ -22,7 +22,7 @@ FILE = "conf/method/qlora.yaml"
 
 
 def check_method(method: Lora | Full) -> None:
-    """Raise SteadyPhiError where this machine cannot train by `method`, with the reason in one line."""
+    """Raise SteadyPhiError, with the reason in one line, if this machine cannot train with `method`."""
     if method.name != "qlora":
         return
     if find_spec("bitsandbytes") is None:
@@ -35,7 +35,7 @@ def check_method(method: Lora | Full) -> None:
     from steadyphi.runtime.device import pick_device
 
     device = pick_device()
-    try:  # bitsandbytes has a library for each kind of machine, and looks for it when it is used
+    try:  # bitsandbytes loads the library for this kind of machine only on first use
         layer = quantized(torch.nn.Linear(64, 64), torch.float32, device)
         layer(torch.ones(1, 64, device=device, requires_grad=True)).sum().backward()
     except Exception as error:
@@ -46,9 +46,9 @@ def check_method(method: Lora | Full) -> None:
 
 
 def quantize(model: "nn.Module", dtype: "torch.dtype", device: "torch.device") -> None:
-    """Move a Phi to `device` with the Linears of its layers in four bits, one after the other.
+    """Move a Phi to `device` and quantize the linear layers of its blocks to four bits, one at a time.
 
-    dtype: what their products are computed in. Head, embedding and norms stay as they are.
+    Their products are computed in `dtype`. The head, the embedding and the norms are not quantized.
     """
     from torch import nn
 
@@ -60,7 +60,7 @@ def quantize(model: "nn.Module", dtype: "torch.dtype", device: "torch.device") -
 
 
 def quantized(linear: "nn.Linear", dtype: "torch.dtype", device: "torch.device") -> "nn.Linear":
-    """Return a layer on `device` that computes in `dtype` what `linear` does, its weight in four bits."""
+    """Return a four-bit copy of `linear` on `device` that computes in `dtype`."""
     import torch
 
     bnb = _bitsandbytes().nn
@@ -70,23 +70,23 @@ def quantized(linear: "nn.Linear", dtype: "torch.dtype", device: "torch.device")
         linear.weight.detach(), requires_grad=False, compress_statistics=True, quant_type="nf4", module=layer
     )
     layer.bias = torch.nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
-    layer.support_avx512bf16_for_cpu = False  # or each validation lays the weights out anew, and back
-    made: nn.Linear = layer.to(device)  # here it is quantized
-    return made
+    layer.support_avx512bf16_for_cpu = False  # else each validation converts the weight layout and back
+    layer_on_device: nn.Linear = layer.to(device)  # this call quantizes the weight
+    return layer_on_device
 
 
 def product(layer: "nn.Linear", x: "Tensor") -> "Tensor":
-    """Return x Wᵀ, without the bias, of a Linear in four bits or not."""
+    """Return x Wᵀ, without the bias, for a linear layer that may be in four bits."""
     from torch.nn import functional as F
 
     if not hasattr(layer.weight, "quant_state"):
         return F.linear(x, layer.weight)
-    found: Tensor = _bitsandbytes().matmul_4bit(x, layer.weight, quant_state=layer.weight.quant_state)
-    return found
+    y: Tensor = _bitsandbytes().matmul_4bit(x, layer.weight, quant_state=layer.weight.quant_state)
+    return y
 
 
 def weight_of(layer: "nn.Linear") -> "Tensor":
-    """Return the weight of a Linear as it computes with it, (out, in)."""
+    """Return the weight that a linear layer computes with, dequantized if in four bits, (out, in)."""
     if not hasattr(layer.weight, "quant_state"):
         return layer.weight.detach()
     weight: Tensor = _bitsandbytes().functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
@@ -95,7 +95,10 @@ def weight_of(layer: "nn.Linear") -> "Tensor":
 
 @cache
 def _bitsandbytes() -> Any:
-    """Import the library, which on some CPUs would fetch code from the Hub with `kernels`, and run it."""
+    """Import bitsandbytes with `kernels` blocked.
+
+    On some CPUs bitsandbytes would otherwise use `kernels` to download code from the Hub and run it.
+    """
     sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that it could not
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else it warns that `kernels` is missing
     return import_module("bitsandbytes")

@@ -1,9 +1,10 @@
-"""A run's state on disk, so that it goes on where it was stopped, by any number of processes.
+"""A run's state on disk, from which any number of processes can resume the run.
 
-    <folder>/step-00000120/   weights that train, AdamW's moments, and record.json: all else
+    <folder>/step-00000120/   trained weights, AdamW's moments, and record.json with the rest of the state
     <folder>/best-00000090/   the weights of the best validation
 
-Written by torch.distributed.checkpoint under a hidden name, then renamed; the older ones go after that.
+torch.distributed.checkpoint writes each state under a hidden name. It is then renamed, and only after that
+are older states removed.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from steadyphi.runtime import ranks
 
 RECORD = "record.json"
 PACKAGE = Path(steadyphi.__file__).parent
-# The modules that decide how a run goes: with another version of one of them a run starts anew.
+# The modules that determine the result of a run. If one of them changes, a run starts from the beginning.
 DECIDING = (
     "budget/loss_chunks.py",
     "checkpoint/adapter.py",
@@ -56,24 +57,24 @@ DECIDING = (
 
 
 def digest(settings: object, dtype: torch.dtype, device: torch.device, inputs: Sequence[Path]) -> str:
-    """Return 16 hex digits for all that decides how a run goes: settings, arithmetic, inputs and code.
+    """Return a digest (16 hex digits) of all that determines a run: settings, dtype, device, inputs and code.
 
-    The number of processes is none of it: a run may be taken up by more or fewer.
+    The number of processes is not included, because more or fewer processes may resume a run.
     """
-    said = [repr(settings), str(dtype), device.type, torch.__version__]
-    said += [sha256(path) for path in (*inputs, *(PACKAGE / name for name in DECIDING))]
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+    parts = [repr(settings), str(dtype), device.type, torch.__version__]
+    parts += [sha256(path) for path in (*inputs, *(PACKAGE / name for name in DECIDING))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class Store:
-    """The states below a folder, which stands for one configuration and its inputs."""
+    """The saved states in a folder; each folder belongs to one configuration and its inputs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep the folder for this run alone; another with the same settings and inputs waits for its end."""
+        """Lock the folder; another run with the same settings and inputs waits until this run ends."""
         if ranks.rank():
             yield
             return
@@ -83,28 +84,28 @@ class Store:
             lock.acquire(timeout=0)
         except Timeout:
             print(
-                "finetune: waits for another run of the same settings and data", file=sys.stderr, flush=True
+                "finetune: waiting for another run of the same settings and data", file=sys.stderr, flush=True
             )
             lock.acquire()
         with lock:
             yield
 
     def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any], best: int) -> None:
-        """Keep the state after `step`, and drop all others but the weights `best`; all processes call it.
+        """Save the state after `step` and remove all others except the weights of step `best`.
 
-        A state of this step that is there already is the same, and stays.
+        All processes must call it. If a state of this step exists, it is identical, and nothing is done.
         """
         if ranks.gather((self.folder / f"step-{step:08}").exists())[0]:
             return
         self._write(f"step-{step:08}", tensors, record)
         if ranks.rank() == 0:
-            wanted = {f"step-{step:08}", f"best-{best:08}"}
+            kept = {f"step-{step:08}", f"best-{best:08}"}
             for folder in self.folder.iterdir():
-                if folder.name not in wanted:
+                if folder.name not in kept:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def record(self) -> dict[str, Any] | None:
-        """Return the record of the newest state; None where there is none."""
+        """Return the record of the newest state, or None if there is no state."""
         newest = max(self.folder.glob("step-*"), default=None)
         return json.loads((newest / RECORD).read_text()) if newest else None
 
@@ -113,7 +114,7 @@ class Store:
         self._read(max(self.folder.glob("step-*")), tensors)
 
     def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the weights of the best validation so far, beside those that the last state speaks of."""
+        """Save the weights of the best validation so far; the weights that the last state names are kept."""
         self._write(f"best-{step:08}", tensors, {})
 
     def load_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
@@ -121,7 +122,7 @@ class Store:
         self._read(self.folder / f"best-{step:08}", tensors)
 
     def clear(self) -> None:
-        """Remove it all, once the result is where it belongs."""
+        """Remove all states; called after the result has been written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
@@ -130,13 +131,14 @@ class Store:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir(parents=True)
         _meet()
-        writer = FileSystemWriter(str(hidden))  # which fsyncs what it writes
+        writer = FileSystemWriter(str(hidden))  # it fsyncs what it writes
         try:
             with _alone() as alone:
                 checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)
         except (checkpoint.CheckpointException, OSError) as error:
             raise SteadyPhiError(
-                f"{hidden}: the state cannot be saved ({_reason(error)}); it goes on from the one before"
+                f"{hidden}: the state cannot be saved ({_reason(error)}); "
+                "the next run resumes from the previous state"
             ) from None
         if ranks.rank() == 0:
             write_json(hidden / RECORD, record)
@@ -148,7 +150,7 @@ class Store:
     def _read(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
         try:
             reader = _Reader(str(folder))
-            reader.read_metadata()  # by itself first, for torch would log pages about a bad one
+            reader.read_metadata()  # first, because torch would log pages about a damaged one
             with _alone() as alone:
                 checkpoint.load(dict(tensors), storage_reader=reader, no_dist=alone)
         except (checkpoint.CheckpointException, Exception) as error:  # a damaged pickle raises anything
@@ -159,18 +161,18 @@ class Store:
 
 
 def _reason(error: BaseException) -> str:
-    """Return in a line what went wrong, in whichever process it was."""
+    """Return the reason of an error in one line, whichever process it occurred in."""
     if isinstance(error, checkpoint.CheckpointException):
         error = next(iter(error.failures.values()))[0]
     return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return all tensors that training changes, by name; AdamW's moments are made if they are not there."""
+    """Return all tensors that training changes, by name; AdamW's moments are created if missing."""
     tensors = trained_weights(model)
     for name, parameter in _trained(model):
         state = optimizer.state[parameter]
-        if not state:  # as torch's fused AdamW makes it in its first step
+        if not state:  # as torch's fused AdamW creates it in its first step
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
@@ -179,7 +181,7 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights that train, by name."""
+    """Return the trained weights, by name."""
     return {f"weight/{name}": parameter.detach() for name, parameter in _trained(model)}
 
 
@@ -189,7 +191,7 @@ def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[bool]:
-    """Say whether the run is one process, and keep torch from warning of it."""
+    """Yield whether the run is a single process, and suppress torch's warning about it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
         yield ranks.world_size() == 1
@@ -201,7 +203,7 @@ def _meet() -> None:
 
 
 class _Reader(FileSystemReader):
-    """torch's reader, whose list of tensors is a pickle: unpickled here without running any code."""
+    """torch's reader, except that its metadata, a pickle, is unpickled without running any code."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         metadata: Metadata = _Unpickler(io.BytesIO((Path(self.path) / ".metadata").read_bytes())).load()
@@ -211,7 +213,7 @@ class _Reader(FileSystemReader):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the few names that the list of a checkpoint's tensors is made of."""
+    """An unpickler that allows only the names that a checkpoint's metadata contains."""
 
     NAMES: ClassVar = {
         "torch.distributed.checkpoint.metadata": {

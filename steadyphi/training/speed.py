@@ -1,4 +1,4 @@
-"""How fast a run is and what memory it takes."""
+"""The speed and memory use of a run."""
 
 import resource
 import time
@@ -15,10 +15,10 @@ from steadyphi.training.flops import flops_per_step, peak
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one step: tokens and supervised tokens a second of all processes, and the highest memory so far.
+    """The speed of one step, summed over all processes, and the peak memory so far.
 
-    mfu: the share of the device's peak arithmetic that the model's own arithmetic is, None where the peak
-    is unknown. memory: bytes, of the GPU, else of the process; of this process alone.
+    `mfu` is the model's FLOP/s divided by the device's peak FLOP/s, or None if the peak is unknown.
+    `memory` is in bytes, of the GPU if there is one, else of the process; it covers only this process.
     """
 
     tokens_per_second: float
@@ -28,7 +28,7 @@ class Speed:
 
 
 class Speedometer:
-    """Measures steps."""
+    """Measure the speed of steps."""
 
     def __init__(self, model: Phi, settings: Finetune, dtype: torch.dtype) -> None:
         self.config, self.method = model.config, settings.method
@@ -38,11 +38,14 @@ class Speedometer:
         self.began = time.perf_counter()
 
     def start(self) -> None:
-        """A step begins."""
+        """Start the clock of a step."""
         self.began = time.perf_counter()
 
     def stop(self, lengths: Sequence[int], supervised: int) -> Speed:
-        """The step ended that learnt from documents of these lengths, in all processes."""
+        """Return the speed of the step that ends now.
+
+        `lengths` and `supervised` are the document lengths and supervised tokens of all processes.
+        """
         seconds = time.perf_counter() - self.began
         work = flops_per_step(self.config, lengths, supervised, self.method)
         mfu = work / seconds / self.peak if self.peak else None
@@ -50,7 +53,7 @@ class Speedometer:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes that were taken at one time: allocated on a GPU, else resident."""
+    """Return the peak memory in bytes: allocated on a GPU, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

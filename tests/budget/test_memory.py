@@ -14,7 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from steadyphi.budget import free_memory, known_shapes, memory
-from steadyphi.budget.free_memory import Room
+from steadyphi.budget.free_memory import FreeMemory
 from steadyphi.budget.memory import Estimate
 from steadyphi.data.packing import Example, collate
 from steadyphi.errors import SteadyPhiError
@@ -219,7 +219,7 @@ def changed(chosen: Finetune, text: str) -> tuple[Finetune, int]:
 def test_what_is_suggested_fits(method: str, gigabytes: int) -> None:
     chosen = settings(method=METHODS[method], micro_tokens=8192, batch_tokens=16384)
     estimate = Estimate(PHI_2, chosen, "bfloat16")
-    here = Room(gigabytes * 10**9, "the GPU", gpu=True)
+    here = FreeMemory(gigabytes * 10**9, "the GPU", gpu=True)
     refused = memory.refusal(estimate, here)
     if estimate.total <= here.free:
         assert refused is None
@@ -237,7 +237,7 @@ def test_what_is_suggested_fits(method: str, gigabytes: int) -> None:
 
 def test_nothing_that_fits_is_said_so() -> None:
     estimate = Estimate(PHI_2, settings(), "bfloat16")
-    refused = memory.refusal(estimate, Room(10**9, "the GPU", gpu=True))
+    refused = memory.refusal(estimate, FreeMemory(10**9, "the GPU", gpu=True))
     assert refused and refused.endswith("take a GPU with more memory, or a smaller model")
 
 
@@ -249,7 +249,7 @@ def test_on_a_cpu_neither_four_bits_nor_gpus_are_suggested() -> None:
 
 def test_out_of_memory_suggests_clearly_less() -> None:
     estimate = Estimate(PHI_2, settings(), "bfloat16")
-    error = memory.out_of_memory(estimate, Room(80 * 10**9, "the GPU", gpu=True))
+    error = memory.out_of_memory(estimate, FreeMemory(80 * 10**9, "the GPU", gpu=True))
     assert isinstance(error, SteadyPhiError) and str(error).startswith("out of memory: finetune needs about ")
     texts = str(error).split("what would fit: ")[1].split(" · ")
     assert texts
@@ -261,7 +261,7 @@ def test_check_prints_refuses_and_can_be_told_not_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(memory.SKIP, raising=False)
-    monkeypatch.setattr(memory, "free_memory", lambda *_: Room(10**9, "this machine", gpu=False))
+    monkeypatch.setattr(memory, "free_memory", lambda *_: FreeMemory(10**9, "this machine", gpu=False))
     memory.check(shape(), settings(), "cpu")
     printed = capsys.readouterr().err
     assert re.fullmatch(
@@ -290,7 +290,7 @@ def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "memory.max").write_text("100000\n")
     (tmp_path / "memory.current").write_text("60000\n")
     (tmp_path / "memory.stat").write_text("anon 50000\ninactive_file 10000\n")
-    assert free_memory.free_memory("cpu", 1) == Room(50000, "this machine", gpu=False)
+    assert free_memory.free_memory("cpu", 1) == FreeMemory(50000, "this machine", gpu=False)
     assert free_memory.free_memory("cpu", 2).free == 25000
     (tmp_path / "memory.max").write_text("max\n")
     assert free_memory.free_memory("cpu", 1).free == pytest.approx(free, rel=0.2)
@@ -339,7 +339,7 @@ def test_running_out_of_memory_is_explained(error: Exception) -> None:
         pytest.raises(
             SteadyPhiError, match=r"^out of memory: finetune needs about .*what would fit: finetune\."
         ),
-        memory.explained(estimate, Room(24 * 10**9, "the GPU", gpu=True)),
+        memory.explained(estimate, FreeMemory(24 * 10**9, "the GPU", gpu=True)),
     ):
         raise error
 
@@ -348,6 +348,6 @@ def test_other_errors_pass() -> None:
     estimate = Estimate(known_shapes.shape("microsoft/phi-2", ROOT), settings(), "bfloat16")
     with (
         pytest.raises(RuntimeError, match="shapes"),
-        memory.explained(estimate, Room(1, "the GPU", gpu=True)),
+        memory.explained(estimate, FreeMemory(1, "the GPU", gpu=True)),
     ):
         raise RuntimeError("shapes do not match")

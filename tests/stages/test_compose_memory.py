@@ -11,7 +11,7 @@ import yaml
 
 from stages.compose import compose_all
 from steadyphi.budget import memory
-from steadyphi.budget.free_memory import Room
+from steadyphi.budget.free_memory import FreeMemory
 from steadyphi.errors import SteadyPhiError
 from tests.conftest import ROOT
 
@@ -57,7 +57,7 @@ def test_a_model_that_is_not_fetched_yet(
     root: Path, source: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choose(root, model={"microsoft/phi-2": "phi-2", "microsoft/phi-1_5": "phi-1.5"}[source])
-    monkeypatch.setattr(memory, "free_memory", lambda *_: Room(80 * 10**9, "the GPU", gpu=True))
+    monkeypatch.setattr(memory, "free_memory", lambda *_: FreeMemory(80 * 10**9, "the GPU", gpu=True))
     compose_all(root)
     assert capsys.readouterr().err.startswith("finetune needs about ")
 
@@ -71,10 +71,10 @@ def test_an_unknown_model_is_not_spoken_of(root: Path, capsys: pytest.CaptureFix
 def test_refuses_what_cannot_fit_unless_told_not_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choose(root, model="phi-2")
     monkeypatch.setattr(memory, "computed_in", lambda *_: "bfloat16")  # whatever this CPU computes in
-    monkeypatch.setattr(memory, "free_memory", lambda *_: Room(80 * 10**9, "the GPU", gpu=True))
+    monkeypatch.setattr(memory, "free_memory", lambda *_: FreeMemory(80 * 10**9, "the GPU", gpu=True))
     compose_all(root)
     before = written(root)
-    monkeypatch.setattr(memory, "free_memory", lambda *_: Room(8 * 10**9, "the GPU", gpu=True))
+    monkeypatch.setattr(memory, "free_memory", lambda *_: FreeMemory(8 * 10**9, "the GPU", gpu=True))
     with pytest.raises(SteadyPhiError, match=r"checkpointing: true.*STEADYPHI_SKIP_MEMORY_CHECK=1"):
         compose_all(root)
     monkeypatch.setenv(memory.SKIP, "1")

@@ -12,7 +12,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Documents, Phi
 from steadyphi.settings.schema import Finetune
 from steadyphi.training import parallel
-from steadyphi.training.history import Course, LogRow, Watcher
+from steadyphi.training.history import History, LogRow, Watcher
 from steadyphi.training.loop import fit
 from steadyphi.training.loss import loss_sum
 from steadyphi.training.optimizer import lr_factor, make_optimizer
@@ -55,7 +55,7 @@ class Rows(Watcher):
 
 def fitted(
     chosen: Finetune, train: list[Example] | None = None, valid: int = 0, seed: int = 0
-) -> tuple[Phi, Course]:
+) -> tuple[Phi, History]:
     torch.manual_seed(seed)
     model, _ = make_pair("phi-2", dropout=0.1)
     course = fit(model, train or examples(), examples(valid), chosen, torch.float32)

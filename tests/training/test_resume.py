@@ -17,7 +17,7 @@ import torch
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.training import loop
-from steadyphi.training.history import Course, LogRow
+from steadyphi.training.history import History, LogRow
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.loop import fit
 from steadyphi.training.optimizer import make_optimizer
@@ -113,7 +113,7 @@ def saved(folder: Path, step: int = 7) -> tuple[Store, dict[str, torch.Tensor]]:
     for n, tensor in enumerate(tensors.values()):
         tensor.fill_(n / 7)
     store = Store(folder)
-    course = Course(step, best_step=3, best_loss=1 / 3, rows=[LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)])
+    course = History(step, best_step=3, best_loss=1 / 3, rows=[LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)])
     store.save_best(3, {"weight/x": torch.arange(3.0)})
     store.save(step, tensors, course.record(), best=3)
     return store, tensors
@@ -123,7 +123,7 @@ def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
     store, tensors = saved(tmp_path)
     record = store.record()
     assert record is not None
-    assert Course.from_record(record).rows == [LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)]
+    assert History.from_record(record).rows == [LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)]
     empty = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     store.load(empty)
     assert all(torch.equal(empty[name], tensors[name]) for name in tensors)
@@ -253,4 +253,4 @@ def test_another_run_of_the_same_settings_waits(tmp_path: Path, capfd: pytest.Ca
         order.append("first")
     thread.join(timeout=10)
     assert order == ["first", "second"]
-    assert capfd.readouterr().err == "finetune: waits for another run of the same settings and data\n"
+    assert capfd.readouterr().err == "finetune: waiting for another run of the same settings and data\n"
