@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 STAGE = """
 import sys, time
-from steadyphi.tracking import stage_run
+from steadyphi.tracking.stage_run import stage_run
 with stage_run(sys.argv[1], experiment="steadyphi", digest=sys.argv[2]) as run:
     run.metrics({"loss": 1.0}, step=0)
     print("ready", flush=True)
