@@ -1,4 +1,4 @@
-"""Checkpoints as other tools leave them (../shared/cases/checkpoints): right, or refused in one clear line."""
+"""Checkpoints of other tools (../shared/cases/checkpoints): right, or refused in one clear line."""
 
 import json
 import subprocess

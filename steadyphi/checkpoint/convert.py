@@ -199,6 +199,6 @@ def check_tokenizer(source: Path, rows: int) -> None:
     largest = TextTokenizer(source).size - 1
     if largest >= rows:
         raise SteadyPhiError(
-            f"{source}: tokenizer.json has the token id {largest}, but the model has {rows:,} rows (ids up to "
-            f"{rows - 1}); take the tokenizer that the weights were trained with"
+            f"{source}: tokenizer.json has the token id {largest}, but the model has {rows:,} rows "
+            f"(ids up to {rows - 1}); take the tokenizer that the weights were trained with"
         )

@@ -233,7 +233,8 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
     tokenizer, weights = facts["tokenizer"], facts["weights"]
     if tokenizer and hub and hub.get("eos_token_id") is None:
         notes.append(
-            f"config.json does not say which token ends a text; SteadyPhi takes {tokenizer['eos_id']}, as the "
+            "config.json does not say which token ends a text; "
+            f"SteadyPhi takes {tokenizer['eos_id']}, as the "
             "tokenizer's files say"
         )
     if tokenizer and tokenizer["rows"] and tokenizer["rows"] > tokenizer["tokens"]:

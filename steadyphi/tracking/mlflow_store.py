@@ -6,6 +6,7 @@ All functions here may raise MLflow's exceptions. They are called under the lock
 import contextlib
 import os
 import socket
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import psutil
 
 from steadyphi.files import atomic_file
 
+SQLITE, DATABASE, ARTIFACTS = "sqlite:///", "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"
 KEY = "steadyphi.experiment"
 DIGEST = "steadyphi.digest"
@@ -85,8 +87,34 @@ def root() -> Path:
 
 
 def tracking_uri() -> str:
-    """Return the URI of the run store: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the repository."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    """Return the URI of the run store: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the repository.
+
+    A relative path of a SQLite file is relative to the repository, also in a temporary copy of it.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given and not given.startswith(SQLITE):
+        return given
+    path = root() / (given.removeprefix(SQLITE) if given else DATABASE)
+    # SQLAlchemy takes what follows a question mark for options, so such a folder is named relative to here.
+    return SQLITE + (os.path.relpath(path) if "?" in str(root()) else str(path))
+
+
+def _follow_repository(database: Path) -> None:
+    """Let the experiments of the repository's own database find their artifacts after it was moved."""
+    here = (root() / ARTIFACTS).as_uri()
+    with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        query = "select distinct artifact_location from experiments where artifact_location like ?"
+        for (location,) in connection.execute(query, (f"file://%/{ARTIFACTS}",)).fetchall():
+            if location == here:
+                continue
+            connection.execute(
+                "update experiments set artifact_location = ? where artifact_location = ?", (here, location)
+            )
+            connection.execute(
+                "update runs set artifact_uri = ? || substr(artifact_uri, ?) "
+                "where substr(artifact_uri, 1, ?) = ?",
+                (here, len(location) + 1, len(location) + 1, f"{location}/"),
+            )
 
 
 def open_client() -> Any:
@@ -95,11 +123,15 @@ def open_client() -> Any:
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    database = root() / "mlflow.db"
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not database.exists():
-        # An interrupted migration cannot be resumed, so migrate a temporary file and then rename it.
-        with atomic_file(database) as temporary:
-            MlflowClient(f"sqlite:///{temporary}")
+    database = root() / DATABASE
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        if not database.exists():
+            # An interrupted migration cannot be resumed, so migrate a temporary file and then rename it.
+            made = root() / ".cache" / DATABASE
+            with atomic_file(made) as temporary:
+                MlflowClient(SQLITE + os.path.relpath(temporary))
+            made.replace(database)
+        _follow_repository(database)
     return MlflowClient(tracking_uri())
 
 
@@ -110,7 +142,7 @@ def experiment_id(client: Any, name: str) -> str:
     # A server has its own artifact location. The default of a local database is ./mlruns, which
     # `dvc exp run --temp` deletes with its temporary folder.
     remote = tracking_uri().startswith(("http:", "https:", "databricks"))
-    location = None if remote else (root() / "mlartifacts").as_uri()
+    location = None if remote else (root() / ARTIFACTS).as_uri()
     return str(client.create_experiment(name, artifact_location=location))
 
 

@@ -120,7 +120,7 @@ class StageRun:
     """The MLflow run of one stage. No method raises, even if the store fails."""
 
     def __init__(self) -> None:
-        self._on = True
+        self._on = self._artifacts = True
         self._warned = False
         self._client: Any = None
         self._parent: Any = None
@@ -147,12 +147,12 @@ class StageRun:
     @_never_fails
     def artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file, or a folder under its own name, to this stage's artifacts below `folder`."""
-        self._client.log_artifact(self._id, str(path), folder or None)
+        self._store(lambda: self._client.log_artifact(self._id, str(path), folder or None))
 
     @_never_fails
     def text(self, text: str, name: str) -> None:
         """Log a text as an artifact of this stage; `name` may contain folders."""
-        self._client.log_text(self._id, _mask(text), name)
+        self._store(lambda: self._client.log_text(self._id, _mask(text), name))
 
     @_never_fails
     def output(self, name: str, digest: str) -> None:
@@ -178,10 +178,23 @@ class StageRun:
         changed = [Metric(k, v, now, 0) for k, v in new.items() if not _same(known.get(k), v)]
         self._client.log_batch(parent_id, metrics=changed)
         for path in artifacts:
-            self._client.log_artifact(parent_id, str(path))
+            self._store(lambda path=path: self._client.log_artifact(parent_id, str(path)))  # type: ignore[misc]
         self._client.set_tag(parent_id, store.PUBLISHED, "true")
         self._parent = self._client.get_run(parent_id)
         store.settle(self._client, self._parent)
+
+    def _store(self, log: Callable[[], None]) -> None:
+        """Log an artifact. If the artifact store fails, print one line and go on without artifacts."""
+        if not self._artifacts:
+            return
+        try:
+            log()
+        except Exception as error:
+            self._artifacts = False
+            reason = _mask(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
+            where = _mask(self._client.get_run(self._id).info.artifact_uri)
+            message = f"no artifacts are logged from here on, the artifact store {where} fails ({reason})"
+            print(f"warning: MLflow: {message}", file=sys.stderr)
 
     def _log_params(self, run_id: str, settings: Mapping[str, Any]) -> None:
         from mlflow.entities import Param

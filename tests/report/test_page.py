@@ -249,11 +249,7 @@ def test_from_a_number_in_the_report_to_its_function(whole: Experiment) -> None:
         for number, name in heads:
             smalls = [n for n, parent in table.inside.items() if parent == number]
             rows.append((name, *("".join(table.elements[n][2]) for n in smalls)))
-        expected = [
-            measure
-            for key, measure in CATALOGUE.items()
-            if key in {*measures, *tuned.measures}
-        ]
+        expected = [measure for key, measure in CATALOGUE.items() if key in {*measures, *tuned.measures}]
         assert [row[:2] for row in rows] == [(m.name, m.meaning) for m in expected]
         for row, measure in zip(rows, expected, strict=True):
             facts = row[2] if len(row) > 2 else ""

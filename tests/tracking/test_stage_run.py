@@ -236,7 +236,6 @@ def test_a_server_that_never_answers_is_given_up(
 @pytest.mark.parametrize(
     "act",
     [
-        lambda run: run.artifact(Path("missing")),
         lambda run: run.metrics({"loss": "not a number"}),
         lambda run: run.metrics({"/bad//name": 1.0}),  # buffered: fails at the end
     ],
@@ -298,3 +297,75 @@ def test_sigterm_ends_the_run(root: Path) -> None:
     assert stage.returncode == 128 + signal.SIGTERM
     _, [child] = runs()
     assert (child.info.status, child.data.metrics) == ("KILLED", {"loss": 1.0})
+
+
+def test_without_an_artifact_store_metrics_and_status_are_recorded(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "mlartifacts").write_text("a file where a folder should be")
+    (tmp_path / "curve.csv").write_text("step\n1\n")
+    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+        run.params({"lr": 0.1})
+        run.artifact(tmp_path / "curve.csv")
+        run.text("an answer", "samples/1.txt")
+        run.metrics({"loss": 0.5}, step=3)
+        run.summary(settings={"model": "phi"}, metrics={"spread": 0.2}, artifacts=[tmp_path / "curve.csv"])
+    warnings = capsys.readouterr().err.splitlines()
+    assert (
+        len(warnings) == 1
+        and "no artifacts are logged from here on, the artifact store file://" in warnings[0]
+    )
+    experiment = client().get_experiment_by_name("steadyphi")
+    runs = client().search_runs([experiment.experiment_id])
+    assert {r.info.status for r in runs} == {"FINISHED"} and len(runs) == 2
+    assert {"loss": 0.5} in [r.data.metrics for r in runs] and {"spread": 0.2} in [
+        r.data.metrics for r in runs
+    ]
+
+
+def test_a_moved_repository_finds_its_artifacts(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "curve.csv").write_text("step\n1\n")
+    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+        run.artifact(tmp_path / "curve.csv")
+    moved = tmp_path / "moved"
+    root.rename(moved)
+    monkeypatch.setenv("DVC_ROOT", str(moved))
+    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+        run.artifact(tmp_path / "curve.csv")
+    assert not root.exists()
+    experiment = client().get_experiment_by_name("steadyphi")
+    stages = [r for r in client().search_runs([experiment.experiment_id]) if "dvc.stage" in r.data.tags]
+    assert len(stages) == 2
+    for stage in stages:
+        assert [file.path for file in client().list_artifacts(stage.info.run_id)] == ["curve.csv"]
+
+
+def test_a_relative_database_is_the_repositorys(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "mlflow.db").rename(root / "rel.db")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///rel.db")
+    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+        run.metrics({"loss": 0.5})
+    assert tracking_uri() == f"sqlite:///{root / 'rel.db'}" and not list(copy.iterdir())
+    assert client().get_experiment_by_name("steadyphi")
+
+
+def test_a_folder_with_a_question_mark(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "what?"
+    root.mkdir()
+    shutil.copy(template, root)
+    isolate(monkeypatch, root)
+    monkeypatch.chdir(root)
+    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+        run.metrics({"loss": 0.5})
+    assert client().get_experiment_by_name("steadyphi")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["what?"]
+    assert {path.name for path in root.iterdir()} <= {".cache", "mlflow.db", "mlartifacts"}

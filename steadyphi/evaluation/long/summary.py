@@ -19,9 +19,9 @@ def summarize(results: Sequence[ProbeResult], confidence: float = 0.95) -> LongS
     """Return the summary of long prompts; `low` and `high` are Wilson intervals.
 
     needle: `share` is recall (the right value ranks first of ten), `exact` the share of generated texts that
-    are the value. rules: position "none" is what happens without the instruction. padding: kind "none", length 0, is
-    the bare question. failures: of needles, rules and tracked values. Padding is not among them, because its
-    questions can be answered wrong without any padding; nor is position "none".
+    are the value. rules: position "none" is what happens without the instruction. padding: kind "none",
+    length 0, is the bare question. failures: of needles, rules and tracked values. Padding is not among
+    them, because its questions can be answered wrong without any padding; nor is position "none".
     """
     counted = [r for r in results if r.probe.task != "padding" and r.probe.kind != "none"]
     causes = Counter(cause(result) for result in counted if failed(result))
