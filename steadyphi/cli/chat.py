@@ -1,4 +1,4 @@
-"""Talking to a model on a terminal, or from a script through standard input."""
+"""The interactive chat, on a terminal or from a script through standard input."""
 
 import json
 import sys
@@ -15,16 +15,16 @@ from steadyphi.prompts.formats import FORMATS
 
 HELP = """\
 /reset        forget the conversation
-/style NAME   put it to the model in another style; alone: list them
-/save FILE    write it to a new file, as the model reads it; a .jsonl as instructions and responses
-/quit         leave; so do Ctrl-D, and Ctrl-C twice
-A line that ends with \\ goes on in the next one; what stands between two lines of \"\"\" is one message.
+/style NAME   change the prompt style of the conversation; without NAME: list the styles
+/save FILE    write the prompt text to a new file; for .jsonl, write instructions and responses
+/quit         quit; Ctrl-D, or Ctrl-C twice, does the same
+A line that ends with \\ continues on the next line; the lines between two lines of \"\"\" are one message.
 Ctrl-C stops an answer."""
 BLOCK = '"""'
 
 
 class Chat:
-    """Reads messages and commands and writes answers; notes about them go to standard error."""
+    """Reads messages and commands and writes answers; status messages go to standard error."""
 
     def __init__(self, session: Session, conversation: Conversation, options: Options) -> None:
         self.session, self.conversation, self.options = session, conversation, options
@@ -37,9 +37,9 @@ class Chat:
         }
 
     def run(self) -> None:
-        """Talk until the input ends, /quit, or Ctrl-C twice at the prompt."""
+        """Run the chat until the end of the input, /quit, or Ctrl-C twice at the prompt."""
         if self.terminal:
-            import readline  # noqa: F401 - input() edits lines once it is loaded
+            import readline  # noqa: F401 - input() supports line editing once it is loaded
 
             note(f"style {self.conversation.style.name}; /help lists the commands")
         interrupted = False
@@ -52,7 +52,7 @@ class Chat:
                 print(file=sys.stderr)
                 if interrupted:
                     break
-                note("Ctrl-C again leaves, as /quit does")
+                note("press Ctrl-C again to quit, or use /quit")
                 interrupted = True
                 continue
             interrupted = False
@@ -68,7 +68,7 @@ class Chat:
                 note(f"error: {error}")
 
     def read(self) -> str:
-        """Return the next message; EOFError when there is none."""
+        """Return the next message. Raises EOFError at the end of the input."""
         line = self.line("> ")
         lines = []
         if line.strip() == BLOCK:
@@ -81,7 +81,7 @@ class Chat:
         return "\n".join([*lines, line])
 
     def line(self, prompt: str) -> str:
-        """Return one line of input; a prompt is shown on a terminal alone."""
+        """Return one line of input. The prompt is only shown on a terminal."""
         if self.terminal:
             return input(prompt)
         line = sys.stdin.readline()
@@ -90,20 +90,20 @@ class Chat:
         return line.rstrip("\n")
 
     def answer(self, question: str) -> None:
-        """Answer a message; Ctrl-C ends the answer, and what there is of it stays in the conversation."""
+        """Answer a message. Ctrl-C stops the answer; the conversation keeps the text generated so far."""
         context = self.session.model.config.block_size
-        # Half of the context is the conversation's, however long answers may become.
+        # Reserve at most half of the context for the answer, so that the conversation has the other half.
         reserved = min(self.options.max_new_tokens, context // 2)
         prompt, dropped = self.conversation.ask(question, context, reserved)
         if dropped:
             turns = "turn was" if dropped == 1 else f"{dropped} turns were"
             note(f"the oldest {turns} dropped, to stay within the context of {context} tokens")
         options = replace(self.options, stop=(*self.options.stop, *stops(self.conversation.style)))
-        said: list[str] = []
+        pieces: list[str] = []
 
         def say(_: int, text: str) -> None:
-            shown = text if "".join(said).strip() else text.lstrip()  # the space that leads into the answer
-            said.append(text)
+            shown = text if "".join(pieces).strip() else text.lstrip()  # no leading space
+            pieces.append(text)
             print(printable(shown), end="", flush=True)
 
         try:
@@ -111,19 +111,19 @@ class Chat:
         except KeyboardInterrupt:
             print(flush=True)
             note("stopped")
-            self.conversation.add(question, "".join(said), None)
+            self.conversation.add(question, "".join(pieces), None)
             return
         print(flush=True)
         self.conversation.add(question, result.text, result.tokens)
         note(speed(result) + ending(result, self.options.max_new_tokens, context))
 
     def reset(self, _: str) -> None:
-        """Forget the conversation."""
+        """Delete all turns of the conversation."""
         self.conversation.turns.clear()
         note("the conversation is forgotten")
 
     def style(self, name: str) -> None:
-        """Change the style, or list them all."""
+        """Change the style, or list all styles."""
         if name == "/style":
             note(f"{self.conversation.style.name} of {', '.join(FORMATS)}")
         elif name not in FORMATS:
@@ -153,24 +153,24 @@ class Chat:
         note(f"{path}: {len(self.conversation.turns)} turns")
 
     def unknown(self, _: str) -> None:
-        """Say that there is no such command."""
+        """Raise SteadyPhiError for an unknown command."""
         raise SteadyPhiError("no such command; /help lists them")
 
 
 def note(text: str) -> None:
-    """Say something that is not the model's."""
+    """Print a status message to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def speed(result: Result) -> str:
-    """Return how many tokens were written, and how fast behind the first of them."""
+    """Return the number of generated tokens, the rate after the first, and the time to the first."""
     count, after = len(result.tokens), result.seconds - result.first_seconds
     rate = f", {(count - 1) / after:.1f} tokens/s" if count > 1 and after > 0 else ""
     return f"[{count} tokens{rate}, the first after {result.first_seconds:.2f} s]"
 
 
 def ending(result: Result, most: int, context: int) -> str:
-    """Return what is to be said when a text was cut."""
+    """Return the reason why a text was cut, or an empty string."""
     if result.reason == "length":
         return f" cut at {most} tokens (--max-new-tokens)"
     if result.reason == "context":

@@ -1,4 +1,4 @@
-"""steadyphi compare: two evaluations side by side, on the questions and variants that both have."""
+"""steadyphi compare: two evaluations side by side, on the questions and variants that they share."""
 
 import argparse
 import itertools
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Print the comparison of two evaluations."""
-    from steadyphi.results import stored  # here, because it takes seconds to import
+    from steadyphi.results import stored  # imported here, because the import takes seconds
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = [
@@ -51,7 +51,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def _folder(where: str, which: str, into: Path) -> Path:
-    """Return a folder of scores; those of a revision are first fetched from DVC's cache into `into`."""
+    """Return a folder of scores. The scores of a revision are fetched from the DVC cache into `into`."""
     folder = Path(where)
     if folder.is_dir():
         return folder
@@ -78,7 +78,7 @@ def _folder(where: str, which: str, into: Path) -> Path:
 
 
 def render(comparison: "RunComparison") -> str:
-    """Return a comparison as tables, its alarms and the gate's verdict."""
+    """Return the tables of a comparison, its alarms and the result of the gate."""
     from steadyphi.report import families
     from steadyphi.report.wording import percent, points
 

@@ -1,4 +1,4 @@
-"""A conversation as the model reads it: turns in a prompt style, of which the oldest go when it is full."""
+"""Builds the prompt of a conversation from its turns, and drops the oldest turns if it is too long."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from steadyphi.tokenizer import TextTokenizer
 
 @dataclass
 class Turn:
-    """A question and its answer; `tokens` as the model wrote it, where they are known."""
+    """A question and its answer. `tokens` are the token ids that the model generated, if known."""
 
     question: str
     answer: str
@@ -25,23 +25,23 @@ class Turn:
 
 @dataclass
 class Conversation:
-    """What was said so far, and how it is put to the model."""
+    """The turns so far and the prompt style in which the model reads them."""
 
     tokenizer: TextTokenizer
     style: Format = field(default_factory=lambda: FORMATS["phi2"])
     turns: list[Turn] = field(default_factory=list)
 
     def change_style(self, style: Format) -> None:
-        """Put the whole conversation in another style from now on."""
+        """Change the prompt style of the whole conversation."""
         self.style = style
         for turn in self.turns:
-            turn.tokens = None  # the space before the answer may be another
+            turn.tokens = None  # the space before the answer may differ
 
     def ask(self, question: str, context: int, answer: int) -> tuple[list[int], int]:
-        """Return the tokens of the conversation with a new question, and how many old turns were dropped.
+        """Return the tokens of the conversation with a new question, and the number of dropped turns.
 
-        The oldest are, and for good, until `answer` more tokens fit into `context`.
-        Raises SteadyPhiError, and drops nothing, when the question alone fills it.
+        The oldest turns are dropped permanently, until `answer` more tokens fit into `context`.
+        Raises SteadyPhiError without dropping turns if the question alone fills the context.
         """
         new = self.tokenizer.encode(self.style.prompt(question))
         if len(new) >= context:
@@ -54,19 +54,19 @@ class Conversation:
         return [*(token for turn in old[dropped:] for token in turn), *new], dropped
 
     def add(self, question: str, answer: str, tokens: list[int] | None) -> None:
-        """Take an answer into the history; `tokens` are left out when they are not just its text."""
+        """Add a turn to the history. `tokens` are discarded if they do not decode to exactly the answer."""
         if tokens is not None and self.tokenizer.decode(tokens) != answer:
             tokens = None
         self.turns.append(Turn(question, answer, tokens))
 
     def text(self) -> str:
-        """Return the conversation as the model reads it."""
+        """Return the prompt text of the conversation."""
         return "".join(
             self.style.prompt(turn.question) + self._answer(turn) + self._between(turn) for turn in self.turns
         )
 
     def _tokens(self, turn: Turn) -> list[int]:
-        """Prompt, answer and what follows are tokenized apart, as they were when they came."""
+        """Tokenize the prompt, the answer and the separator separately, as during generation."""
         answer = self.tokenizer.encode(self._answer(turn)) if turn.tokens is None else turn.tokens
         prompt = self.tokenizer.encode(self.style.prompt(turn.question))
         return [*prompt, *answer, *self.tokenizer.encode(self._between(turn))]
@@ -80,34 +80,34 @@ class Conversation:
 
 
 def separator(style: Format) -> str:
-    """Return what stands between an answer and the next question."""
+    """Return the separator between an answer and the next question."""
     return "\n\n" if "\n\n" in style.template else "\n"
 
 
 def stops(style: Format) -> tuple[str, ...]:
-    """Return the strings by which the model begins to ask the next question itself."""
+    """Return the stop strings, with which the model would begin the next question itself."""
     before, _, after = style.template.partition("{question}")
     lead_in = before.rstrip().splitlines() or after.strip().splitlines()
     return (f"\n{lead_in[-1].strip()}",) if lead_in and re.search(r"\w{2}|\w:", lead_in[-1]) else ()
 
 
 class Session:
-    """A model and one row of cache that stays from answer to answer: what was read once is not read again."""
+    """A model with a cache of batch size 1, kept between answers so that old tokens are not read again."""
 
     def __init__(self, model: Phi, tokenizer: TextTokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.cache = Cache(model, 1, model.config.block_size)
-        self.known: list[int] = []  # the tokens that the cache has
+        self.known: list[int] = []  # the token ids in the cache
 
     @torch.inference_mode()
     def answer(self, prompt: Sequence[int], options: Options, say: Say) -> Result:
-        """Write on after a prompt as `generate` does."""
+        """Generate the continuation of a prompt, as `generate` does."""
         (text,) = begin(self.model, self.tokenizer, [prompt], options, say)
-        common = 0  # at least the last token is read anew, for what comes after it
+        common = 0  # the last token is always read again, because its logits are needed
         while common < min(len(self.known), len(prompt) - 1) and self.known[common] == prompt[common]:
             common += 1
         self.cache.truncate(common)
-        self.known = []  # should this be interrupted
+        self.known = []  # in case of an interrupt
         ends = self.cache.extend(prompt[common:])[-1:]
         (_,) = write(self.cache, ends, [text], self.cache.step)
         self.known = [*prompt, *text.tokens][: self.cache.lengths[0]]

@@ -1,4 +1,4 @@
-"""`steadyphi generate` and `steadyphi chat`: their options, and what they print."""
+"""The commands `steadyphi generate` and `steadyphi chat`: their options and their output."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.formats import FORMATS
 
-if TYPE_CHECKING:  # these cost a second, and the parser needs none of them
+if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
     from steadyphi.inference.generate import Options, Result, Say
     from steadyphi.model import Phi
     from steadyphi.tokenizer import TextTokenizer
@@ -20,25 +20,25 @@ MODEL = Path("artifacts/model")
 
 
 def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the two commands to those of the program."""
-    sub = commands.add_parser("generate", help="let a model write on after a prompt, or several as one batch")
+    """Add the two commands to the parser of `steadyphi`."""
+    sub = commands.add_parser("generate", help="continue a prompt, or several prompts as one batch")
     sub.add_argument(
         "folder", type=Path, nargs="?", default=MODEL, help="a checkpoint, or an adapter (%(default)s)"
     )
-    sub.add_argument("prompt", nargs="*", help="the text to go on from")
+    sub.add_argument("prompt", nargs="*", help="the text to continue")
     sub.add_argument(
         "--prompt-file", action="append", default=[], help="a prompt from a file; - is standard input"
     )
     sub.add_argument(
-        "--style", choices=FORMATS, metavar="NAME", help="put each prompt as a question, as in phi2"
+        "--style", choices=FORMATS, metavar="NAME", help="prompt style of the questions, such as phi2"
     )
     sub.add_argument(
         "--draft",
         type=Path,
         metavar="FOLDER",
-        help="a small model that drafts ahead, such as Phi-1.5 for Phi-2",
+        help="a small model for speculative decoding, such as Phi-1.5 for Phi-2",
     )
-    sub.add_argument("--json", action="store_true", help="for machines: a line for each prompt")
+    sub.add_argument("--json", action="store_true", help="print one line of JSON per prompt")
     _add_shared(sub)
     sub.set_defaults(run=run_generate)
 
@@ -54,52 +54,55 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_shared(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--tuned", type=Path, metavar="FOLDER", help="what finetune made of it: artifacts/tuned")
+    sub.add_argument("--tuned", type=Path, metavar="FOLDER", help="the output of finetune: artifacts/tuned")
     sub.add_argument(
-        "--base", type=Path, default=MODEL, metavar="FOLDER", help="what an adapter belongs to (%(default)s)"
+        "--base", type=Path, default=MODEL, metavar="FOLDER", help="the base of an adapter (%(default)s)"
     )
     sub.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="(%(default)s)")
     sub.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated"
+        "--stop", action="append", default=[], metavar="TEXT", help="stop before this text; may be repeated"
     )
-    greedy = "0 takes the likeliest token always, and is the default; 1 is where the next three are given"
+    greedy = "0 always takes the most likely token; default: 1 with any of the next three options, else 0"
     sub.add_argument("--temperature", type=float, metavar="T", help=greedy)
-    sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
+    sub.add_argument("--top-k", type=int, metavar="K", help="sample from the K most likely tokens")
     sub.add_argument(
-        "--top-p", type=float, metavar="P", help="from the likeliest that together have probability P"
+        "--top-p", type=float, metavar="P", help="sample from the most likely tokens with total probability P"
     )
     sub.add_argument(
-        "--min-p", type=float, metavar="P", help="from those with P times the likeliest one's probability"
+        "--min-p",
+        type=float,
+        metavar="P",
+        help="lowest probability to sample, as a fraction P of the highest",
     )
     sub.add_argument(
         "--repetition-penalty",
         type=float,
         default=1.0,
         metavar="X",
-        help="above 1: repeat less (%(default)s)",
+        help="values above 1 reduce repetition (%(default)s)",
     )
     sub.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same gives the same text (%(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="the same seed gives the same text (%(default)s)"
     )
     sub.add_argument(
-        "--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="to compute in (%(default)s)"
+        "--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="compute dtype (%(default)s)"
     )
     sub.add_argument(
-        "--compile", action="store_true", help="compile the model first; pays off for long texts on a GPU"
+        "--compile", action="store_true", help="compile the model first; faster for long texts on a GPU"
     )
-    mapped = "leave weights in their file: starts sooner, takes less memory, and is slower on a CPU"
+    mapped = "memory-map the weights: starts sooner and uses less memory, but is slower on a CPU"
     sub.add_argument("--mapped", action="store_true", help=mapped)
 
 
 def run_generate(options: argparse.Namespace) -> None:
-    """Print what a model writes after each prompt."""
+    """Print the text that a model generates after each prompt."""
     texts = _prompts(options)
     from steadyphi.inference.generate import generate
     from steadyphi.inference.text import printable
 
     chosen = _options(options, options.style)
     model, tokenizer = _load(options)
-    # A raw prompt is the whole text that the model reads, so its special tokens count; a question's do not.
+    # Special tokens are encoded in a raw prompt, because it is the whole input, but not in a question.
     encode = tokenizer.encode if options.style else tokenizer.encode_template
     prompts = [encode(text) for text in texts]
     terminal = sys.stdout.isatty()  # a file gets the text as it is
@@ -127,7 +130,7 @@ def run_generate(options: argparse.Namespace) -> None:
 
 
 def run_chat(options: argparse.Namespace) -> None:
-    """Talk until the end of the input."""
+    """Run a chat until the end of the input."""
     from steadyphi.cli.chat import Chat
     from steadyphi.cli.conversation import Conversation, Session
 
@@ -140,7 +143,7 @@ def run_chat(options: argparse.Namespace) -> None:
 
 
 def _prompts(options: argparse.Namespace) -> list[str]:
-    """Return the prompts of the command line and of files, in the style that was asked for."""
+    """Return the prompts of the command line and of files, in the chosen style."""
     texts = list(options.prompt)
     for name in options.prompt_file:
         try:
@@ -151,7 +154,7 @@ def _prompts(options: argparse.Namespace) -> list[str]:
     if not texts:
         raise SteadyPhiError("no prompt; steadyphi generate FOLDER PROMPT, or --prompt-file")
     for text in texts:
-        if any("\ud800" <= c <= "\udfff" for c in text):  # so Python stands for bytes that are no text
+        if any("\ud800" <= c <= "\udfff" for c in text):  # Python's surrogates for undecodable bytes
             raise SteadyPhiError("the prompt is not UTF-8 text")
     return [FORMATS[options.style].prompt(text) for text in texts] if options.style else texts
 
@@ -172,7 +175,7 @@ def _options(options: argparse.Namespace, style: str | None) -> "Options":
 
 
 def _load(options: argparse.Namespace) -> "tuple[Phi, TextTokenizer]":
-    """Return the model and its tokenizer; an adapter is merged into its base."""
+    """Return the model and its tokenizer. An adapter is merged into its base."""
     from steadyphi.inference.load import is_adapter, load_model
     from steadyphi.inference.packed import pack
     from steadyphi.runtime.device import pick_device, pick_dtype
@@ -180,11 +183,11 @@ def _load(options: argparse.Namespace) -> "tuple[Phi, TextTokenizer]":
 
     folder, adapter = options.folder, options.tuned
     if not folder.is_dir():
-        raise SteadyPhiError(f"{folder}: is not a folder; the checkpoint's comes first, then the prompt")
+        raise SteadyPhiError(f"{folder}: is not a folder; the checkpoint folder comes first, then the prompt")
     if is_adapter(folder):
         folder, adapter = options.base, folder
     elif adapter and not is_adapter(adapter):
-        folder, adapter = adapter, None  # a whole model, in which every weight was trained
+        folder, adapter = adapter, None  # a full model, all weights of which were trained
     device = pick_device()
     model = load_model(folder, adapter, pick_dtype(options.dtype, device), device)
     return model if options.mapped else pack(model), TextTokenizer(folder)
@@ -219,7 +222,7 @@ def _with_draft(
 
 
 def _report(results: "Sequence[Result]", seconds: float, most: int, context: int) -> None:
-    """Say how fast it was, and which texts were cut, on standard error."""
+    """Print the speed and the texts that were cut to standard error."""
     from steadyphi.cli.chat import ending, speed
 
     if len(results) == 1:
@@ -228,5 +231,5 @@ def _report(results: "Sequence[Result]", seconds: float, most: int, context: int
     count = sum(len(result.tokens) for result in results)
     print(f"[{count} tokens, {count / seconds:.1f} tokens/s]", file=sys.stderr)
     for number, result in enumerate(results, 1):
-        if said := ending(result, most, context):
-            print(f"{number}:{said}", file=sys.stderr)
+        if note := ending(result, most, context):
+            print(f"{number}:{note}", file=sys.stderr)

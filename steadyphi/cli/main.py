@@ -1,4 +1,4 @@
-"""The command `steadyphi`: look at checkpoints, convert, export, run, compare. The stages are `dvc repro`."""
+"""The command `steadyphi`: inspect, convert, export, run and compare models. `dvc repro` runs the stages."""
 
 import argparse
 import json
@@ -17,9 +17,9 @@ DTYPES = ("keep", "float16", "bfloat16", "float32")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; bad input ends it with one line and the status 1."""
+    """Run the command. Invalid input ends it with a one-line message and exit status 1."""
     options = _parser().parse_args(arguments)
-    # As on Ctrl-C, so that what is half-written is removed on the way out.
+    # As on Ctrl-C, so that incomplete output is removed at exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.run(options)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def inspect(options: argparse.Namespace) -> None:
-    """Print what a checkpoint is; status 1 when something about it is wrong."""
+    """Print the facts about a checkpoint. The exit status is 1 if there are problems."""
     from steadyphi.inspection import inspect as inspecting
     from steadyphi.inspection import page
 
@@ -49,7 +49,7 @@ def convert(options: argparse.Namespace) -> None:
 
     _check_new(options.target)
     with atomic_dir(options.target) as folder:
-        made = convert_folder(
+        manifest = convert_folder(
             options.source,
             folder,
             options.dtype,
@@ -57,17 +57,17 @@ def convert(options: argparse.Namespace) -> None:
             from_safetensors=options.from_safetensors,
             check_finite=not options.allow_nan,
         )
-    _say(options.target, made)
+    _say(options.target, manifest)
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write what was fine-tuned for other tools."""
+    """Export a fine-tuned model for other tools."""
     from steadyphi.checkpoint.export import export as export_folder
 
     _check_new(options.target)
     with atomic_dir(options.target) as folder:
-        made = export_folder(options.tuned, options.base, folder, options.adapter)
-    _say(options.target, made)
+        manifest = export_folder(options.tuned, options.base, folder, options.adapter)
+    _say(options.target, manifest)
 
 
 def _check_new(target: Path) -> None:
@@ -75,8 +75,8 @@ def _check_new(target: Path) -> None:
         raise SteadyPhiError(f"{target}: exists already; name a new folder, or remove it")
 
 
-def _say(target: Path, made: dict[str, Any]) -> None:
-    facts = [f"{key} {made[key]}" for key in ("layout", "dtype", "digest") if made.get(key)]
+def _say(target: Path, manifest: dict[str, Any]) -> None:
+    facts = [f"{key} {manifest[key]}" for key in ("layout", "dtype", "digest") if manifest.get(key)]
     print(f"{target}: {', '.join(facts)}")
 
 
@@ -84,31 +84,33 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("steadyphi", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    sub = commands.add_parser("inspect", help="say what a checkpoint is, and whether it is whole")
+    sub = commands.add_parser("inspect", help="describe a checkpoint and check that it is complete")
     sub.add_argument("where", help="a folder, or a repository on the Hub such as microsoft/phi-2")
     sub.add_argument("--revision", help="the repository's commit, tag or branch (its default branch)")
-    sub.add_argument("--json", action="store_true", help="for machines")
+    sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(run=inspect)
 
-    sub = commands.add_parser("convert", help="turn a checkpoint of any layout into one of any other")
-    sub.add_argument("source", type=Path, help="its folder")
+    sub = commands.add_parser("convert", help="convert a checkpoint from any layout to any other")
+    sub.add_argument("source", type=Path, help="the checkpoint folder")
     sub.add_argument("target", type=Path, help="a new folder")
     sub.add_argument("--to", choices=LAYOUTS, default="lit", help="the layout to write (%(default)s)")
-    sub.add_argument("--dtype", choices=DTYPES, default="keep", help="the type of its numbers (%(default)s)")
+    sub.add_argument("--dtype", choices=DTYPES, default="keep", help="the dtype of the weights (%(default)s)")
     sub.add_argument(
         "--from-safetensors",
         action=argparse.BooleanOptionalAction,
-        help="which weights to read where there are both (safetensors)",
+        help="which weights to read if there are both kinds (safetensors)",
     )
-    sub.add_argument("--allow-nan", action="store_true", help="take NaN and infinite numbers along")
+    sub.add_argument("--allow-nan", action="store_true", help="allow NaN and infinite numbers")
     sub.set_defaults(run=convert)
 
-    sub = commands.add_parser("export", help="write what was fine-tuned as a folder for the Hub")
-    sub.add_argument("tuned", type=Path, help="what the stage finetune made: artifacts/tuned")
+    sub = commands.add_parser("export", help="export a fine-tuned model as a folder for the Hub")
+    sub.add_argument("tuned", type=Path, help="the output of the stage finetune: artifacts/tuned")
     sub.add_argument("target", type=Path, help="a new folder")
     base = Path("artifacts/model")
-    sub.add_argument("--base", type=Path, default=base, help="the checkpoint it was made from (%(default)s)")
-    sub.add_argument("--adapter", action="store_true", help="an adapter for peft and transformers, unmerged")
+    sub.add_argument("--base", type=Path, default=base, help="the base checkpoint (%(default)s)")
+    sub.add_argument(
+        "--adapter", action="store_true", help="export an unmerged adapter for peft and transformers"
+    )
     sub.set_defaults(run=export)
 
     generate.add_parsers(commands)

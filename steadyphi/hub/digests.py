@@ -1,4 +1,4 @@
-"""Digests that are computed while bytes pass, so that no large file is read only to be hashed."""
+"""Digests that are computed during a download or copy, so that large files are not read again for them."""
 
 import hashlib
 import os
@@ -12,13 +12,13 @@ COPY = 1 << 24
 
 
 class Hasher:
-    """The SHA-256 of one file, for the manifest, and with it the digest that the file is listed with."""
+    """Computes the SHA-256 of one file, for the manifest, and the digest of the kind that the Hub lists."""
 
     def __init__(self, listed: Listed) -> None:
         self.listed = listed
         self._sha256 = hashlib.sha256()
         self._git = None
-        if listed.kind == "git":  # the header names the size, so a file of another size never fits
+        if listed.kind == "git":  # the header contains the size, so a file of another size never matches
             self._git = hashlib.sha1(b"blob %d\0" % listed.size, usedforsecurity=False)
 
     def update(self, data: bytes | memoryview) -> None:
@@ -32,14 +32,14 @@ class Hasher:
 
     @property
     def fits(self) -> bool:
-        """Whether the bytes so far are the listed ones; true where no digest is listed."""
+        """Whether the digest of the bytes so far is the listed one. True if no digest is listed."""
         if self.listed.kind == "none":
             return True
         return self.listed.digest == (self._git.hexdigest() if self._git else self.sha256)
 
 
 def hash_file(file: int, hasher: Hasher, count: Callable[[int], None], size: int) -> int:
-    """Feed `size` bytes from the file descriptor's place on to `hasher`; return how many there were."""
+    """Hash up to `size` bytes from the current position of the file descriptor. Return the number read."""
     buffer = memoryview(bytearray(min(BLOCK, max(size, 1))))
     done = 0
     while done < size and (read := os.readv(file, [buffer[: min(len(buffer), size - done)]])):
@@ -50,7 +50,7 @@ def hash_file(file: int, hasher: Hasher, count: Callable[[int], None], size: int
 
 
 def verified(path: Path, listed: Listed, count: Callable[[int], None]) -> str | None:
-    """Return the SHA-256 of the file if it is the listed one, else None; None too where there is none."""
+    """Return the SHA-256 of the file, or None if it does not match its listing or does not exist."""
     try:
         if path.stat().st_size != listed.size:
             return None
@@ -75,10 +75,10 @@ def verified(path: Path, listed: Listed, count: Callable[[int], None]) -> str | 
 
 
 def copy(source: Path, target: Path, listed: Listed, count: Callable[[int], None]) -> Hasher:
-    """Copy a file block by block to a place where there is none, and hash what the copy then holds.
+    """Copy a file block by block to a path that does not exist yet, and hash the contents of the copy.
 
-    The kernel copies where it can, which on some file systems shares the blocks instead. At most
-    one byte more than listed is copied: enough to tell that the file has another size.
+    The kernel copies the data if it can. On some file systems it shares the blocks instead. At most
+    one byte more than the listed size is copied, which is enough to detect a larger file.
     """
     hasher = Hasher(listed)
     limit = listed.size + 1
@@ -94,7 +94,7 @@ def _copy_block(old: int, new: int, size: int) -> int:
     if hasattr(os, "copy_file_range"):
         try:
             return os.copy_file_range(old, new, size)
-        except OSError:  # not between these file systems; what is really wrong shows again below
+        except OSError:  # not supported between these file systems; a real error is raised again below
             pass
     data = os.read(old, min(size, BLOCK))
     view = memoryview(data)

@@ -1,4 +1,4 @@
-"""One file from the Hub: hashed as it comes, gone on with where an earlier process stopped."""
+"""Downloads one file from the Hub, hashes it during the download, and resumes interrupted downloads."""
 
 import os
 import re
@@ -15,20 +15,20 @@ from steadyphi.hub.threads import Shared
 
 
 class Wrong(Exception):
-    """What came is not the listed file; the text says in what."""
+    """The received data is not the listed file. The message states the difference."""
 
 
 def partial(folder: Path, listed: Listed) -> Path:
-    """Return where a file lies until it is whole; the digest in the name tells it from another version."""
+    """Return the path of an incomplete file. Its name contains the digest, to distinguish versions."""
     return folder / f"{listed.name}.{listed.digest[:16]}.partial"
 
 
 def download(hub: Hub, commit: str, listed: Listed, folder: Path, shared: Shared) -> str:
-    """Bring a file into `folder` and return its SHA-256.
+    """Download a file into `folder` and return its SHA-256.
 
-    What an earlier process left is gone on with. A file that comes with another size or digest is
-    fetched once more, from its beginning; then SteadyPhiError names it. SteadyPhiError too when it
-    cannot be fetched; what arrived is kept.
+    The download of a partial file is resumed. If the received file has another size or digest, it is
+    downloaded once more from the beginning. If it differs again, SteadyPhiError names the file.
+    SteadyPhiError is also raised if the file cannot be fetched; the bytes received so far are kept.
     """
     path = partial(folder, listed)
     for older in folder.iterdir():
@@ -36,9 +36,9 @@ def download(hub: Hub, commit: str, listed: Listed, folder: Path, shared: Shared
             older.unlink()
     for last in (False, True):
         try:
-            with path.open("a+b", buffering=0) as file:  # nothing is lost in a buffer when the process dies
+            with path.open("a+b", buffering=0) as file:  # unbuffered: a crash loses no data
                 sha256 = _receive(hub, commit, listed, file, shared)
-            # Not fsynced: whatever a power cut leaves of it is hashed before it is used.
+            # No fsync, because after a power failure the file is hashed before it is used.
             path.replace(folder / listed.name)
             return sha256
         except Wrong as wrong:
@@ -51,7 +51,7 @@ def download(hub: Hub, commit: str, listed: Listed, folder: Path, shared: Shared
 
 
 def _receive(hub: Hub, commit: str, listed: Listed, file: FileIO, shared: Shared) -> str:
-    """Append what is missing to `file` and return the SHA-256 of the whole; Wrong when it does not fit."""
+    """Append the missing bytes to `file` and return the SHA-256 of the file. Raises Wrong on a mismatch."""
     patience = hub.patience(None, listed.name)
     hasher = Hasher(listed)
     have = _take_up(file, hasher, shared)
@@ -59,7 +59,7 @@ def _receive(hub: Hub, commit: str, listed: Listed, file: FileIO, shared: Shared
         while have < listed.size:
             try:
                 with hub.open(listed.name, commit, have) as response:
-                    if have and response.status_code != 206:  # it knows no ranges: all of it once more
+                    if have and response.status_code != 206:  # no range support: start again from byte 0
                         shared.skip(-have)
                         hasher, have = Hasher(listed), 0
                         file.truncate(0)
@@ -72,7 +72,7 @@ def _receive(hub: Hub, commit: str, listed: Listed, file: FileIO, shared: Shared
                         hasher.update(piece)
                         have += len(piece)
                         patience.progressed()
-                    if have < listed.size:  # no length was announced, so the client noticed nothing
+                    if have < listed.size:  # there was no Content-Length, so the client did not detect this
                         raise HTTPError("the answer ended early")
             except HTTPError as error:
                 if status_of(error) == 416:
@@ -88,7 +88,7 @@ def _receive(hub: Hub, commit: str, listed: Listed, file: FileIO, shared: Shared
 
 
 def _take_up(file: FileIO, hasher: Hasher, shared: Shared) -> int:
-    """Hash what an earlier process left and return how much that is."""
+    """Hash the bytes that an earlier process received and return their number."""
     size = os.fstat(file.fileno()).st_size
     if size > hasher.listed.size:
         file.truncate(0)
@@ -104,7 +104,7 @@ def _write(file: FileIO, piece: bytes) -> None:
 
 
 def _check_length(response: Any, have: int, size: int) -> None:
-    """Raise Wrong when the answer's headers announce something else than the bytes that are missing."""
+    """Raise Wrong if the response headers do not describe the missing bytes."""
     headers = response.headers
     if response.status_code == 206 and not headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         raise Wrong("comes from another place than was asked for")

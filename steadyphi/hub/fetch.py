@@ -1,7 +1,7 @@
-"""Where weights come from: a folder, or a repository on the Hugging Face Hub at a pinned commit.
+"""Fetches weights from a folder, or from a repository on the Hugging Face Hub at a pinned commit.
 
-huggingface_hub lists the repository and speaks HTTP; the bytes are received here, because it
-accepts a corrupt file of the right size and forgets a partial one when its process ends.
+huggingface_hub lists the repository and sends the HTTP requests. The bytes are received here, because
+huggingface_hub accepts a corrupt file of the right size and discards a partial file when its process ends.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ __all__ = ["Listed", "Listing", "fetch", "listing", "open_remote"]
 def fetch(
     source: str, revision: str | None, into: Path, cache: Path, from_safetensors: bool | None = None
 ) -> dict[str, Any]:
-    """Bring the repository `source` into the folder `into`, verify it, and return its manifest.
+    """Fetch the repository `source` into the folder `into`, verify it, and return its manifest.
 
-    source: an existing folder, or a Hub id such as `microsoft/phi-2`, then with a `revision`.
-    cache: where what has arrived stays, so that an interrupted download goes on.
-    from_safetensors: None prefers safetensors to .bin; True and False insist on one of them.
-    Raises SteadyPhiError when files are missing, differ from what is listed, or cannot be fetched.
+    source: an existing folder, or a Hub id such as `microsoft/phi-2` together with a `revision`.
+    cache: the folder that keeps received data, so that an interrupted download can be resumed.
+    from_safetensors: None prefers safetensors to .bin. True requires safetensors, False requires .bin.
+    Raises SteadyPhiError if files are missing, differ from the listing, or cannot be fetched.
     """
     if Path(source).is_dir():
         hashes = _from_folder(Path(source), into, from_safetensors)
@@ -46,9 +46,9 @@ def fetch(
 
 
 def listing(source: str, revision: str | None) -> Listing:
-    """Return the files in the top folder of a repository on the Hub, and the commit they are of.
+    """Return the files in the top folder of a repository on the Hub, and their commit.
 
-    revision None is the default branch as it is now.
+    revision: None is the current default branch.
     """
     from steadyphi.hub.remote import Hub
 
@@ -56,7 +56,7 @@ def listing(source: str, revision: str | None) -> Listing:
 
 
 def open_remote(source: str, commit: str, listed: Listed) -> "RemoteFile":
-    """Return a file on the Hub for reading in places, such as its header; each read is one request."""
+    """Return a file on the Hub for reading parts of it, such as its header. Each read is one request."""
     from steadyphi.hub.remote import RemoteFile
 
     return RemoteFile(source, commit, listed)
@@ -67,7 +67,7 @@ def _from_folder(source: Path, into: Path, from_safetensors: bool | None) -> dic
     from steadyphi.hub import folder
 
     if source.samefile(into):
-        raise SteadyPhiError(f"{source}: is the folder to fetch into; name another")
+        raise SteadyPhiError(f"{source}: is the folder to fetch into; name another folder")
     chosen = choose(str(source), folder.listing(source), from_safetensors, local=True)
     space.check(str(source), [(into, sum(listed.size for listed in chosen.values()))])
     return _in_threads(chosen, lambda listed, shared: folder.bring(source, listed, into, shared))
@@ -85,28 +85,28 @@ def _from_hub(
     store = Store(source, cache)
     hub = None if is_offline_mode() else Hub(source)
     if hub:
-        found = hub.listing(revision)
-        store.save(found)
+        at_commit = hub.listing(revision)
+        store.save(at_commit)
     else:
-        found = store.listing(revision)
-    if revision != found.commit:
-        say(f"{source}: {revision or 'its default branch'} is {found.commit} now")
-    chosen = choose(source, found.files, from_safetensors, local=False)
+        at_commit = store.listing(revision)
+    if revision != at_commit.commit:
+        say(f"{source}: {revision or 'its default branch'} is {at_commit.commit} now")
+    chosen = choose(source, at_commit.files, from_safetensors, local=False)
     if not hub:
         store.check_complete(chosen)
     copied = 0 if space.can_link(store.files, into) else sum(listed.size for listed in chosen.values())
     space.check(source, [(store.files, store.lacks(chosen.values())), (into, copied)])
 
     def bring(listed: Listed, shared: Shared) -> str:
-        sha256 = store.obtain(listed, found.commit, hub, shared)
+        sha256 = store.obtain(listed, at_commit.commit, hub, shared)
         store.place(listed, into, shared)
         return sha256
 
-    return _in_threads(chosen, bring), found.commit
+    return _in_threads(chosen, bring), at_commit.commit
 
 
 def _in_threads(chosen: Mapping[str, Listed], bring: Callable[[Listed, Shared], str]) -> dict[str, str]:
-    """Bring the files, the largest first, and return each one's SHA-256."""
+    """Fetch the files, the largest first, and return the SHA-256 of each."""
     files = sorted(chosen.values(), key=lambda listed: -listed.size)
     shared = Shared("fetch", sum(listed.size for listed in files))
     try:
@@ -118,7 +118,7 @@ def _in_threads(chosen: Mapping[str, Listed], bring: Callable[[Listed, Shared], 
 
 @contextlib.contextmanager
 def _alone(source: str, cache: Path) -> Iterator[None]:
-    """Guard a cache that experiments running at once share; the second waits and finds all there."""
+    """Lock the cache, which concurrent experiments share. The second waits and finds all files there."""
     lock = FileLock(cache / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""A folder as a source: what can be known of its files' digests, and the copying."""
+"""A folder as a source: finds the recorded digests of its files, and copies the files."""
 
 import json
 from collections.abc import Mapping
@@ -15,30 +15,30 @@ MANIFEST = "manifest.json"
 
 
 def listing(folder: Path) -> dict[str, Listed]:
-    """Return the folder's files with the digests that its maker left.
+    """Return the files in the folder with their recorded digests.
 
-    These are our manifest, the links into huggingface_hub's cache, or what `hf download --local-dir`
-    notes of each file. Where there is none of them the kind is `none`. Raises SteadyPhiError when
-    the manifest names a file that is not there.
+    A digest comes from our manifest, from a link into huggingface_hub's cache, or from the metadata
+    that `hf download --local-dir` writes for each file. If there is no digest, the kind is `none`.
+    Raises SteadyPhiError if the manifest names a file that does not exist.
     """
     known = _from_manifest(folder / MANIFEST)
-    found = {}
+    files = {}
     for path in sorted(folder.iterdir()):
         if path.is_symlink() and not path.exists():
-            raise SteadyPhiError(f"{path}: is a link to {path.readlink()}, which is not there")
+            raise SteadyPhiError(f"{path}: is a link to {path.readlink()}, which does not exist")
         if path.is_file():
             size = path.stat().st_size
             listed = known.pop(path.name, None) or hf_cache.from_link(path) or _from_note(path)
-            found[path.name] = listed or Listed(path.name, size, "none", "")
+            files[path.name] = listed or Listed(path.name, size, "none", "")
     for name in (name for name in known if not (folder / name).is_file()):
-        raise SteadyPhiError(f"{folder / name}: is named by {MANIFEST} but not there; make the folder anew")
-    return found
+        raise SteadyPhiError(f"{folder / name}: is named by {MANIFEST} but not there; create it again")
+    return files
 
 
 def bring(folder: Path, listed: Listed, into: Path, shared: Shared) -> str:
-    """Copy a file and return its SHA-256; SteadyPhiError when it is not what it should be.
+    """Copy a file and return its SHA-256. Raises SteadyPhiError if it does not match its listing.
 
-    A copy, even of a link's target, so that later changes to the source change nothing here.
+    The target of a link is copied too, so that later changes to the source do not affect the copy.
     """
     path, target = folder / listed.name, into / listed.name
     target.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def bring(folder: Path, listed: Listed, into: Path, shared: Shared) -> str:
             raise SteadyPhiError(f"{path}: changed while it was copied; run it again")
         what = "size" if size != listed.size else "digest"
         raise SteadyPhiError(
-            f"{path}: has another {what} than {_recorded(path)} says; get it anew{_or_else(path)}"
+            f"{path}: has another {what} than {_recorded(path)} says; get it again{_or_else(path)}"
         )
     return hasher.sha256
 
@@ -60,7 +60,7 @@ def _note(path: Path) -> Path:
 
 
 def _from_note(path: Path) -> Listed | None:
-    """Return what `hf download --local-dir` noted: a line with the commit, one with the ETag, the digest."""
+    """Return the listing from the metadata of `hf download --local-dir`. Line 2 has the ETag (the digest)."""
     try:
         digest = _note(path).read_text(encoding="utf-8").splitlines()[1].strip()
     except (OSError, IndexError, UnicodeDecodeError):
@@ -70,10 +70,10 @@ def _from_note(path: Path) -> Listed | None:
 
 
 def _from_manifest(path: Path) -> dict[str, Listed]:
-    """Return the files that our manifest names: with digests if it was fetched, without if converted."""
+    """Return the files in our manifest. They have digests if it was fetched, but not if it was converted."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {name: _recorded_as(name, facts) for name, facts in found.get("files", {}).items()}
+        contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: _recorded_as(name, facts) for name, facts in contents.get("files", {}).items()}
     except FileNotFoundError:
         pass
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""What a source has: each file's name, size and digest, and which of them a Phi needs."""
+"""The files of a source: the name, size and digest of each, and which of them a Phi needs."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_json
 
 Kind = Literal["sha256", "git", "none"]
-# One kind of weights is taken, the first of these that is there, with the file that explains it.
+# The first of these kinds that exists is used, together with its index or config.
 WEIGHTS = {
     "safetensors": ("model*.safetensors", "model.safetensors.index.json"),
     ".bin": ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
@@ -26,8 +26,8 @@ BESIDES = ("*.json", "merges.txt", "LICENSE*", "NOTICE*")
 class Listed:
     """A file as its source lists it.
 
-    kind: `sha256` (Git LFS), `git` (a git blob id) or `none`, where nothing is known of the content.
-    digest: in hex; empty for `none`.
+    kind: `sha256` (Git LFS), `git` (a git blob id) or `none`, if the digest is unknown.
+    digest: hexadecimal; empty for `none`.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Listing:
 
     @classmethod
     def load(cls, path: Path) -> "Listing | None":
-        """Read what `save` wrote; None where there is nothing that can be read."""
+        """Read a listing that `save` wrote. Return None if it is missing or unreadable."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            files = top_folder(found["source"], (Listed(**f) for f in found["files"].values()))
-            return cls(str(found["source"]), str(found["commit"]), files)
+            values = json.loads(path.read_text(encoding="utf-8"))
+            files = top_folder(values["source"], (Listed(**f) for f in values["files"].values()))
+            return cls(str(values["source"]), str(values["commit"]), files)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
 
 def check_name(source: str, name: str) -> None:
-    """Raise SteadyPhiError for a file name that would leave the folder, by Unix's rules or Windows'."""
+    """Raise SteadyPhiError for a file name that leads outside the folder, on Unix or on Windows."""
     bad = (
         not name
         or name.startswith("/")
@@ -77,38 +77,38 @@ def check_name(source: str, name: str) -> None:
 
 
 def top_folder(source: str, files: Iterable[Listed]) -> dict[str, Listed]:
-    """Return the files of the top folder by name; SteadyPhiError for any name that leads outside."""
-    found = {}
+    """Return the files of the top folder by name. Raises SteadyPhiError for a name that leads outside."""
+    by_name = {}
     for file in files:
         check_name(source, file.name)
         if "/" not in file.name:
-            found[file.name] = file
-    return found
+            by_name[file.name] = file
+    return by_name
 
 
 def choose(
     source: str, files: Mapping[str, Listed], from_safetensors: bool | None, *, local: bool
 ) -> dict[str, Listed]:
-    """Return the files that are needed: one kind of weights, and what stands beside them.
+    """Return the files that are needed: the weights of one kind, the settings, tokenizer and licence.
 
-    from_safetensors: None takes safetensors where there are any; True and False insist.
-    local: a folder may also hold a lit-gpt checkpoint, which counts last.
-    Raises SteadyPhiError when there are no weights of the kind asked for.
+    from_safetensors: None prefers safetensors to .bin. True requires safetensors, False requires .bin.
+    local: a folder may also contain a lit-gpt checkpoint, which is the last choice.
+    Raises SteadyPhiError if there are no weights of the requested kind.
     """
     there = [
         kind
         for kind, (weights, _) in WEIGHTS.items()
         if (local or kind != "lit-gpt") and any(fnmatchcase(name, weights) for name in files)
     ]
-    asked = {None: list(WEIGHTS), True: ["safetensors"], False: [".bin"]}[from_safetensors]
-    kind = next((kind for kind in asked if kind in there), None)
+    requested = {None: list(WEIGHTS), True: ["safetensors"], False: [".bin"]}[from_safetensors]
+    kind = next((kind for kind in requested if kind in there), None)
     if kind is None and from_safetensors is None:
-        wanted = " nor ".join(("safetensors", ".bin", "lit_model.pth")[: 3 if local else 2])
-        raise SteadyPhiError(f"{source}: has no weights, neither {wanted}")
+        kinds = " nor ".join(("safetensors", ".bin", "lit_model.pth")[: 3 if local else 2])
+        raise SteadyPhiError(f"{source}: has no weights, neither {kinds}")
     if kind is None:
         has = f"has only {' and '.join(there)} weights" if there else "has no weights"
-        asks = f"fetch.from_safetensors: {str(from_safetensors).lower()}"
-        raise SteadyPhiError(f"{source}: {has}, no {asked[0]} as {asks} asks for")
+        setting = f"fetch.from_safetensors: {str(from_safetensors).lower()}"
+        raise SteadyPhiError(f"{source}: {has}, no {requested[0]} as {setting} asks for")
     indices = [index for _, index in WEIGHTS.values()]
 
     def needed(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What stays of a repository between processes: its listing, whole files and partial ones."""
+"""Keeps a repository on disk between processes: its listing, its complete files and its partial files."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,17 +23,17 @@ class Store:
         self._listing = folder / "listing.json"
 
     def save(self, listing: Listing) -> None:
-        """Keep the listing for a time without the network."""
+        """Save the listing for use without the network."""
         listing.save(self._listing)
 
     def listing(self, revision: str | None) -> Listing:
-        """Return the listing without the network: the kept one, else what huggingface_hub's cache has."""
+        """Return the listing without the network: the saved one, or else that of huggingface_hub's cache."""
         kept = Listing.load(self._listing)
         pinned = re.fullmatch("[0-9a-f]{40}", revision or "")
         if kept and kept.source == self.source and (not pinned or kept.commit == revision):
             return kept
-        if found := hf_cache.listing(self.source, revision):
-            return found
+        if cached := hf_cache.listing(self.source, revision):
+            return cached
         at = f" at {revision}" if revision else ""
         raise SteadyPhiError(
             f"{self.source}{at}: HF_HUB_OFFLINE is set, but neither {self.files.parent} nor "
@@ -41,7 +41,7 @@ class Store:
         )
 
     def check_complete(self, chosen: Mapping[str, Listed]) -> None:
-        """Raise SteadyPhiError naming what only the network has."""
+        """Raise SteadyPhiError if any file must be downloaded. The message names these files."""
         absent = [n for n, f in chosen.items() if not self._has(f) and not hf_cache.blob(self.source, f)]
         if absent:
             names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
@@ -51,28 +51,28 @@ class Store:
             )
 
     def lacks(self, chosen: Iterable[Listed]) -> int:
-        """Return how many bytes are still to be written into `files`."""
+        """Return the number of bytes that have yet to be written into `files`."""
         return sum(self._lacks(listed) for listed in chosen)
 
     def obtain(self, listed: Listed, commit: str, hub: Hub | None, shared: Shared) -> str:
-        """Have the file, verified, in `files`; return its SHA-256. Without a hub it must be here already."""
+        """Put the verified file into `files` and return its SHA-256. Without `hub`, it must exist locally."""
         path = self.files / listed.name
         if sha256 := verified(path, listed, shared.skip):
             return sha256
         if path.exists():
-            say(f"{path}: is not what the Hub lists; fetching it again")
+            say(f"{path}: differs from the Hub's listing; fetching it again")
             path.unlink()
         if sha256 := self._from_hf_cache(listed, shared):
             return sha256
         if hub is None:
             raise SteadyPhiError(
-                f"{self.source}: {listed.name} here is not what the Hub lists; "
-                "unset HF_HUB_OFFLINE to fetch it anew"
+                f"{self.source}: the local {listed.name} differs from the Hub's listing; "
+                "unset HF_HUB_OFFLINE to fetch it again"
             )
         return download(hub, commit, listed, self.files, shared)
 
     def place(self, listed: Listed, into: Path, shared: Shared) -> None:
-        """Put the file into a folder: linked, for weights are gigabytes, or a checked copy."""
+        """Put the file into a folder, as a hard link (weights are gigabytes) or as a verified copy."""
         path, target = self.files / listed.name, into / listed.name
         target.unlink(missing_ok=True)
         try:
@@ -80,7 +80,7 @@ class Store:
         except OSError:
             if not copy(path, target, listed, lambda _: shared.check()).fits:
                 raise SteadyPhiError(
-                    f"{target}: did not arrive as it was sent; is the disk in order?"
+                    f"{target}: differs from the file it was copied from; check the disk"
                 ) from None
 
     def _has(self, listed: Listed) -> bool:

@@ -1,4 +1,4 @@
-"""A repository on the Hub: its listing, and its bytes from any place on."""
+"""A repository on the Hub: its listing, and the contents of its files from any offset."""
 
 import contextlib
 import io
@@ -20,9 +20,9 @@ from steadyphi.hub.retries import HTTPError, Patience, Where, clean
 
 
 class Hub:
-    """One repository as the Hub serves it; `HF_ENDPOINT` names another Hub, `HF_TOKEN` opens private ones.
+    """One repository on the Hub. `HF_ENDPOINT` sets another Hub, `HF_TOKEN` gives access to private ones.
 
-    stop: an event that ends waiting.
+    stop: an event that ends the wait between retries.
     """
 
     def __init__(self, source: str, stop: threading.Event | None = None) -> None:
@@ -33,13 +33,13 @@ class Hub:
         self.stop = stop
         self._check_token()
         self._quiet_client()
-        # Compressed bytes would have neither the listed size nor a place to go on from.
+        # A compressed response does not have the listed size and cannot be resumed.
         self._headers = build_hf_headers(library_name="steadyphi") | {"Accept-Encoding": "identity"}
 
     def listing(self, revision: str | None) -> Listing:
-        """Return the files of the top folder at `revision`; None is the default branch as it is now.
+        """Return the files of the top folder at `revision`. None is the current default branch.
 
-        Raises SteadyPhiError in one line for whatever stands in the way.
+        Raises SteadyPhiError with a one-line message if the listing cannot be fetched.
         """
         patience = self.patience(revision)
         api = HfApi(endpoint=self.endpoint, library_name="steadyphi")
@@ -58,7 +58,7 @@ class Hub:
                 text = f"{self.source}: neither a folder nor a repository's name, such as microsoft/phi-2"
                 raise SteadyPhiError(text) from None
             except (ValueError, KeyError, TypeError, AttributeError):
-                text = f"{patience.where}: {patience.where.host} answers with something that is no listing"
+                text = f"{patience.where}: {patience.where.host} returned something other than a listing"
                 raise SteadyPhiError(text) from None
         commit = str(info.sha)
         if not re.fullmatch("[0-9a-f]{40}", commit) or (_is_commit(revision) and commit != revision):
@@ -73,22 +73,22 @@ class Hub:
             return Listed(sibling.rfilename, int(sibling.size), "git", str(sibling.blob_id))
         except (ValueError, TypeError):
             raise SteadyPhiError(
-                f"{self.source}: {sibling.rfilename!r} is listed without size or digest to check it by"
+                f"{self.source}: {sibling.rfilename!r} is listed without a valid size or digest"
             ) from None
 
     @contextlib.contextmanager
     def open(self, name: str, commit: str, start: int = 0, end: int | None = None) -> Iterator[Any]:
-        """Ask for a file's bytes from `start` to before `end`; yield the HTTP response, its body unread.
+        """Request the bytes of a file from `start` up to `end` (exclusive). Yield the HTTP response, unread.
 
-        Where the server knows no ranges the response's status is 200 instead of 206 and the body
-        the whole file. Raises the HTTP client's exceptions, and the library's for a bad status.
+        If the server does not support ranges, the status is 200 instead of 206 and the body is the whole
+        file. Raises the exceptions of the HTTP client, and those of huggingface_hub for an error status.
         """
         url = hf_hub_url(self.source, name, revision=commit, endpoint=self.endpoint)
         headers = dict(self._headers)
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-        # On the way to another host the client drops the token.
+        # The client removes the token when it is redirected to another host.
         with get_session().stream(
             "GET", url, headers=headers, timeout=timeout, follow_redirects=True
         ) as response:
@@ -96,24 +96,24 @@ class Hub:
             yield response
 
     def patience(self, revision: str | None, name: str = "") -> Patience:
-        """Return the patience for one request, told apart from others by what it is about."""
+        """Return the retry policy for one request: for the file `name`, or for the listing if it is empty."""
         return Patience(Where(self.source, self.endpoint, revision, name), self.stop)
 
     def _quiet_client(self) -> None:
         logger = logging.getLogger(HTTPError.__module__.split(".")[0])
-        if logger.level == logging.NOTSET:  # at INFO it logs every address, and some carry a signature
+        if logger.level == logging.NOTSET:  # at INFO it logs every URL, and some contain a signature
             logger.setLevel(logging.WARNING)
 
     def _check_token(self) -> None:
         token = get_token()
-        if token and not re.fullmatch("[!-~]+", token):  # the HTTP client would quote it in its complaint
-            raise SteadyPhiError("HF_TOKEN: has characters that no token has; copy it anew")
+        if token and not re.fullmatch("[!-~]+", token):  # the HTTP client's error message would contain it
+            raise SteadyPhiError("HF_TOKEN: has characters that no token has; copy it again")
 
 
 class RemoteFile(io.RawIOBase):
-    """A file on the Hub, to be read in places, such as a header; the content is not checked.
+    """A file on the Hub for reading parts of it, such as a header. The content is not verified.
 
-    Each read is a request, so wrap it: `io.BufferedReader(RemoteFile(...), 1 << 16)`.
+    Each read is one request, so use a buffer: `io.BufferedReader(RemoteFile(...), 1 << 16)`.
     """
 
     def __init__(self, source: str, commit: str, listed: Listed) -> None:
@@ -164,7 +164,7 @@ class RemoteFile(io.RawIOBase):
                 )
             for piece in response.iter_bytes():
                 data += piece
-                if len(data) >= end - start:  # a server without ranges would send all of it
+                if len(data) >= end - start:  # a server without range support sends the whole file
                     break
         if not data:
             raise SteadyPhiError(f"{self._hub.source}: {self.name}: the server sends nothing")
@@ -172,7 +172,7 @@ class RemoteFile(io.RawIOBase):
 
 
 def _endpoint() -> str:
-    # Read now, not when huggingface_hub was imported; the two differ in tests alone.
+    # Read at this point, not when huggingface_hub is imported. The two differ only in tests.
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     try:
         parts = urlsplit(endpoint)

@@ -1,4 +1,4 @@
-"""What to do when the Hub does not answer as hoped: wait and try again, or say in one line what is wrong."""
+"""Handles failed requests to the Hub: waits and retries, or raises an error with a one-line message."""
 
 import re
 import threading
@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
-    HTTPError,  # what every exception of the library's HTTP client is
+    HTTPError,  # the base class of all exceptions of the library's HTTP client
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -28,12 +28,12 @@ __all__ = ["RETRY", "HTTPError", "Patience", "Retry", "Where", "clean", "status_
 
 @dataclass(frozen=True)
 class Retry:
-    """How long to be patient, in seconds."""
+    """The limits for retries. Times are in seconds."""
 
-    tries: int = 5  # in a row without a byte more
-    wait: float = 1.0  # after the first, then twice as long each time
+    tries: int = 5  # consecutive failures without any new data
+    wait: float = 1.0  # after the first failure; doubled after each further one
     longest: float = 30.0
-    total: float = 300.0  # for one file, all waiting together
+    total: float = 300.0  # total waiting time for one file
 
 
 RETRY = Retry()
@@ -41,7 +41,7 @@ RETRY = Retry()
 
 @dataclass(frozen=True)
 class Where:
-    """What was asked of which Hub, for messages."""
+    """The target of a request, for messages: repository, Hub, revision and file."""
 
     source: str
     endpoint: str
@@ -58,7 +58,7 @@ class Where:
 
 
 def clean(text: str) -> str:
-    """Return the text as one line without token, password or signature."""
+    """Return the text as one line, with tokens, passwords and signatures removed."""
     token = get_token()
     text = text.replace(token, "***") if token else text
     text = re.sub(r"(\w://)[^/\s'\"]*@", r"\1***@", text)
@@ -67,9 +67,9 @@ def clean(text: str) -> str:
 
 
 class Patience:
-    """Waits after failures that pass by themselves, for one listing or file; gives up in time."""
+    """Waits after temporary failures of one listing or file, and raises SteadyPhiError at the limits."""
 
-    _announced: dict[str, float] = {}  # host -> until when the waiting is already known  # noqa: RUF012
+    _announced: dict[str, float] = {}  # host -> end of the announced wait  # noqa: RUF012
     _lock = threading.Lock()
 
     def __init__(self, where: Where, stop: threading.Event | None = None) -> None:
@@ -80,59 +80,59 @@ class Patience:
         self._waited = 0.0
 
     def progressed(self) -> None:
-        """Count from the beginning again: something came."""
+        """Reset the number of failures, because data arrived."""
         self._failures = 0
 
     def after(self, error: Exception) -> None:
-        """Wait until it is worth while to try again; raise SteadyPhiError when it is not."""
+        """Wait until the next try. Raise SteadyPhiError if another try is pointless."""
         if not _passes(error, self.where):
             self._give_up(error)
         self._failures += 1
-        asked = _asked(error)
+        delay = _asked(error)
         backoff = min(self.retry.wait * 2 ** (self._failures - 1), self.retry.longest)
-        seconds = max(backoff, asked or 0.0)
-        # Who says how long to wait may do so again; who says nothing has a number of tries.
+        seconds = max(backoff, delay or 0.0)
+        # The number of tries is limited only if the server does not state how long to wait.
         if (
-            asked is None and self._failures >= self.retry.tries
+            delay is None and self._failures >= self.retry.tries
         ) or self._waited + seconds > self.retry.total:
-            self._give_up(error, asked)
+            self._give_up(error, delay)
         self._announce(_reason(error), seconds)
         self._waited += seconds
         if self._stop.wait(seconds):
             raise Stopped
 
     def _announce(self, reason: str, seconds: float) -> None:
-        with self._lock:  # several files wait for the same thing
+        with self._lock:  # several files may wait for the same server
             now = time.monotonic()
             if now >= self._announced.get(self.where.host, 0.0):
                 say(f"{self.where}: {reason}; trying again in {seconds:.0f} s")
                 self._announced[self.where.host] = now + seconds
 
-    def _give_up(self, error: Exception, asked: float | None = None) -> NoReturn:
-        raise SteadyPhiError(f"{self.where}: {_explain(error, self.where, asked)}") from None
+    def _give_up(self, error: Exception, delay: float | None = None) -> NoReturn:
+        raise SteadyPhiError(f"{self.where}: {_explain(error, self.where, delay)}") from None
 
 
 def status_of(error: Exception) -> int | None:
-    """Return the HTTP status that the error stands for, None for a failed connection."""
+    """Return the HTTP status of the error, or None for a failed connection."""
     return int(error.response.status_code) if isinstance(error, HfHubHTTPError) else None
 
 
 def _passes(error: Exception, where: Where) -> bool:
-    """Whether the failure may be over in a while."""
+    """Whether the failure may be temporary."""
     status = status_of(error)
     if status is None:
-        return True  # the connection
-    # A storage host's 403 means that its signed address has run out; the Hub gives a new one.
+        return True  # a failed connection
+    # A 403 from a storage host means that its signed URL has expired. The Hub issues a new one.
     return status in (408, 429) or status >= 500 or (status == 403 and _elsewhere(error, where))
 
 
 def _elsewhere(error: Exception, where: Where) -> bool:
-    """Whether it was not the Hub that answered but a storage host that it redirects to."""
+    """Whether the response came from a storage host that the Hub redirects to, not from the Hub."""
     return urlsplit(str(error.response.url)).hostname != urlsplit(where.endpoint).hostname  # type: ignore[attr-defined]
 
 
 def _asked(error: Exception) -> float | None:
-    """Return how many seconds the server asks to wait, if it does."""
+    """Return the number of seconds that the server asks to wait, or None if it does not state any."""
     if not isinstance(error, HfHubHTTPError):
         return None
     headers: Any = error.response.headers
@@ -156,12 +156,12 @@ def _reason(error: Exception) -> str:
     return f"the connection failed ({clean(f'{type(error).__name__}: {error}')})"
 
 
-def _explain(error: Exception, where: Where, asked: float | None) -> str:
-    """Return what is wrong and what to do, in the order in which the library's kinds overlap."""
+def _explain(error: Exception, where: Where, delay: float | None) -> str:
+    """Return the cause and the remedy. The order of the checks matters, because exception classes overlap."""
     status, token = status_of(error), get_token()
     if status is None:
         return f"{where.host}: {_reason(error)}; what arrived is kept, run it again"
-    if asked is None and _elsewhere(error, where):
+    if delay is None and _elsewhere(error, where):
         return f"the storage of {where.host} refuses ({status}) again and again; run it again later"
     headers: Any = error.response.headers  # type: ignore[attr-defined]
     if isinstance(error, GatedRepoError):
@@ -181,8 +181,8 @@ def _explain(error: Exception, where: Where, asked: float | None) -> str:
         return f"no such repository on {where.host} ({status}), {say}; nor is it a folder here"
     if status == 403:
         return f"{where.host} forbids it (403): the token has no right to read this repository"
-    if asked is not None:
-        return f"{_reason(error)}, and to wait {asked:.0f} s; run it again later, what arrived is kept"
+    if delay is not None:
+        return f"{_reason(error)}, and to wait {delay:.0f} s; run it again later, what arrived is kept"
     if _passes(error, where):
         return f"{where.host}: {_reason(error)} again and again; run it again later, what arrived is kept"
     return f"{where.host} refuses ({status}): {clean(str(error.server_message or ''))}"  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Is there room for what is to come?"""
+"""Checks the free disk space before a download."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from steadyphi.errors import SteadyPhiError
 
 
 def check(source: str, needs: list[tuple[Path, int]]) -> None:
-    """Raise SteadyPhiError where a file system has less room than the folders on it need, in bytes."""
+    """Raise SteadyPhiError if a file system has less free space, in bytes, than its folders need."""
     folders: dict[int, tuple[Path, int]] = {}
     for folder, size in needs:
         device = folder.stat().st_dev
@@ -19,12 +19,12 @@ def check(source: str, needs: list[tuple[Path, int]]) -> None:
         if size > free:
             raise SteadyPhiError(
                 f"{source}: needs {size / 1e9:.2f} GB more on the disk of {folder}, "
-                f"where {free / 1e9:.2f} GB are free; make room and run it again"
+                f"where {free / 1e9:.2f} GB are free; free some space and run it again"
             )
 
 
 def can_link(source: Path, target: Path) -> bool:
-    """Whether files in `source` can be hard-linked into `target`; some file systems cannot at all."""
+    """Whether files in `source` can be hard-linked into `target`. Some file systems do not support links."""
     probe, link = source / f".probe-{os.getpid()}", target / f".probe-{os.getpid()}"
     try:
         probe.touch()

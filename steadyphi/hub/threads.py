@@ -1,4 +1,4 @@
-"""A few threads, one line of progress, and an end within a moment when the process is told to stop."""
+"""Runs work in a few threads with one progress line, and stops quickly when the process is interrupted."""
 
 import contextlib
 import queue
@@ -13,21 +13,21 @@ from steadyphi.progress import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 THREADS = 4
-GRACE = 1.0  # seconds that threads get to notice the end; one that waits for the network needs longer
+GRACE = 1.0  # seconds to wait for threads to stop; one that waits for the network needs longer
 
 
 def say(text: str) -> None:
-    """Write a line of its own, also where a terminal shows the line of progress."""
+    """Write the text on its own line of stderr. On a terminal, it replaces the progress line."""
     start = "\r\x1b[K" if sys.stderr.isatty() else ""
     print(f"{start}{text}", file=sys.stderr, flush=True)
 
 
 class Stopped(Exception):
-    """Raised inside a thread when the others' work has failed or been stopped."""
+    """Raised in a thread if another thread has failed or the work was stopped."""
 
 
 class Shared:
-    """What the threads of one fetch share: the line of progress and the word to stop."""
+    """The state shared by the threads of one fetch: the progress line and the stop event."""
 
     def __init__(self, label: str, total: int) -> None:
         self.stop = threading.Event()
@@ -35,33 +35,33 @@ class Shared:
         self._progress = Progress(label, total, "B")
 
     def check(self) -> None:
-        """Raise Stopped once the end has been called."""
+        """Raise Stopped if the stop event is set."""
         if self.stop.is_set():
             raise Stopped
 
     def add(self, amount: int) -> None:
-        """Count bytes that arrived; Stopped once the end has been called."""
+        """Count received bytes. Raise Stopped if the stop event is set."""
         self.check()
         with self._lock:
             self._progress.add(amount)
 
     def skip(self, amount: int) -> None:
-        """Count bytes that were there already, or, below zero, that have to come again."""
+        """Count bytes that already exist. A negative amount is the number of bytes to receive again."""
         self.check()
         with self._lock:
             self._progress.skip(amount)
 
     def close(self) -> None:
-        """Write the last line."""
+        """Write the final progress line."""
         with self._lock:
             self._progress.close()
 
 
 def for_each(items: Sequence[T], work: Callable[[T], R], shared: Shared) -> list[R]:
-    """Return `[work(item) for item in items]`, a few at a time, the first first.
+    """Return `[work(item) for item in items]`, computed in up to four threads, in this order.
 
-    The first failure stops the others and is raised, and so are Ctrl-C and the like. The threads are
-    daemons, for Python would wait at its end for those of a thread pool, however long they take.
+    The first failure stops the other threads and is raised. The same holds for Ctrl-C and similar
+    exceptions. The threads are daemons, because at exit Python waits for the threads of a thread pool.
     """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(items)):
@@ -88,7 +88,7 @@ def for_each(items: Sequence[T], work: Callable[[T], R], shared: Shared) -> list
             thread.start()
         while len(results) < len(items):
             try:
-                # In short waits, for a signal that comes just before a wait would be noticed after it.
+                # Waits are short, because a signal just before a wait is only handled after it.
                 number, result, error = done.get(timeout=0.2)
             except queue.Empty:
                 continue

@@ -13,13 +13,13 @@ from steadyphi.inspection import contents
 from steadyphi.inspection.locations import Folder, Place
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
-# Of a Linear `lora_A.weight`, of an embedding `lora_embedding_A`.
+# The name is `lora_A.weight` for a Linear and `lora_embedding_A` for an embedding.
 PAIR = re.compile(r"(?P<module>.*\.)(?P<kind>lora_(embedding_)?)(?P<which>[AB])(?P<end>(\.weight)?)")
 KINDS = {"adapter_model.safetensors": "safetensors", "adapter_model.bin": ".bin"}
 
 
 def gather(place: Place, settings: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Return the facts that an adapter has and a checkpoint has not; see `inspecting.inspect`."""
+    """Return the facts about an adapter that a checkpoint does not have; see `inspect.inspect`."""
     name = next((name for name in WEIGHTS if name in place.files), None)
     tensors: dict[str, Stored] = {}
     if name is None:
@@ -31,7 +31,7 @@ def gather(place: Place, settings: Mapping[str, Any], problems: list[str]) -> di
             problems.append(str(error))
     values = settings.get(CONFIG, {})
     if CONFIG not in place.files:
-        problems.append(f"{place.path / CONFIG}: not found; without it peft cannot read the adapter")
+        problems.append(f"{place.path / CONFIG}: not match; without it peft cannot read the adapter")
     problems += [f"{place.path}: {text}" for text in _contradictions(values, tensors)]
     dtypes: dict[str, int] = {}
     for tensor in tensors.values():
@@ -68,16 +68,16 @@ def _adapter(values: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[s
 
 
 def _contradictions(values: Mapping[str, Any], tensors: Mapping[str, Stored]) -> Iterator[str]:
-    """Yield where tensors are not pairs of the rank that the configuration states, or lack DoRA's lengths."""
+    """Yield a message for each tensor without its pair, of another rank or with wrong DoRA lengths."""
     stated, dora = bool(values) and not values.get("rank_pattern"), bool(values.get("use_dora"))
     for name, tensor in tensors.items():
-        found = PAIR.fullmatch(name)
-        if found is None:
+        match = PAIR.fullmatch(name)
+        if match is None:
             continue
-        module, which = found["module"], found["which"]
-        other = f"{module}{found['kind']}{'B' if which == 'A' else 'A'}{found['end']}"
+        module, which = match["module"], match["which"]
+        other = f"{module}{match['kind']}{'B' if which == 'A' else 'A'}{match['end']}"
         if other not in tensors:
-            yield f"{name} has no {other} beside it"
+            yield f"{name} has no counterpart {other}"
         if len(tensor.shape) != 2:
             continue
         if stated and tensor.shape["AB".index(which)] != values.get("r"):

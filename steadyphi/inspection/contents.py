@@ -17,19 +17,19 @@ def digest(
     dtype: str | None,
     problems: list[str],
 ) -> dict[str, Any] | None:
-    """Return the digest as a manifest has it; parts with NaN or Inf are added to `problems`.
+    """Return the digest in the form of a manifest. Add each part with NaN or Inf to `problems`.
 
-    dtype: that of all parts, None where they differ, for then there is no digest.
+    dtype: the dtype of all parts, or None if they differ, because then there is no digest.
     """
     progress = Progress("inspect", sum(run.nbytes for runs in parts.values() for run in runs), "B")
     try:
-        found = copying.digest(parts, progress.add)
+        content = copying.digest(parts, progress.add)
     except SteadyPhiError as error:
         problems.append(str(error))
         return None
     progress.close()
-    problems += [f"{folder}: {part} has NaN or infinite numbers" for part in sorted(found.not_finite)]
+    problems += [f"{folder}: {part} has NaN or infinite numbers" for part in sorted(content.not_finite)]
     if dtype is None:
         return None
-    value = manifest.content(dtype, shapes, found.digests)["digest"]
+    value = manifest.content(dtype, shapes, content.digests)["digest"]
     return {"kind": "content", "value": value, "manifest": None, "agrees": None}

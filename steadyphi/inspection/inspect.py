@@ -1,4 +1,4 @@
-"""What is known about a checkpoint without running it: the facts behind `steadyphi inspect`."""
+"""The facts about a checkpoint that `steadyphi inspect` shows, collected without running the model."""
 
 import hashlib
 import math
@@ -17,38 +17,38 @@ from steadyphi.model_config import PhiConfig
 from steadyphi.tokenizer import TextTokenizer
 
 KINDS = {indexes.SAFETENSORS: "safetensors", indexes.BIN: ".bin", indexes.LIT_WEIGHTS: "lit-gpt"}
-MOST_VALUES = 10_000  # of a file of settings
+MOST_VALUES = 10_000  # maximum number of values kept from the settings files
 
 
 def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
-    """Return what can be said of the checkpoint or adapter `where`, ready for JSON.
+    """Return the facts about the checkpoint or adapter `where`, in types that JSON can represent.
 
-    where: a folder, else the name of a repository on the Hub, of which the listing, the small JSON files
-    and the headers alone are read. revision: a branch, tag or commit of it.
+    where: a folder or the name of a repository on the Hub. Of a repository, only the listing, the small
+    JSON files and the headers are read. revision: a branch, tag or commit of the repository.
 
-    The keys, always there unless it is said otherwise; None is what could not be found out:
+    The keys are always present unless stated otherwise. A value is None where it is unknown:
 
     - where, commit (of a repository), kind ("checkpoint" or "adapter")
-    - problems: what is contradictory or broken, a line each; notes: what is worth knowing besides
-    - files: of each `name`, `size` in bytes, `what` it is for, `digest` as the Hub lists it; folders:
-      names of those inside, which are not looked into
-    - settings: file -> of each `key`, `value` and `meaning`
-    - weights: `kind` (safetensors, .bin or lit-gpt), `files`, `tensors`, `buffers` among them, `bytes`,
-      `dtypes` (tensors of each)
-    - index: `file`, `tensors` and `total_size` that it states, `bytes` of the tensors found, `agrees`
-    - layout: `name` and `what` people know it as
+    - problems: one line for each contradiction or defect; notes: other useful facts, one line each
+    - files: for each file its `name`, `size` in bytes, purpose (`what`), and `digest` as the Hub lists it;
+      folders: the names of subfolders, which are not read
+    - settings: file -> for each setting its `key`, `value` and `meaning`
+    - weights: `kind` (safetensors, .bin or lit-gpt), `files`, the number of `tensors` and of `buffers`
+      among them, `bytes`, `dtypes` (dtype -> the number of tensors)
+    - index: `file`, `tensors` and `total_size` from the index, `bytes` of the tensors found, `agrees`
+    - layout: `name` and a description (`what`)
     - shape: layers, heads, width and so on, as in `steadyphi.model_config.PhiConfig`
     - tokenizer: `tokens`, `eos_id`, `rows` of the embedding
-    - parameters: `total`, `layers`, `per_layer`, `from` ("config" or "tensors"), `parts`: of each `part`,
-      `in_layer`, `each` in one layer, `total`, `share`
-    - memory: `load`: bytes in each type; `finetune`: of each method `bytes`, `trained` parameters,
-      `formula`, `why`; `activations`, which come on top: `bytes_per_token`,
-      `loss_bytes`, `formula`, `why`
+    - parameters: `total`, `layers`, `per_layer`, `from` ("config" or "tensors"), `parts`: for each
+      `part`, `in_layer`, `each` (in one layer), `total`, `share`
+    - memory: `load`: bytes in each dtype; `finetune`: for each method `bytes`, `trained` parameters,
+      `formula`, `why`; `activations`, which are additional: `bytes_per_token`, `loss_bytes`, `formula`,
+      `why`
     - digest: `kind` "content" (of the numbers, the same in every layout) or "listing" (of the files as
-      the Hub lists them), `value`, `manifest` (what manifest.json says of it), `agrees`
-    - adapter (of an adapter alone): `type`, `dora`, `r`, `alpha`, `scale`, `targets`, `base`, `parameters`
+      the Hub lists them), `value`, `manifest` (the digest in manifest.json), `agrees`
+    - adapter (None for a checkpoint): `type`, `dora`, `r`, `alpha`, `scale`, `targets`, `base`, `parameters`
 
-    Raises SteadyPhiError when there is nothing that could be inspected.
+    Raises SteadyPhiError if there is nothing to inspect.
     """
     place = find(where, revision)
     problems: list[str] = []
@@ -71,42 +71,42 @@ def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
             problems.append(str(error))
             _gather(place, settings, Survey(), facts)
         else:
-            raise SteadyPhiError(f"{error}; nor is there a {configs.HUB_FILE}") from None
+            raise SteadyPhiError(f"{error}; there is no {configs.HUB_FILE} either") from None
     else:
         local = isinstance(place, Folder)
-        found = source.survey(place.path, single, set(place.files), place.open, places=local)
-        problems += found.problems
-        facts["weights"] = {"kind": KINDS[single], "files": found.files}
-        _gather(place, settings, found, facts)
+        survey = source.survey(place.path, single, set(place.files), place.open, places=local)
+        problems += survey.problems
+        facts["weights"] = {"kind": KINDS[single], "files": survey.files}
+        _gather(place, settings, survey, facts)
     _manifest(place, settings.get(manifest.NAME), facts)
     _make_plain(facts)
     return facts
 
 
-def _gather(place: Place, settings: Mapping[str, Any], found: Survey, facts: dict[str, Any]) -> None:
-    """Add what the configuration and the tensors say, each alone and both together."""
+def _gather(place: Place, settings: Mapping[str, Any], survey: Survey, facts: dict[str, Any]) -> None:
+    """Add the facts from the configuration, from the tensors, and from comparing the two."""
     problems = facts["problems"]
     config = _shape(place, settings, problems)
     layout = None
-    if names := found.tensors or found.weight_map:
+    if names := survey.tensors or survey.weight_map:
         try:
             layout = layouts.detect(names)
             facts["layout"] = {"name": layout.name, "what": layout.what}
         except SteadyPhiError as error:
             problems.append(f"{place.path}: {error}")
     if facts["weights"]:
-        facts["weights"] |= _weights(found, layout)
-    if found.index:
-        facts["index"] = _index(found)
+        facts["weights"] |= _weights(survey, layout)
+    if survey.index:
+        facts["index"] = _index(survey)
     if config:
         facts["shape"] = {**asdict(config), "head_size": config.head_size, "rope_n_elem": config.rope_n_elem}
         facts["parameters"], facts["memory"] = sizes.parameters(config), sizes.memory(config)
-    elif layout and found.tensors:
-        facts["parameters"] = sizes.stored_parameters(layout, found.tensors)
+    elif layout and survey.tensors:
+        facts["parameters"] = sizes.stored_parameters(layout, survey.tensors)
     _tokenizer(place, config, facts)
-    if layout and config and found.tensors:
-        checkpoint = Checkpoint(place.path, layout, config, found.tensors)
-        elsewhere = {name for name, file in found.weight_map.items() if file not in found.files}
+    if layout and config and survey.tensors:
+        checkpoint = Checkpoint(place.path, layout, config, survey.tensors)
+        elsewhere = {name for name, file in survey.weight_map.items() if file not in survey.files}
         misfits = list(source.misfits(checkpoint, elsewhere))
         problems += misfits
         mixture = checkpoint.mixture()
@@ -119,30 +119,30 @@ def _gather(place: Place, settings: Mapping[str, Any], found: Survey, facts: dic
 
 
 def _settings(place: Place, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what the files of settings say, as far as they can be read."""
-    found = {}
+    """Return the contents of the settings files that can be read."""
+    settings = {}
     for name in (*glossary.SETTINGS, manifest.NAME):
         if name in place.files:
             try:
-                found[name] = configs.parse(content(place, name), place.path / name)
+                settings[name] = configs.parse(content(place, name), place.path / name)
             except SteadyPhiError as error:
                 problems.append(str(error))
-    return found
+    return settings
 
 
 def _files(place: Place) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for name, listed in sorted(place.files.items()):
         digest = None if listed.kind == "none" else {"kind": listed.kind, "value": listed.digest}
-        found.append({"name": name, "size": listed.size, "what": glossary.what_file(name), "digest": digest})
-    return found
+        rows.append({"name": name, "size": listed.size, "what": glossary.what_file(name), "digest": digest})
+    return rows
 
 
 def _explained(name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     meanings = glossary.SETTINGS[name]
-    found = [{"key": _text(k), "value": v, "meaning": meanings.get(_text(k))} for k, v in values.items()]
-    # peft writes dozens of settings for kinds of adapters that this one is not; they are all off.
-    return [s for s in found if name != adapter_facts.CONFIG or s["meaning"] or s["value"]]
+    rows = [{"key": _text(k), "value": v, "meaning": meanings.get(_text(k))} for k, v in values.items()]
+    # peft also writes dozens of settings of other kinds of adapters. They are all off, so they are omitted.
+    return [s for s in rows if name != adapter_facts.CONFIG or s["meaning"] or s["value"]]
 
 
 def _shape(place: Place, settings: Mapping[str, Any], problems: list[str]) -> PhiConfig | None:
@@ -165,24 +165,24 @@ def _shape(place: Place, settings: Mapping[str, Any], problems: list[str]) -> Ph
     return next(iter(stated.values()))
 
 
-def _weights(found: Survey, layout: Layout | None) -> dict[str, Any]:
+def _weights(survey: Survey, layout: Layout | None) -> dict[str, Any]:
     dtypes: dict[str, int] = {}
-    buffers = {name for name in found.tensors if layout and layouts.is_buffer(layout, name)}
-    for name, tensor in found.tensors.items():
+    buffers = {name for name in survey.tensors if layout and layouts.is_buffer(layout, name)}
+    for name, tensor in survey.tensors.items():
         if name not in buffers:
             dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + 1
-    total = sum(tensor.nbytes for tensor in found.tensors.values())
-    return {"tensors": len(found.tensors), "buffers": len(buffers), "bytes": total, "dtypes": dtypes}
+    total = sum(tensor.nbytes for tensor in survey.tensors.values())
+    return {"tensors": len(survey.tensors), "buffers": len(buffers), "bytes": total, "dtypes": dtypes}
 
 
-def _index(found: Survey) -> dict[str, Any]:
-    total = sum(tensor.nbytes for tensor in found.tensors.values())
+def _index(survey: Survey) -> dict[str, Any]:
+    total = sum(tensor.nbytes for tensor in survey.tensors.values())
     return {
-        "file": found.index,
-        "tensors": len(found.weight_map),
-        "total_size": found.total_size,
+        "file": survey.index,
+        "tensors": len(survey.weight_map),
+        "total_size": survey.total_size,
         "bytes": total,
-        "agrees": not found.problems,
+        "agrees": not survey.problems,
     }
 
 
@@ -200,31 +200,31 @@ def _tokenizer(place: Place, config: PhiConfig | None, facts: dict[str, Any]) ->
 
 
 def _digest_of_listing(place: Repository) -> dict[str, Any]:
-    """Return the digest of the Hub's listing, which stands for every byte of every file."""
+    """Return the digest of the Hub's listing, which depends on every byte of every file."""
     lines = [f"{f.name} {f.size} {f.kind} {f.digest}\n" for _, f in sorted(place.files.items())]
     value = "sha256:" + hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     return {"kind": "listing", "value": value, "manifest": None, "agrees": None}
 
 
-def _manifest(place: Place, made: Mapping[str, Any] | None, facts: dict[str, Any]) -> None:
-    """Hold the folder against its manifest: the sizes of files, and the digest of the numbers."""
-    if made is None:
+def _manifest(place: Place, stored: Mapping[str, Any] | None, facts: dict[str, Any]) -> None:
+    """Compare the folder with its manifest: the sizes of the files and the digest of the numbers."""
+    if stored is None:
         return
-    path, files = place.path / manifest.NAME, made.get("files")
+    path, files = place.path / manifest.NAME, stored.get("files")
     for name, stated in (files if isinstance(files, dict) else {}).items():
         size = stated.get("size") if isinstance(stated, dict) else None
         if name not in place.files and "/" not in name:
-            facts["problems"].append(f"{path}: names {name}, which is not there")
+            facts["problems"].append(f"{path}: names {name}, which does not exist")
         elif name in place.files and size not in (None, place.files[name].size):
             facts["problems"].append(f"{path}: says {name} has {size} bytes, it has {place.files[name].size}")
-    digest, said = facts["digest"], made.get("digest")
-    if digest and isinstance(said, str):
-        digest["manifest"] = said
+    digest, recorded = facts["digest"], stored.get("digest")
+    if digest and isinstance(recorded, str):
+        digest["manifest"] = recorded
         if digest["kind"] == "content":
-            digest["agrees"] = said == digest["value"]
+            digest["agrees"] = recorded == digest["value"]
             if not digest["agrees"]:
                 facts["problems"].append(
-                    f"{path}: says the numbers' digest is {said}, it is {digest['value']}"
+                    f"{path}: says the numbers' digest is {recorded}, it is {digest['value']}"
                 )
 
 
@@ -233,9 +233,9 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
     tokenizer, weights = facts["tokenizer"], facts["weights"]
     if tokenizer and hub and hub.get("eos_token_id") is None:
         notes.append(
-            "config.json does not say which token ends a text; "
-            f"SteadyPhi takes {tokenizer['eos_id']}, as the "
-            "tokenizer's files say"
+            "config.json does not state which token ends a text; "
+            f"SteadyPhi uses {tokenizer['eos_id']}, as the "
+            "tokenizer's files state"
         )
     if tokenizer and tokenizer["rows"] and tokenizer["rows"] > tokenizer["tokens"]:
         rows, tokens = tokenizer["rows"], tokenizer["tokens"]
@@ -246,13 +246,13 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
     for single, kind in KINDS.items():
         there = {single, indexes.INDEXES.get(single)} & set(place.files)
         if weights and there and kind != weights["kind"]:
-            notes.append(f"there are {kind} weights too; they were not looked into")
+            notes.append(f"there are {kind} weights too; they were not read")
     if "auto_map" in hub:
-        notes.append("auto_map names code of the repository; SteadyPhi runs none of it and needs none")
+        notes.append("auto_map names code in the repository; SteadyPhi does not run it or need it")
 
 
 def _make_plain(facts: dict[str, Any]) -> None:
-    """Turn what JSON cannot say into text: settings in YAML may be dates, sets, huge, or endless."""
+    """Convert values that JSON cannot represent to text. YAML has dates, sets, huge and recursive values."""
     left = MOST_VALUES
 
     def plain(value: Any, depth: int) -> Any:
@@ -264,7 +264,7 @@ def _make_plain(facts: dict[str, Any]) -> None:
             return {plain(_text(k), depth + 1): plain(v, depth + 1) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [plain(v, depth + 1) for v in value]
-        if isinstance(value, str):  # YAML lets half a character of UTF-16 through
+        if isinstance(value, str):  # YAML allows lone UTF-16 surrogates
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if value is None or isinstance(value, bool):
             return value

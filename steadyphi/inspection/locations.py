@@ -1,4 +1,4 @@
-"""Where a checkpoint can be looked at: a folder, or a repository on the Hub, read in small pieces."""
+"""Where a checkpoint is read from: a folder, or a repository on the Hub, which is read in small pieces."""
 
 import io
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import BinaryIO, cast
 from steadyphi.errors import SteadyPhiError
 from steadyphi.hub.listing import Listed
 
-LONGEST = 1_000_000  # bytes of a file of settings; those of Phi have a few thousand
-AHEAD = 1 << 16  # bytes that one request to the Hub asks for at least: most headers
+LONGEST = 1_000_000  # bytes of a settings file; those of Phi have a few thousand
+AHEAD = 1 << 16  # minimum bytes per request to the Hub; most headers fit in this
 
 
 class Folder:
-    """A folder of this machine. `files` are those that lie in it, by name."""
+    """A local folder. `files` maps the name of each file in it to its listing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,10 +34,10 @@ class Folder:
 
 
 class Repository:
-    """A repository on the Hub at one commit. `files` are those of its top folder."""
+    """A repository on the Hub at one commit. `files` are the files of its top folder, by name."""
 
     def __init__(self, source: str, revision: str | None) -> None:
-        from steadyphi.hub import fetch  # the Hub's library, which a folder does not need
+        from steadyphi.hub import fetch  # imports the Hub's library, which a folder does not need
 
         listed = fetch.listing(source, revision)
         self.path = Path(source)
@@ -46,7 +46,7 @@ class Repository:
         self.folders: list[str] = []
 
     def open(self, name: str) -> tuple[BinaryIO, int]:
-        """Return a file whose bytes come as they are read, and its size."""
+        """Return a file whose bytes are downloaded as they are read, and its size."""
         from steadyphi.hub import fetch
 
         if name not in self.files:
@@ -61,7 +61,7 @@ Place = Folder | Repository
 def find(where: str, revision: str | None) -> Place:
     """Return the folder `where`, or else the repository of that name.
 
-    Raises SteadyPhiError where there is neither, or the Hub does not answer.
+    Raises SteadyPhiError if neither exists or the Hub does not answer.
     """
     path = Path(where)
     if path.is_dir():
@@ -69,12 +69,12 @@ def find(where: str, revision: str | None) -> Place:
             raise SteadyPhiError(f"{where}: is a folder, which has no revision {revision}")
         return Folder(path)
     if path.exists():
-        raise SteadyPhiError(f"{where}: is a file; give the folder that it lies in")
+        raise SteadyPhiError(f"{where}: is a file; give the folder that contains it")
     return Repository(where, revision)
 
 
 def content(place: Place, name: str) -> bytes:
-    """Return a small file's bytes; SteadyPhiError when it is not small, or cannot be read."""
+    """Return the bytes of a small file. Raises SteadyPhiError if it is too large or cannot be read."""
     file, size = place.open(name)
     with file:
         if size > LONGEST:

@@ -1,4 +1,4 @@
-"""The facts of `inspecting.inspect` as a page of plain text, at most 100 columns wide."""
+"""The facts of `inspect.inspect` as a page of plain text, at most 100 columns wide."""
 
 import json
 import textwrap
@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 WIDTH = 100
-MOST_PROBLEMS = 20  # on the page; the JSON has them all
+MOST_PROBLEMS = 20  # on the page; the JSON lists all of them
 LONGEST_VALUE = 48
 Facts = dict[str, Any]
 
 
 def render(facts: Facts) -> str:
-    """Return the page; nothing that a file says can be more than text on it."""
+    """Return the page. Text from files is escaped, so that it cannot control the terminal."""
     facts = _printable(facts)
     sections = [
         ("", _title(facts)),
@@ -70,7 +70,7 @@ def _files(facts: Facts) -> Iterator[str]:
     yield from _table(rows, (36, 15), right={1})
     listed = [(f["digest"]["value"], f["name"]) for f in facts["files"] if f["digest"]]
     if listed:
-        yield from ("", "  As the Hub lists them, by SHA-256 (64 digits) or git's blob id (40):")
+        yield from ("", "  Digests from the Hub's listing: SHA-256 (64 digits) or git's blob id (40):")
         yield from _table(listed, (64,))
 
 
@@ -86,33 +86,31 @@ def _adapter(facts: Facts) -> Iterator[str]:
     rows = [("parameters", f"{adapter['parameters']:,}")]
     if adapter["scale"] is not None:
         rows.append(("scale", f"{adapter['scale']:g}, by which the product of its matrices is multiplied"))
-    base = (
-        _cut(adapter["base"]) if adapter["base"] else "not said; what it was trained on, as artifacts/model"
-    )
+    base = _cut(adapter["base"]) if adapter["base"] else "not stated; the checkpoint in artifacts/model"
     yield from _table([*rows, ("base", base)], (12,))
 
 
 def _parameters(facts: Facts) -> Iterator[str]:
-    found = facts["parameters"]
-    if not found:
+    counts = facts["parameters"]
+    if not counts:
         return
-    origin = {"config": "as the configuration says", "tensors": "as they lie in the files"}[found["from"]]
+    origin = {"config": "computed from the configuration", "tensors": "counted in the files"}[counts["from"]]
     rows = []
-    in_layers = [part for part in found["parts"] if part["in_layer"]] if found["layers"] else []
-    for part in found["parts"]:
+    in_layers = [part for part in counts["parts"] if part["in_layer"]] if counts["layers"] else []
+    for part in counts["parts"]:
         if in_layers and part is in_layers[0]:
             inside = sum(p["total"] for p in in_layers)
-            each = f"{found['per_layer']:,} in each"
-            rows.append((f"{found['layers']} layers", f"{inside:,}", _share(inside, found), each))
+            each = f"{counts['per_layer']:,} in each"
+            rows.append((f"{counts['layers']} layers", f"{inside:,}", _share(inside, counts), each))
         each = f"{part['each']:,} in each" if part["each"] is not None else ""
         name = f"  {part['part']}" if part in in_layers else part["part"]
-        rows.append((name, f"{part['total']:,}", _share(part["total"], found), each))
-    rows.append(("total", f"{found['total']:,}", "100.0%", origin))
+        rows.append((name, f"{part['total']:,}", _share(part["total"], counts), each))
+    rows.append(("total", f"{counts['total']:,}", "100.0%", origin))
     yield from _table(rows, (20, 20, 8), right={1, 2})
 
 
-def _share(count: int, found: Facts) -> str:
-    share = count / max(1, found["total"])
+def _share(count: int, counts: Facts) -> str:
+    share = count / max(1, counts["total"])
     return f"{share:.1%}" if share >= 0.0005 or not count else f"{share:.4%}"
 
 
@@ -132,9 +130,9 @@ def _finetune(facts: Facts) -> Iterator[str]:
         rows += [(method, f"{size}{trained}"), ("", needs["why"])]
     token, loss = activations["bytes_per_token"], activations["loss_bytes"]
     most = _bytes(4096 * token + loss)
-    text = f"{token:,} bytes for each token in memory at once = {activations['formula']}, and up to {loss:,} "
-    text += f"for the loss: {most} with finetune.micro_tokens 4096. "
-    rows.append(("on top", f"{text}It is {activations['why']}"))
+    text = f"{token:,} more bytes for each token of a micro-batch = {activations['formula']}, and up "
+    text += f"to {loss:,} for the loss: {most} with finetune.micro_tokens 4096. "
+    rows.append(("activations", f"{text}This is {activations['why']}"))
     yield from _table(rows, (12,))
 
 
@@ -152,7 +150,7 @@ def _weights(facts: Facts) -> Iterator[str]:
         rows.append(("files", f"{weights['kind']}: {files}"))
         rows.append(("tensors", f"{weights['tensors']} of {_bytes(weights['bytes'])}: {dtypes}{buffers}"))
     if index:
-        total = f"{index['total_size']:,}" if index["total_size"] is not None else "not said"
+        total = f"{index['total_size']:,}" if index["total_size"] is not None else "not stated"
         agrees = "agrees with the files" if index["agrees"] else "does not agree with the files"
         text = f"{index['file']} {agrees}: {index['tensors']} tensors, total_size {total}"
         rows.append(("index", f"{text}; found {index['bytes']:,} bytes"))
@@ -160,14 +158,14 @@ def _weights(facts: Facts) -> Iterator[str]:
         same = "" if facts["adapter"] else ", the same in every layout"
         rows.append(("digest", f"{digest['value']} of the numbers{same}"))
         if digest["manifest"]:
-            agrees = "says the same" if digest["agrees"] else "says another"
+            agrees = "states the same digest" if digest["agrees"] else "states another digest"
             rows.append(("", f"manifest.json {agrees}"))
     elif digest:
         rows.append(("digest", f"{digest['value']} of the Hub's listing above; the numbers were not read"))
         if digest["manifest"]:
-            rows.append(("", f"manifest.json says of the numbers: {digest['manifest']}"))
+            rows.append(("", f"manifest.json states the digest of the numbers: {digest['manifest']}"))
     elif weights:
-        rows.append(("digest", "none, for the numbers are not whole or of several types"))
+        rows.append(("digest", "none, because the weights are incomplete or of several dtypes"))
     yield from _table(rows, (12,))
 
 
@@ -183,9 +181,9 @@ def _list(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _table(rows: Iterable[Sequence[str]], most: Sequence[int], right: Collection[int] = ()) -> Iterator[str]:
-    """Yield rows in columns as wide as they need, up to `most`; the last column is wrapped.
+    """Yield rows as columns, each as wide as its longest cell, up to `most`. The last column is wrapped.
 
-    right: columns that are set flush right.
+    right: columns that are right-aligned.
     """
     rows = list(rows)
     widths = [min(limit, max((len(row[i]) for row in rows), default=0)) for i, limit in enumerate(most)]
@@ -194,7 +192,7 @@ def _table(rows: Iterable[Sequence[str]], most: Sequence[int], right: Collection
         line = "  "
         for i, width in enumerate(widths):
             line += (f"{row[i]:>{width}}" if i in right else f"{row[i]:<{width}}") + "  "
-        if len(line) > start:  # a cell is too long, so what follows stands below it
+        if len(line) > start:  # a cell is too long, so the last cell goes below it
             yield from _wrapped(line.strip(), "  ", " " * 6)
             line = " " * start
         yield from _wrapped(row[-1], line, " " * start)
@@ -217,7 +215,7 @@ def _cut(value: Any) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Return the value with every character that could steer a terminal written out, such as \\x1b."""
+    """Return the value with every character that could control a terminal escaped, such as \\x1b."""
     if isinstance(value, str):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     if isinstance(value, dict):

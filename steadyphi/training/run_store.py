@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, distributed, nn
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata, StorageMeta
 
 import steadyphi
 from steadyphi.errors import SteadyPhiError
@@ -228,6 +228,18 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == (
+            "builtins",
+            "getattr",
+        ):  # early releases of Python 3.11 pickle enum members this way
+            return _enum_member
         if name not in self.NAMES.get(module, ()):
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
+
+
+def _enum_member(kind: Any, name: str) -> Any:
+    """Return a member of the only enum that a checkpoint's metadata contains; nothing else is looked up."""
+    if kind is not _MEM_FORMAT_ENCODING or name not in kind.__members__:
+        raise pickle.UnpicklingError("it names builtins.getattr")
+    return kind[name]

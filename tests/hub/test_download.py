@@ -140,7 +140,7 @@ def test_a_kept_file_that_rotted_is_found_and_fetched_again(
     client.hub.served.clear()
     client.fetch()
     assert client.whole() and dict(client.hub.served) == {BIG: SIZE}
-    assert f"{kept}: is not what the Hub lists" in capsys.readouterr().err
+    assert f"{kept}: differs from the Hub's listing" in capsys.readouterr().err
 
 
 def test_a_corrupt_beginning_does_not_stay(client: Client) -> None:

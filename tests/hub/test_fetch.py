@@ -89,7 +89,9 @@ def test_another_commit_than_asked_for_is_refused(client: Client) -> None:
 )
 def test_what_is_no_listing_is_one_line(client: Client, body: bytes) -> None:
     client.hub.faults.answers.append(Answer("/api/models", 200, body=body))
-    with pytest.raises(SteadyPhiError, match=r"no listing|another commit|without size or digest") as caught:
+    with pytest.raises(
+        SteadyPhiError, match=r"other than a listing|another commit|without a valid size or digest"
+    ) as caught:
         client.fetch()
     assert "\n" not in str(caught.value)
 

@@ -96,7 +96,7 @@ def test_adapter_on_the_hub(online: None, adapter: Path, monkeypatch: pytest.Mon
         ({"r": None, "lora_alpha": "x", "target_modules": 3}, "says r is None"),
         (None, "adapter_config.json: cannot be read"),
         ("weights", "has no weights; looked for adapter_model.safetensors"),
-        ("half", "lora_A.weight has no .*lora_B.weight beside it"),
+        ("half", "lora_A.weight has no counterpart .*lora_B.weight"),
         ("nan", "lora_B.weight has NaN"),
     ],
 )

@@ -109,7 +109,7 @@ def test_weights_of_both_kinds(folder: Path) -> None:
     by_hand.save(folder, random_state(), "bin")
     facts = inspect.inspect(str(folder))
     assert facts["weights"]["kind"] == "safetensors"
-    assert "there are .bin weights too; they were not looked into" in facts["notes"]
+    assert "there are .bin weights too; they were not read" in facts["notes"]
 
 
 def test_what_is_worth_knowing(folder: Path) -> None:
@@ -118,16 +118,18 @@ def test_what_is_worth_knowing(folder: Path) -> None:
 
     edit_json(folder / "config.json", change)
     notes = " ".join(inspect.inspect(str(folder))["notes"])
-    assert "which token ends a text; SteadyPhi takes 0" in notes
+    assert "which token ends a text; SteadyPhi uses 0" in notes
     assert "config.json says bfloat16, the weights are float16" in notes
-    assert "SteadyPhi runs none of it" in notes
+    assert "SteadyPhi does not run it" in notes
 
 
 @pytest.mark.parametrize("content", [{}, {"README.md": "x"}, {"tokenizer.json": "{}"}])
 def test_nothing_of_a_phi(content: dict[str, str], tmp_path: Path) -> None:
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(SteadyPhiError, match=r"^[^\n]*has no weights; [^\n]*; nor is there a config\.json$"):
+    with pytest.raises(
+        SteadyPhiError, match=r"^[^\n]*has no weights; [^\n]*; there is no config\.json either$"
+    ):
         inspect.inspect(str(tmp_path))
 
 
@@ -153,7 +155,7 @@ def test_settings_alone_are_worth_a_page(shared: Path) -> None:
         f"{shared / 'hub' / 'phi-1_5'}: has no weights; looked for model.safetensors, pytorch_model.bin, "
         "lit_model.pth and their indexes"
     ]
-    assert any("which token ends a text; SteadyPhi takes 50256" in note for note in facts["notes"])
+    assert any("which token ends a text; SteadyPhi uses 50256" in note for note in facts["notes"])
     for name in ("phi-2", "phi-1_5"):
         facts = inspect.inspect(str(shared / "hub" / name))
         assert all(file["what"] for file in facts["files"])

@@ -146,7 +146,7 @@ def broken_tokenizer(folder: Path) -> str:
 
 def manifest_names_more(folder: Path) -> str:
     (folder / "manifest.json").write_text(json.dumps({"files": {"merges.txt": {"size": 3}}}))
-    return "manifest.json: names merges.txt, which is not there"
+    return "manifest.json: names merges.txt, which does not exist"
 
 
 def manifest_of_another_size(folder: Path) -> str:
