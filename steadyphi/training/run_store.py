@@ -228,10 +228,8 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == (
-            "builtins",
-            "getattr",
-        ):  # early releases of Python 3.11 pickle enum members this way
+        # Early releases of Python 3.11 pickle an enum member as a call of getattr.
+        if (module, name) == ("builtins", "getattr"):
             return _enum_member
         if name not in self.NAMES.get(module, ()):
             raise pickle.UnpicklingError(f"it names {module}.{name}")
