@@ -95,12 +95,13 @@ def tracking_uri() -> str:
     if given and not given.startswith(SQLITE):
         return given
     path = root() / (given.removeprefix(SQLITE) if given else DATABASE)
-    # SQLAlchemy takes what follows a question mark for options, so such a folder is named relative to here.
+    # SQLAlchemy parses the text after a question mark as options. If the root contains one, the path is
+    # relative to the working directory.
     return SQLITE + (os.path.relpath(path) if "?" in str(root()) else str(path))
 
 
 def _follow_repository(database: Path) -> None:
-    """Let the experiments of the repository's own database find their artifacts after it was moved."""
+    """Update the artifact locations in the repository's own database after the repository was moved."""
     here = (root() / ARTIFACTS).as_uri()
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         query = "select distinct artifact_location from experiments where artifact_location like ?"
@@ -127,10 +128,10 @@ def open_client() -> Any:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         if not database.exists():
             # An interrupted migration cannot be resumed, so migrate a temporary file and then rename it.
-            made = root() / ".cache" / DATABASE
-            with atomic_file(made) as temporary:
+            migrated = root() / ".cache" / DATABASE
+            with atomic_file(migrated) as temporary:
                 MlflowClient(SQLITE + os.path.relpath(temporary))
-            made.replace(database)
+            migrated.replace(database)
         _follow_repository(database)
     return MlflowClient(tracking_uri())
 
@@ -175,10 +176,10 @@ def reap(client: Any, experiment_id: str) -> None:
     A killed dvc leaves its stage running as an orphan, so a parent run stays open while any child is running.
     """
     running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
-    dead = [run for run in running if _is_dead(run.data.tags.get(PROCESS, ""))]
-    tended = {run.data.tags.get(PARENT) for run in running if run not in dead}
-    for run in dead:
-        if run.info.run_id not in tended:
+    ended = [run for run in running if _is_dead(run.data.tags.get(PROCESS, ""))]
+    open_parents = {run.data.tags.get(PARENT) for run in running if run not in ended}
+    for run in ended:
+        if run.info.run_id not in open_parents:
             settle(client, run)
 
 

@@ -184,7 +184,7 @@ class StageRun:
         store.settle(self._client, self._parent)
 
     def _store(self, log: Callable[[], None]) -> None:
-        """Log an artifact. If the artifact store fails, print one line and go on without artifacts."""
+        """Log an artifact. If the artifact store fails, print one line and continue without artifacts."""
         if not self._artifacts:
             return
         try:
@@ -193,7 +193,7 @@ class StageRun:
             self._artifacts = False
             reason = _mask(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
             where = _mask(self._client.get_run(self._id).info.artifact_uri)
-            message = f"no artifacts are logged from here on, the artifact store {where} fails ({reason})"
+            message = f"the artifact store {where} fails ({reason}); no more artifacts are logged"
             print(f"warning: MLflow: {message}", file=sys.stderr)
 
     def _log_params(self, run_id: str, settings: Mapping[str, Any]) -> None:
