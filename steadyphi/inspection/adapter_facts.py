@@ -31,7 +31,7 @@ def gather(place: Place, settings: Mapping[str, Any], problems: list[str]) -> di
             problems.append(str(error))
     values = settings.get(CONFIG, {})
     if CONFIG not in place.files:
-        problems.append(f"{place.path / CONFIG}: not match; without it peft cannot read the adapter")
+        problems.append(f"{place.path / CONFIG}: not found; without it peft cannot read the adapter")
     problems += [f"{place.path}: {text}" for text in _contradictions(values, tensors)]
     dtypes: dict[str, int] = {}
     for tensor in tensors.values():
