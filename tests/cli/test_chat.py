@@ -299,7 +299,7 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(
     assert rows[0]["response"]  # what there was of it stays
     terminal.until("> ")
     terminal.interrupt()
-    terminal.until("Ctrl-C again leaves")
+    terminal.until("press Ctrl-C again to quit")
     terminal.until("> ")
     terminal.interrupt()
     assert terminal.end() == 0
