@@ -1,4 +1,4 @@
-# `make repro` runs the pipeline, `make test` the tests; both first make .venv from requirements.lock.
+# `make repro` runs the pipeline, `make test` the tests; both first create .venv from requirements.lock.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .PHONY: help repro test lint ui bench peers clean
 
-help:  ## Show what there is to do
+help:  ## List the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 repro: .venv/ready  ## Run the whole pipeline: dvc repro
@@ -28,7 +28,7 @@ ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
 	mlflow ui --host 127.0.0.1 --port $(PORT) \
 		--backend-store-uri "$$(python -c 'from steadyphi.tracking.stage_run import tracking_uri; print(tracking_uri())')"
 
-bench: .venv/ready peers  ## Run the benchmarks beside their peers, quick sizes
+bench: .venv/ready peers  ## Compare with other tools in the benchmarks, small sizes
 	python -m benchmarks.score --quick
 	python -m benchmarks.train --quick
 	python -m benchmarks.convert --quick
@@ -37,9 +37,9 @@ bench: .venv/ready peers  ## Run the benchmarks beside their peers, quick sizes
 	python -m benchmarks.search --quick
 	python -m benchmarks.equality --every 50
 
-peers: .venv-peers/ready  ## Install the tools that the benchmarks measure beside ours, in .venv-peers
+peers: .venv-peers/ready  ## Install the tools that the benchmarks compare with, in .venv-peers
 
-clean:  ## Remove what the pipeline and the tools made; git's files and .venv stay
+clean:  ## Remove all outputs of the pipeline and the tools; keep .venv and the files in git
 	rm -rf artifacts .cache mlflow.db* mlartifacts dvc_plots .dvc/cache .dvc/tmp
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

@@ -1,11 +1,12 @@
-"""Every question of the real data sets, scored through the tree and by transformers, in float32.
+"""Every question of the real data sets, scored with the prefix tree and by transformers, in float32.
 
     python -m benchmarks.equality [--every 1] [--shared ../shared]
 
-phi-tiny, two formats, all choices of each question of GSM8K's test set, SVAMP and three tasks of BIG-Bench
-Hard that fits its context. transformers reads each prompt with each choice anew, in padded batches. All
-log-probabilities have to agree within 1e-4 and every question's best choice has to be the same. The last line
-is JSON: per data set the questions, the largest difference, and how many best choices changed.
+phi-tiny scores all choices of the questions of GSM8K's test set, SVAMP and three tasks of BIG-Bench Hard
+that fit its context, in two formats. transformers reads every prompt again for every choice, in padded
+batches. All log-probabilities must agree within 1e-4 and the best choice of every question must be the same.
+The last line is JSON: for each data set the number of questions, the largest difference, and the number of
+best choices that changed.
 """
 
 import argparse
@@ -35,11 +36,11 @@ SETS = {
     "boolean": ("bbh-boolean", "bbh/boolean_expressions.json"),
 }
 NAMES = ("phi2", "question-dash")
-TOGETHER = 32  # requests in a padded batch
+TOGETHER = 32  # requests per padded batch
 
 
 def items_of(shared: Path, name: str, every: int) -> list[Item]:
-    """Return every so manieth question of a data set, with its choices."""
+    """Return every `every`-th question of a data set, with its choices."""
     task, file = SETS[name]
     rows = read_rows(shared / "data" / file)
     asker = Asker(
@@ -59,36 +60,36 @@ def requests_of(items: list[Item], tokenizer: TextTokenizer, context: int) -> It
 
 
 @torch.no_grad()
-def plainly(theirs: Any, requests: list[Request]) -> list[float]:
-    """Return the log-probabilities as transformers computes them, each request a row of a padded batch."""
+def transformers_scores(theirs: Any, requests: list[Request]) -> list[float]:
+    """Return the log-probabilities that transformers computes, in padded batches of one row per request."""
     order = sorted(range(len(requests)), key=lambda n: len(requests[n].context + requests[n].continuation))
-    found = [0.0] * len(requests)
+    totals = [0.0] * len(requests)
     for first in range(0, len(order), TOGETHER):
-        some = order[first : first + TOGETHER]
-        texts = [torch.tensor(requests[n].context + requests[n].continuation) for n in some]
+        batch = order[first : first + TOGETHER]
+        texts = [torch.tensor(requests[n].context + requests[n].continuation) for n in batch]
         tokens = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
         logprobs = theirs(tokens, attention_mask=mask).logits.log_softmax(-1)
-        for row, n in enumerate(some):
+        for row, n in enumerate(batch):
             start = len(requests[n].context) - 1
-            wanted = requests[n].continuation
-            found[n] = float(sum(logprobs[row, start + k, token] for k, token in enumerate(wanted)))
-    return found
+            continuation = requests[n].continuation
+            totals[n] = float(sum(logprobs[row, start + k, token] for k, token in enumerate(continuation)))
+    return totals
 
 
 def compare(shared: Path, name: str, every: int) -> dict[str, float]:
-    """Score a data set both ways."""
+    """Score a data set both ways and return the differences."""
     ours, theirs, tokenizer = phi_tiny.load()
     groups = list(requests_of(items_of(shared, name, every), tokenizer, ours.config.block_size))
     flat = [request for group in groups for request in group]
-    expected = plainly(theirs, flat)
-    found = score(pack(ours, least=0), flat, 16384, name)
+    expected = transformers_scores(theirs, flat)
+    scores = score(pack(ours, least=0), flat, 16384, name)
     start = changed = 0
     for group in groups:
-        own, other = (values[start : start + len(group)] for values in (found, expected))
-        changed += own.index(max(own)) != other.index(max(other))
+        ours_scores, theirs_scores = (values[start : start + len(group)] for values in (scores, expected))
+        changed += ours_scores.index(max(ours_scores)) != theirs_scores.index(max(theirs_scores))
         start += len(group)
-    largest = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+    largest = max(abs(a - b) for a, b in zip(scores, expected, strict=True))
     return {"prompts": len(groups), "requests": len(flat), "largest_difference": largest, "changed": changed}
 
 
@@ -97,17 +98,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--every", type=int, default=1, help="every so manieth question (%(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="score every N-th question (%(default)s)")
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder of the real data sets")
     options = parser.parse_args()
-    if not (options.shared / "data").is_dir():  # a newcomer's clone has none, and `make bench` goes on
-        print(f"benchmarks.equality: skipped, for it needs the real data sets in {options.shared} (--shared)")
+    if not (options.shared / "data").is_dir():  # a fresh clone has none, and `make bench` must continue
+        print(f"benchmarks.equality: skipped, because {options.shared} has no real data sets (--shared)")
         return
     torch.set_num_threads(2)
     results = {name: compare(options.shared, name, options.every) for name in SETS}
     print(json.dumps(results))
-    if any(found["largest_difference"] >= 1e-4 or found["changed"] for found in results.values()):
-        sys.exit("error: the tree's scores are not those of transformers")
+    if any(result["largest_difference"] >= 1e-4 or result["changed"] for result in results.values()):
+        sys.exit("error: the tree's scores differ from those of transformers")
 
 
 if __name__ == "__main__":

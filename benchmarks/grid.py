@@ -1,9 +1,9 @@
-"""A real full grid for `benchmarks.search`: phi-tiny asked every question in every drawn format.
+"""A real full grid for `benchmarks.search`: phi-tiny answers every question in every drawn format.
 
     python -m benchmarks.grid grid.npz [--formats 320] [--items 400]
     python -m benchmarks.search --grid grid.npz
 
-Writes `correct` (N, T) bool and `atoms` (T, F) str. Computed in bfloat16 where the machine is fast at that.
+Writes `correct` (N, T) bool and `atoms` (T, F) str. Computed in bfloat16 if the machine is fast at it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from steadyphi.runtime.device import pick_dtype
 
 
 def main() -> None:
-    """Score the grid, forty formats at a time."""
+    """Score the grid, 40 formats at a time."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,18 +33,18 @@ def main() -> None:
     torch.set_num_threads(2)
     model, _, tokenizer = phi_tiny.load()
     model = pack(model.to(pick_dtype("auto", torch.device("cpu"))), least=0)
-    chosen = phi_tiny.settings(items=options.items)
-    language_model = LanguageModel(model, tokenizer, chosen.evaluate.batch_tokens)
-    formats = families.grammar(options.formats, chosen.seed)
-    items = phi_tiny.material(chosen).items
-    items = fitting(tokenizer, formats, items, [], model.config.block_size, chosen.seed)
+    settings = phi_tiny.settings(items=options.items)
+    language_model = LanguageModel(model, tokenizer, settings.evaluate.batch_tokens)
+    formats = families.grammar(options.formats, settings.seed)
+    items = phi_tiny.material(settings).items
+    items = fitting(tokenizer, formats, items, [], model.config.block_size, settings.seed)
     columns = []
     for first in range(0, len(formats), 40):
-        some = formats[first : first + 40]
-        pairs = [(variant, item) for variant in some for item in items]
-        label = f"formats {first + 1} to {first + len(some)} of {len(formats)}"
-        right = choices.correct(language_model, pairs, chosen.evaluate, label)
-        columns.append(right.reshape(len(some), len(items)).T)
+        batch = formats[first : first + 40]
+        pairs = [(variant, item) for variant in batch for item in items]
+        label = f"formats {first + 1} to {first + len(batch)} of {len(formats)}"
+        right = choices.correct(language_model, pairs, settings.evaluate, label)
+        columns.append(right.reshape(len(batch), len(items)).T)
     correct = np.concatenate(columns, axis=1)
     np.savez(options.file, correct=correct, atoms=np.array([list(v.atoms.values()) for v in formats]))
     shares = correct.mean(axis=0)

@@ -1,4 +1,4 @@
-"""phi-tiny as our model and as transformers' with the same weights, and what they are asked."""
+"""phi-tiny as our model and as transformers' model with the same weights, and the data for both."""
 
 import tempfile
 from pathlib import Path

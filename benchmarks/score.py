@@ -1,12 +1,13 @@
-"""Scoring multiple choice in many formats beside lm-evaluation-harness, on real questions.
+"""Scoring of multiple choice in many formats, compared with lm-evaluation-harness, on real questions.
 
     make peers && python -m benchmarks.score [--quick] [--shared ../shared]
 
-GSM8K and BBH (date understanding), five or six choices a question, few-shot, on a random Phi of 78 million
+GSM8K and BBH (date understanding), five or six choices per question, few-shot, on a random Phi of 78 million
 parameters with Phi-2's tokenizer and vocabulary. The harness gets the same token ids, in batches of 16, and
-runs in a process of its own; the two run in turn. Where all choices are single tokens, it too reads a context
-once for all of them: what remains is what questions and formats share. Loading is not timed. In float32 the
-scores have to agree within 1e-4 and every item's best choice has to be the same. The last line is JSON.
+runs in its own process; the two run in turn. If all choices are single tokens, the harness also reads a
+context once for all of them; then only the text shared between questions and formats saves time. Loading is
+not timed. In float32 the scores must agree within 1e-4 and the best choice of every item must be the same.
+The last line is JSON.
 """
 
 import argparse
@@ -39,7 +40,7 @@ Question = tuple[str, list[str], int]  # text, choices, the right one
 
 
 def make_model(folder: Path, config: PhiConfig, tokenizer: Path) -> None:
-    """Write a random Phi to `folder`/lit and `folder`/hub; norms and biases random too."""
+    """Write a random Phi, with random norms and biases too, to `folder`/lit and `folder`/hub."""
     lit = folder / "lit"
     lit.mkdir()
     model = Phi(config)
@@ -57,7 +58,7 @@ def make_model(folder: Path, config: PhiConfig, tokenizer: Path) -> None:
 
 
 def gsm8k(folder: Path) -> list[Question]:
-    """The final answer among those of four other problems."""
+    """Return problems whose choices are the final answer and those of four other problems."""
     rows = [json.loads(line) for line in (folder / "gsm8k" / "test.jsonl").read_text().splitlines()]
     answers = [row["answer"].rpartition("#### ")[2] for row in rows]
     rng = random.Random(0)
@@ -70,7 +71,7 @@ def gsm8k(folder: Path) -> list[Question]:
 
 
 def dates(folder: Path) -> list[Question]:
-    """The date itself, not its letter: a letter is one token, which the harness shares as well."""
+    """Return questions whose choices are the dates themselves, which have several tokens."""
     questions = []
     for row in json.loads((folder / "bbh" / "date_understanding.json").read_text())["examples"]:
         text, _, options = row["input"].partition("\nOptions:\n")
@@ -81,7 +82,7 @@ def dates(folder: Path) -> list[Question]:
 
 
 def letters(folder: Path) -> list[Question]:
-    """The same, asked for the letter: one token, and the harness too reads a context once for all of them."""
+    """Return the questions of `dates` with letters as choices, which have one token each."""
     questions = []
     for row in json.loads((folder / "bbh" / "date_understanding.json").read_text())["examples"]:
         choices = [line[1] for line in row["input"].splitlines() if line[:1] == "(" and line[2:3] == ")"]
@@ -93,7 +94,7 @@ def letters(folder: Path) -> list[Question]:
 def requests_of(
     questions: list[Question], shots: int, names: list[str], tokenizer: TextTokenizer
 ) -> list[Request]:
-    """Return a request for each choice of each question in each format, behind `shots` solved ones."""
+    """Return a request for each choice of each question in each format, after `shots` solved questions."""
     solved, asked = questions[:shots], questions[shots:]
     requests = []
     for name in names:
@@ -108,11 +109,11 @@ def requests_of(
 
 
 def best(requests: list[Request], scores: list[float]) -> list[tuple[int, ...]]:
-    """Return the continuation that scores best for each context."""
-    found: dict[tuple[int, ...], tuple[float, tuple[int, ...]]] = {}
+    """Return the continuation with the best score for each context."""
+    ranked: dict[tuple[int, ...], tuple[float, tuple[int, ...]]] = {}
     for request, value in zip(requests, scores, strict=True):
-        found[request.context] = max(found.get(request.context, (-1e9, ())), (value, request.continuation))
-    return [choice for _, choice in found.values()]
+        ranked[request.context] = max(ranked.get(request.context, (-1e9, ())), (value, request.continuation))
+    return [choice for _, choice in ranked.values()]
 
 
 def run_harness(folder: Path, requests: list[Request], dtype: str) -> tuple[float, list[float]]:
@@ -125,8 +126,8 @@ def run_harness(folder: Path, requests: list[Request], dtype: str) -> tuple[floa
     )
     if done.returncode:
         sys.exit(f"lm-evaluation-harness: {done.stderr.strip().splitlines()[-1]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    return found["seconds"], found["scores"]
+    output = json.loads(done.stdout.splitlines()[-1])
+    return output["seconds"], output["scores"]
 
 
 def run_ours(model: Phi, requests: list[Request]) -> tuple[float, list[float]]:
@@ -136,17 +137,17 @@ def run_ours(model: Phi, requests: list[Request]) -> tuple[float, list[float]]:
 
 
 def compare(folder: Path, requests: list[Request], dtype: str, repeats: int) -> dict[str, Any]:
-    """Time both in turn and compare what they say."""
+    """Time both in turn and compare their scores."""
     model = pack(Phi.load(folder / "lit", getattr(torch, dtype)), least=0)
     run_ours(model, requests[:40])
     seconds: dict[str, list[float]] = {"steadyphi": [], "harness": []}
     for _ in range(repeats):
-        ours, found = run_ours(model, requests)
+        ours, scores = run_ours(model, requests)
         theirs, expected = run_harness(folder, requests, dtype)
         seconds["steadyphi"].append(ours)
         seconds["harness"].append(theirs)
-    difference = max(abs(a - b) for a, b in zip(found, expected, strict=True))
-    flips = sum(a != b for a, b in zip(best(requests, found), best(requests, expected), strict=True))
+    difference = max(abs(a - b) for a, b in zip(scores, expected, strict=True))
+    flips = sum(a != b for a, b in zip(best(requests, scores), best(requests, expected), strict=True))
     assert dtype != "float32" or (difference < 1e-4 and not flips), (difference, flips)
     ratio = statistics.median(b / a for a, b in zip(*seconds.values(), strict=True))
     return {
@@ -165,14 +166,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="two questions, once; float32 and few-shot alone"
+        "--quick", action="store_true", help="two questions, one repetition; only float32 and few-shot"
     )
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder of the real data sets")
     options = parser.parse_args()
     if not PEERS.exists():
-        sys.exit(f"error: {PEERS}: is not there; make peers installs the harness into it")
-    if not (options.shared / "data").is_dir():  # a newcomer's clone has none, and `make bench` goes on
-        print(f"benchmarks.score: skipped, for it needs the real data sets in {options.shared} (--shared)")
+        sys.exit(f"error: {PEERS}: does not exist; run make peers, which installs the harness")
+    if not (options.shared / "data").is_dir():  # a fresh clone has none, and `make bench` must continue
+        print(f"benchmarks.score: skipped, because {options.shared} has no real data sets (--shared)")
         return
     torch.set_num_threads(2)
     count, repeats = (2, 1) if options.quick else (8, 3)
@@ -189,7 +190,7 @@ def main() -> None:
         make_model(folder, MID, options.shared / "hub" / "phi-2")
         tokenizer = TextTokenizer(folder / "lit")
         for task, load, shots, names, dtype in settings:
-            asked = count * (8 // len(names))  # as many prompts with one template as with eight
+            asked = count * (8 // len(names))  # the same number of prompts with one template as with eight
             requests = requests_of(load(options.shared / "data")[: shots + asked], shots, names, tokenizer)
             name = f"{task}, {shots}-shot, {len(names)} templates, {dtype}"
             results[name] = compare(folder, requests, dtype, repeats)

@@ -1,20 +1,20 @@
-"""Best, worst and spread of many formats on a part of the grid: ours beside what is published.
+"""The spread of many formats, estimated from a part of the grid: our search and published methods.
 
     python -m benchmarks.search [--quick] [--seeds 8] [--savings 8 16] [--grid FILE.npz]
 
-Each way gets the same number of cells, 1/8 and 1/16 of the grid, and says how large the full grid's
-spread is; the error is in points of accuracy against the full grid. Grids are simulated (400 items, 320
+Each method gets the same number of cells, 1/8 or 1/16 of the grid, and estimates the spread of the full
+grid. The error is in points of accuracy against the full grid. Grids are simulated (400 items, 320
 formats: effects of atoms, of formats, of items, and of items on atoms and formats, so that no method's
-model is true) or, with --grid, a real one: arrays `correct` (N, T) bool and `atoms` (T, F) str.
+model is exactly true) or, with --grid, a real one: arrays `correct` (N, T) bool and `atoms` (T, F) str.
 
-    ours          `steadyphi.stats.search`: median of the spread's posterior
-    named         the same run: the accuracies on the grid of the two formats that it names
+    ours          `steadyphi.stats.search`: the median of the spread's posterior
+    named         the same run: the difference between the two formats it names, by their full accuracies
     formatspread  Thompson sampling as in the published code (format_evaluation.py, Sclar et al. 2024):
-                  independent Beta priors at the first format's accuracy, which is scored in full; the
-                  two formats found are scored in full. There the full scorings are free, here they count.
-    beta11        the same with a Beta(1, 1) prior and nothing scored beforehand
-    prompteval    PromptEval with atoms as covariates (Polo et al. 2024), largest less smallest estimate
-    random        cells drawn at random, largest less smallest share of right answers
+                  independent Beta priors at the accuracy of the first format, which is scored in full, as
+                  are the two formats found. There full scoring costs nothing, here it counts.
+    beta11        the same with a Beta(1, 1) prior and without scoring the first format
+    prompteval    PromptEval with atoms as covariates (Polo et al. 2024): largest minus smallest estimate
+    random        cells drawn at random: largest minus smallest share of right answers
 
 The last line is JSON.
 """
@@ -34,8 +34,8 @@ from steadyphi.stats.search import search
 
 Grid = tuple[NDArray[np.bool_], Sequence[Mapping[str, str]]]
 LEVELS = (5, 4, 6, 3, 8, 4, 2)
-# Standard deviations in logits: of a factor's effects (times a Gamma(1)), of a format's own, and of
-# how an item takes a level.
+# Standard deviations in logits: of a factor's effects (times a Gamma(1)), of a format's own effect, and of
+# the interaction between an item and a level.
 KINDS = {
     "atoms": {"atom": 0.15, "own": 0.12, "taste": 0.25},
     "strong": {"atom": 0.35, "own": 0.12, "taste": 0.25},
@@ -71,17 +71,17 @@ def ours(grid: Grid, budget: int, seed: int) -> dict[str, float]:
         return correct[item, variant]
 
     start = time.process_time()
-    found = search(score, atoms, len(correct), budget, seed)
+    outcome = search(score, atoms, len(correct), budget, seed)
     seconds = time.process_time() - start
-    assert found.cells <= budget, (found.cells, budget)
+    assert outcome.cells <= budget, (outcome.cells, budget)
     accuracies = correct.mean(axis=0)
     spread = np.ptp(accuracies)
     return {
-        "ours": found.spread.value,
-        "named": accuracies[found.best] - accuracies[found.worst],
-        "covered": float(found.spread.low <= spread <= found.spread.high),
+        "ours": outcome.spread.value,
+        "named": accuracies[outcome.best] - accuracies[outcome.worst],
+        "covered": float(outcome.spread.low <= spread <= outcome.spread.high),
         "variants_covered": float(
-            np.mean([a.low <= b <= a.high for a, b in zip(found.accuracies, accuracies, strict=True)])
+            np.mean([a.low <= b <= a.high for a, b in zip(outcome.accuracies, accuracies, strict=True)])
         ),
         "seconds": seconds,
     }
@@ -137,12 +137,12 @@ OTHERS: dict[str, Callable[[Grid, int, int], float]] = {
 
 
 def measure(grids: list[Grid], saving: int) -> dict[str, Any]:
-    """Run every way on every grid; errors in points, median and 90% quantile, and the mean's sign."""
+    """Run every method on every grid and return its errors in points: median, 90% quantile and bias."""
     rows = []
     for seed, grid in enumerate(grids):
         budget = grid[0].size // saving
         row = ours(grid, budget, seed)
-        row |= {name: way(grid, budget, seed) for name, way in OTHERS.items()}
+        row |= {name: method(grid, budget, seed) for name, method in OTHERS.items()}
         rows.append(row | {"true": float(np.ptp(grid[0].mean(axis=0)))})
     true = np.array([row["true"] for row in rows])
     table: dict[str, Any] = {}
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one kind of grid, two seeds, one saving")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--savings", type=int, nargs="+", default=[8, 16])
-    parser.add_argument("--grid", help="a real full grid, .npz; searched from `--seeds` seeds")
+    parser.add_argument("--grid", help="a real full grid, .npz; searched once for each of `--seeds` seeds")
     options = parser.parse_args()
     seeds = 2 if options.quick else options.seeds
     kinds = ["atoms"] if options.quick else list(KINDS)

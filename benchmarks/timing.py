@@ -1,4 +1,4 @@
-"""Two ways of doing the same work, timed in turn."""
+"""Time several implementations of the same work in turn."""
 
 import statistics
 import time
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def alternate(ways: dict[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Run each way once to warm up, then all in turn `repeats` times.
+    """Run each implementation once to warm up, then all of them in turn `repeats` times.
 
-    returns: the median seconds of each way, and each way's result.
+    ways: the implementations by name. Returns the median seconds and the result of each, by name.
     """
     results = {name: way() for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -12,7 +12,7 @@ HEAD = "| key | name | unit | worse | of | meaning | source | function |\n|---|-
 
 
 def row(measure: Measure) -> str:
-    """Return a measure's line of the table."""
+    """Return the row of a measure in the table."""
     worse = {1: "↑", -1: "↓", 0: ""}[measure.worse]
     function = measure.computed_by.removeprefix("steadyphi.stats.")
     cells = (measure.unit, worse, measure.scope, measure.meaning, measure.source)
@@ -20,7 +20,7 @@ def row(measure: Measure) -> str:
 
 
 def with_table(page: str) -> str:
-    """Return the page with the table of the catalogue between its two marks."""
+    """Return the page with the catalogue's table between its two markers."""
     before, rest = page.split(START)
     after = rest.split(END)[1]
     return before + START + HEAD + "".join(map(row, CATALOGUE.values())) + END + after

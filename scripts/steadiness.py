@@ -1,9 +1,9 @@
-"""Does fine-tuning on more styles make a model steadier in styles that it never saw?
+"""Does fine-tuning on more styles make a model steadier in styles that it was not trained on?
 
-    python scripts/steadiness.py      # after the queue of docs/results.md; writes its table, and the plot
+    python scripts/steadiness.py      # after the queue of docs/results.md; writes the page's table and plot
 
-Reads DVC's experiments that set both `prepare.styles` and `finetune.max_steps`, and measures all of them on
-the same formats: those that are a style of none of them.
+Reads the DVC experiments that set both `prepare.styles` and `finetune.max_steps`, and measures all of them on
+the same formats: those that no experiment was trained on.
 """
 
 import subprocess
@@ -33,7 +33,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment of the study, with its evaluations before and after."""
+    """One experiment of the study, with its evaluations before and after fine-tuning."""
 
     seed: int
     styles: tuple[str, ...]
@@ -42,13 +42,13 @@ class Experiment:
 
 
 def run(*command: str) -> str:
-    """Return what a command prints."""
+    """Return the standard output of a command."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def experiments(folder: Path) -> list[Experiment]:
-    """Return the experiments of the study; their scores are fetched from DVC's cache into `folder`."""
-    found = []
+    """Return the experiments of the study, after fetching their scores from DVC's cache into `folder`."""
+    studied = []
     for line in run("git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").splitlines():
         name, commit = line.split()
         params = yaml.safe_load(run("git", "show", f"{commit}:params.yaml"))
@@ -61,12 +61,12 @@ def experiments(folder: Path) -> list[Experiment]:
             source = f"artifacts/scores/{which}"
             run(sys.executable, "-m", "dvc", "get", ".", source, "--rev", commit, "-o", str(into))
             both.append(stored.read(into))
-        found.append(Experiment(params["seed"], tuple(styles), *both))
-    return sorted(found, key=lambda e: (len(e.styles), e.seed))
+        studied.append(Experiment(params["seed"], tuple(styles), *both))
+    return sorted(studied, key=lambda e: (len(e.styles), e.seed))
 
 
 def numbers(evaluation: stored.Evaluation, formats: Sequence[str]) -> dict[str, float]:
-    """Return `MEASURES` over some formats."""
+    """Return the values of `MEASURES` over these formats."""
     asked = cells(evaluation.rows, formats)
     shares = asked.correct.mean(axis=0)
     return {
@@ -78,15 +78,15 @@ def numbers(evaluation: stored.Evaluation, formats: Sequence[str]) -> dict[str, 
 
 
 def table(groups: dict[int, list[dict[str, float]]]) -> str:
-    """Return the Markdown table: the mean over seeds, and in brackets the least and the greatest."""
+    """Return the Markdown table: the mean over seeds, with the minimum and maximum in brackets."""
     lines = [
         "| fine-tuned on | " + " | ".join(MEASURES.values()) + " |",
         "|---|" + "---|" * len(MEASURES),
     ]
-    for count, found in groups.items():
+    for count, rows in groups.items():
         parts = []
         for key in MEASURES:
-            values = [one[key] for one in found]
+            values = [row[key] for row in rows]
             parts.append(f"{np.mean(values):.1%} ({min(values):.1%} to {max(values):.1%})")
         name = f"{count} style{'s' if count > 1 else ''}" if count else "nothing (base)"
         lines.append(f"| {name} | " + " | ".join(parts) + " |")
@@ -94,7 +94,7 @@ def table(groups: dict[int, list[dict[str, float]]]) -> str:
 
 
 def draw(groups: dict[int, list[dict[str, float]]]) -> None:
-    """Draw the spread and the worst format against the number of styles, a dot a seed."""
+    """Plot the spread and the worst format against the number of styles, one dot per seed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -102,11 +102,9 @@ def draw(groups: dict[int, list[dict[str, float]]]) -> None:
     FigureCanvasAgg(figure)
     for axes, key in zip(figure.subplots(1, 2), ("spread", "worst"), strict=True):
         places = range(len(groups))
-        for place, found in zip(places, groups.values(), strict=True):
-            axes.plot(
-                [place] * len(found), [100 * one[key] for one in found], "o", color="#9a6a00", alpha=0.6
-            )
-        means = [100 * np.mean([one[key] for one in found]) for found in groups.values()]
+        for place, rows in zip(places, groups.values(), strict=True):
+            axes.plot([place] * len(rows), [100 * row[key] for row in rows], "o", color="#9a6a00", alpha=0.6)
+        means = [100 * np.mean([row[key] for row in rows]) for rows in groups.values()]
         axes.plot(places, means, "s-", color="#0a5fb4")
         axes.set_xticks(places, [str(count) if count else "base" for count in groups])
         axes.set_xlabel("styles fine-tuned on")
@@ -120,14 +118,14 @@ def draw(groups: dict[int, list[dict[str, float]]]) -> None:
 def main() -> None:
     """Measure the study's experiments and write the page."""
     with tempfile.TemporaryDirectory() as temporary:
-        found = experiments(Path(temporary))
-    if not found:
-        sys.exit("error: DVC has no experiment of the study here; run the queue that docs/results.md names")
-    seen = {style for one in found for style in one.styles}
-    formats = [name for name in found[0].tuned.formats if name not in seen]
-    groups = {0: [numbers(e.base, formats) for e in {e.seed: e for e in found}.values()]}
-    for count in sorted({len(e.styles) for e in found}):
-        groups[count] = [numbers(e.tuned, formats) for e in found if len(e.styles) == count]
+        studied = experiments(Path(temporary))
+    if not studied:
+        sys.exit("error: DVC has no experiment of the study; run the queue described in docs/results.md")
+    seen = {style for e in studied for style in e.styles}
+    formats = [name for name in studied[0].tuned.formats if name not in seen]
+    groups = {0: [numbers(e.base, formats) for e in {e.seed: e for e in studied}.values()]}
+    for count in sorted({len(e.styles) for e in studied}):
+        groups[count] = [numbers(e.tuned, formats) for e in studied if len(e.styles) == count]
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
     write_text(PAGE, before + START + table(groups) + END + after)

@@ -1,9 +1,9 @@
-"""The one exception whose text is written for people."""
+"""The exception for errors that the user can fix."""
 
 
 class SteadyPhiError(Exception):
-    """Bad input, said in one line: what is wrong, where (file, key, row), and what to do.
+    """Bad input. The message is one line: what is wrong, where (file, key, row), and what to do.
 
-    Stages and the command line print its text alone and exit with 1; every other
-    exception is a defect of ours and keeps its traceback.
+    Stages and the command line print only the message and exit with status 1. Every other
+    exception is a bug in SteadyPhi and keeps its traceback.
     """

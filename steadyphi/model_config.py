@@ -1,4 +1,4 @@
-"""The shape of a Phi, and how it is read from the config.json of today's Hub."""
+"""The config of a Phi model, and reading it from a config.json in the current Hub format."""
 
 import json
 from dataclasses import dataclass
@@ -7,19 +7,22 @@ from typing import Any, Self
 
 from steadyphi.errors import SteadyPhiError
 
-MOST_LAYERS, MOST = 1_000, 2**31  # what is beyond them is nonsense, and would take for ever to lay out
+MOST_LAYERS, MOST = 1_000, 2**31  # larger values are wrong and would take too long to process
 
 
 @dataclass(frozen=True)
 class PhiConfig:
-    """Sizes and rates of a Phi; the names are lit-gpt's, the dropouts Hugging Face's."""
+    """The sizes and rates of a Phi model.
+
+    The names are those of lit-gpt, and those of Hugging Face for the dropout rates.
+    """
 
     n_layer: int
     n_head: int
     n_embd: int
     intermediate_size: int
     padded_vocab_size: int
-    block_size: int  # the longest context, in tokens
+    block_size: int  # maximum context length in tokens
     rotary_percentage: float
     rope_base: float
     norm_eps: float
@@ -29,12 +32,12 @@ class PhiConfig:
 
     @property
     def head_size(self) -> int:
-        """Width of one attention head."""
+        """The width of one attention head."""
         return self.n_embd // self.n_head
 
     @property
     def rope_n_elem(self) -> int:
-        """How many dimensions of a head are rotated."""
+        """The number of dimensions of a head that RoPE rotates."""
         return int(self.rotary_percentage * self.head_size)
 
     @classmethod
@@ -51,20 +54,20 @@ class PhiConfig:
 
     @classmethod
     def from_hub(cls, values: dict[str, Any], path: Path) -> Self:
-        """Read the values of a `config.json` with model_type phi; `path` is named in errors.
+        """Read the values of a `config.json` with model_type phi. Error messages name `path`.
 
-        Raises SteadyPhiError for another architecture, a missing key, or a Phi that this
-        project does not compute (grouped key/value heads, QK layer norm, tied embeddings, scaled RoPE).
+        Raises SteadyPhiError for another architecture, a missing key, or a Phi variant that this
+        project does not support (grouped key/value heads, QK layer norm, tied embeddings, scaled RoPE).
         """
         if values.get("model_type") != "phi":
             raise SteadyPhiError(
                 f"{path}: model_type is {values.get('model_type')!r}; only 'phi' is supported"
             )
         heads = values.get("num_attention_heads")
-        # transformers 5 writes the rotary settings into one group; older files have them flat.
+        # transformers 5 groups the rotary settings in rope_parameters. Older files have them at top level.
         rope = values.get("rope_parameters") or {}
         if not isinstance(rope, dict):
-            raise SteadyPhiError(f"{path}: rope_parameters: {rope!r} is no group of settings")
+            raise SteadyPhiError(f"{path}: rope_parameters: {rope!r} is not a group of settings")
         unsupported = {
             "num_key_value_heads": values.get("num_key_value_heads") not in (None, heads),
             "qk_layernorm": bool(values.get("qk_layernorm")),
@@ -96,16 +99,16 @@ class PhiConfig:
         return config.checked(path)
 
     def checked(self, path: Path) -> Self:
-        """Return this; SteadyPhiError naming the file `path` for sizes that no model can have."""
+        """Return this config. Raises SteadyPhiError, which names `path`, for invalid sizes or rates."""
         sizes = (self.n_layer, self.n_head, self.n_embd, self.intermediate_size, self.block_size)
         if not all(type(n) is int and n > 0 for n in (*sizes, self.padded_vocab_size)):
-            raise SteadyPhiError(f"{path}: a size in it is no positive whole number")
+            raise SteadyPhiError(f"{path}: a size is not a positive whole number")
         if self.n_layer > MOST_LAYERS or max(sizes) > MOST or self.padded_vocab_size > MOST:
-            raise SteadyPhiError(f"{path}: a size in it is far beyond any Phi's")
+            raise SteadyPhiError(f"{path}: a size is too large for a Phi model")
         rates = [self.rotary_percentage, self.rope_base, self.norm_eps]
         rates += [self.embd_pdrop, self.attn_pdrop, self.resid_pdrop]
         if not all(type(x) in (int, float) and 0 <= x < float("inf") for x in rates):
-            raise SteadyPhiError(f"{path}: a rate in it is no number of zero or more")
+            raise SteadyPhiError(f"{path}: a rate is not a number of zero or more")
         if self.n_embd % self.n_head:
-            raise SteadyPhiError(f"{path}: width {self.n_embd} is no multiple of {self.n_head} heads")
+            raise SteadyPhiError(f"{path}: width {self.n_embd} is not a multiple of {self.n_head} heads")
         return self

@@ -1,14 +1,14 @@
-"""One line of progress with rate and time left, on a terminal and in a plain log alike."""
+"""A progress line with the rate and the remaining time, for terminals and plain logs."""
 
 import sys
 import time
 
 
 class Progress:
-    """Counts work done and says so every few seconds.
+    """Counts completed work and reports it every few seconds.
 
-    On a terminal the line is rewritten in place; elsewhere each report is a line of its own, so
-    that a log shows that the work goes on.
+    On a terminal the line is rewritten in place. Elsewhere each report is a separate line, so
+    that a log shows that the work is running.
     """
 
     def __init__(self, label: str, total: float, unit: str, every: float | None = None) -> None:
@@ -20,18 +20,18 @@ class Progress:
         self.start = self.last = time.monotonic()
 
     def add(self, amount: float, note: str = "") -> None:
-        """Count `amount` more of the work; `note` is shown behind the numbers."""
+        """Add `amount` to the completed work. `note` is shown after the numbers."""
         self.done += amount
         self.note = note
         now = time.monotonic()
-        if now - self.last >= self.every and self.done < self.total:  # the last line is `close`'s
+        if now - self.last >= self.every and self.done < self.total:  # `close` writes the last line
             self.last = now
             self._show(self.note, end="" if self.terminal else "\n")
 
     def skip(self, amount: float) -> None:
-        """Count `amount` as done that took no work of its own, so that the rate and the time left stay true.
+        """Add `amount` to the completed work, but not to the rate, so that the remaining time stays correct.
 
-        Below zero: done work that has to be done again.
+        A negative `amount` means that completed work must be repeated.
         """
         self.skipped += amount
         self.done += amount

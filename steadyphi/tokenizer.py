@@ -1,4 +1,4 @@
-"""Text to token ids and back, with the checkpoint's tokenizer; nothing is added or stripped."""
+"""Encodes text to token ids and decodes it with the checkpoint's tokenizer. Adds and strips nothing."""
 
 import json
 import re
@@ -13,32 +13,32 @@ from steadyphi.errors import SteadyPhiError
 END_OF_TEXT = "<|endoftext|>"  # Phi's only special token; config.json of Phi-1.5 does not name its id
 END_OF_TEXT_ID = 50256  # its id in Phi-1.5 and Phi-2, for a checkpoint without a tokenizer
 DECLARING = ("tokenizer_config.json", "config.json", "generation_config.json")
-MOST_BYTES = 64 << 20  # of a file of settings; that of Phi-2's tokenizer has 2 MB
+MOST_BYTES = 64 << 20  # maximum size of a settings file; Phi-2's tokenizer.json has 2 MB
 
 
 class TextTokenizer:
     """The tokenizer of a checkpoint folder.
 
-    eos_id: the token that ends a document, appended in training. eos_ids: all tokens that end a generated
-    text, as the folder's files declare them.
-    size: the largest token id plus one; the model needs a row for each.
+    eos_id: the id of the token that ends a document. Training appends it.
+    eos_ids: the ids of all tokens that end a generated text, as the files in the folder declare them.
+    size: the largest token id plus one. The model needs at least this number of embedding rows.
     """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "tokenizer.json"
         try:
-            # Reads JSON alone: no remote code, no guess at a tokenizer class.
+            # Only reads JSON. Runs no remote code and does not guess a tokenizer class.
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for every cause
+        except Exception as error:  # the library raises Exception itself for every error
             reason = " ".join(str(error).split())[:200]
             raise SteadyPhiError(f"{path}: no tokenizer could be read from it ({reason})") from None
-        # The file may ask for padding or truncation, and a special token in a user's text is text, because
-        # only the end of a document may end it.
+        # The file may enable padding or truncation. A special token in a user's text is encoded as ordinary
+        # text, because only the end of a document may be an end token.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        # The library renumbers added tokens that leave a gap; the weights may have rows for the stated ids.
+        # The library renumbers added tokens after a gap, but the weights may have rows for the stated ids.
         stated = [
             token.get("id") for token in _settings(path).get("added_tokens", []) if isinstance(token, dict)
         ]
@@ -49,21 +49,21 @@ class TextTokenizer:
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys(self._end_tokens(folder)))
         if not self.eos_ids:
             raise SteadyPhiError(
-                f"{path}: has no {END_OF_TEXT} token, and no file beside it names another token that ends a "
-                "text; name it as eos_token in tokenizer_config.json"
+                f"{path}: has no {END_OF_TEXT} token, and no file in its folder names another end token; "
+                "set eos_token in tokenizer_config.json"
             )
         self.eos_id: int = self.eos_ids[0]
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`, in which special tokens are ordinary text."""
+        """Return the ids of `text`. Special tokens in it are encoded as ordinary text."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text; several times as fast as one by one."""
+        """Return the ids of each text. Several times faster than one call of `encode` per text."""
         return [list(e.ids) for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def encode_template(self, text: str) -> list[int]:
-        """Return the ids of `text`, in which special tokens are recognized: for text that no user wrote."""
+        """Return the ids of `text`, with special tokens recognized. Only for text that no user wrote."""
         if not self._special:
             return self.encode(text)
         names = sorted(self._special, key=len, reverse=True)
@@ -74,7 +74,7 @@ class TextTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`, special tokens included."""
+        """Return the text of `ids`, including special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def _end_tokens(self, folder: Path) -> Iterator[int]:
@@ -96,7 +96,7 @@ class TextTokenizer:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file, empty if it is absent or no object of settings."""
+    """Return the content of a JSON file. Empty if it is missing, unreadable, too large or not an object."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)

@@ -32,7 +32,7 @@ def make_pair(shape: str, dropout: float = 0.0) -> tuple[Phi, "transformers.PhiF
         )
     ).eval()
     with torch.no_grad():
-        for parameter in reference.parameters():  # biases and norms too: zeros would hide their loss
+        for parameter in reference.parameters():  # biases and norms too: zeros would hide their absence
             parameter.add_(0.02 * torch.randn_like(parameter))
     values = reference.config.to_dict()
     model = Phi(PhiConfig.from_hub(values, "test")).eval()  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ def make_pair(shape: str, dropout: float = 0.0) -> tuple[Phi, "transformers.PhiF
 
 
 def from_reference(reference: "transformers.PhiForCausalLM") -> dict[str, Tensor]:
-    """Rename by hand, apart from the project's own table, so that a mistake there shows."""
+    """Rename by hand, without the project's table of names, so that a mistake in the table is detected."""
     hub = reference.state_dict()
     out = {}
     for kind in ("weight", "bias"):
@@ -65,7 +65,7 @@ def tokens_of(lengths: list[int]) -> Tensor:
 
 
 def reference_logits(reference: torch.nn.Module, tokens: Tensor) -> Tensor:
-    """Each document in a batch of its own: no packing, no padding, nothing to leak."""
+    """Return the logits of each document in its own batch: no packing, no padding, no leak."""
     return torch.cat([reference(t[None], use_cache=False).logits[0] for t in tokens.split(LENGTHS)])
 
 
@@ -104,7 +104,7 @@ def test_packed_documents_equal_the_same_documents_alone() -> None:
         other[: LENGTHS[0]] = (other[: LENGTHS[0]] + 1) % 211
         changed = model(other, LENGTHS)
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=0)
-    assert torch.equal(packed[LENGTHS[0] :], changed[LENGTHS[0] :])  # no leak, to the bit
+    assert torch.equal(packed[LENGTHS[0] :], changed[LENGTHS[0] :])  # no leak, bit for bit
     assert not torch.equal(packed[: LENGTHS[0]], changed[: LENGTHS[0]])
 
 
@@ -142,7 +142,7 @@ def test_each_dropout_acts_in_training_alone(name: str) -> None:
 
 
 def test_residual_dropout_hits_both_branches_at_its_rate() -> None:
-    """In transformers, attention and MLP are each dropped by their own mask, then added."""
+    """As in transformers: attention and MLP are dropped with separate masks, and then added."""
     base, _ = make_pair("phi-2")
     block = Phi(PhiConfig(**{**base.config.__dict__, "resid_pdrop": 0.3, "n_layer": 1})).transformer["h"][0]
     width = base.config.n_embd

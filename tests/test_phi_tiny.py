@@ -1,4 +1,4 @@
-"""The model that comes with the project: real, small, knowing, and sensitive to its prompt."""
+"""The model that comes with the project: a real Phi, small, trained, and sensitive to its prompt."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_hub_layout_within_twelve_megabytes(phi_tiny: Path) -> None:
 
 @pytest.mark.slow
 def test_it_knows_something_and_is_sensitive(lit_tiny: Path) -> None:
-    """On held-out questions drawn with a seed that nothing else uses."""
+    """On held-out questions, drawn with a seed that is used nowhere else."""
     params = {"data": "textbook", "data_file": "steadyphi/data/textbook.py", "seed": 77}
     settings = compose(params | {"prepare": {"items": 400}}, ROOT / "conf")
     items = sources.load(settings.prepare, Path("unused")).items

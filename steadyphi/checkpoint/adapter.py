@@ -1,10 +1,10 @@
-"""An adapter in peft's format: read, checked against a model, merged into its weights, written.
+"""LoRA and DoRA adapters in peft's format: reading, checking against a model, merging and writing.
 
-An adapter has two small matrices beside a Linear's weight W, which together add scale · B A to it
-(Hu et al. 2021, arXiv 2106.09685). Where q, k and v are one Linear they share A, and each has its own
-rows of B: so the adapter of the three together is also one of each, with no rounding. With DoRA (Liu et al.
-2024, arXiv 2402.09353) the sum's rows are then given lengths of their own. What adapts the embedding is
-written for the table transposed: A and B change places, and columns are given lengths.
+LoRA adds scale · B A to the weight W of a Linear layer, where A and B are two small matrices (Hu et al.
+2021, arXiv 2106.09685). Where q, k and v are one Linear layer, they share A, and each has separate rows of
+B. The adapter of the combined layer can therefore be split into one adapter per part, without rounding.
+DoRA (Liu et al. 2024, arXiv 2402.09353) then rescales each row of the sum to a learned norm. The adapter
+of the embedding applies to the transposed table: A and B are swapped, and the columns are rescaled.
 """
 
 import math
@@ -22,11 +22,11 @@ from steadyphi.files import atomic_file, write_json
 from steadyphi.model_config import PhiConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-BLOCK = 1 << 18  # numbers merged at a time; in float32 they still fit the processor's cache
-LEAST = 1e-15  # of a norm: rows of zeros stay so
-PREFIX = "base_model.model."  # peft's, before a module's name in the model that it wraps
-# Settings of peft that are understood here, or that say nothing about the numbers. Any other that is set
-# (ranks of their own, biases, …) changes what the tensors mean.
+BLOCK = 1 << 18  # elements merged at a time; in float32 they fit in the CPU cache
+LEAST = 1e-15  # lower bound of a norm, so that rows of zeros stay zero
+PREFIX = "base_model.model."  # peft adds it to the module names of the wrapped model
+# peft settings that are supported, or that do not affect the result. Any other setting that is enabled
+# (a rank per module, biases, …) changes the meaning of the tensors.
 _KNOWN = {"peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules"}
 _KNOWN |= {"task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"}
 _KNOWN |= {"init_lora_weights", "peft_version", "megatron_core", "qalora_group_size"}
@@ -34,9 +34,12 @@ _KNOWN |= {"init_lora_weights", "peft_version", "megatron_core", "qalora_group_s
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What becomes of a part's weight: a is (r, columns), b (rows, r), both of the stored type.
+    """The update of the weight of one part of the model.
 
-    magnitude: DoRA's length of each row, of the embedding's each column; None without DoRA.
+    a, b: the matrices A of shape (r, columns) and B of shape (rows, r), in the stored dtype.
+    scale: the factor of the product B A.
+    magnitude: DoRA's norm of each row, or of each column if `by_column` is true. None without DoRA.
+    by_column: whether the columns are rescaled, as for the embedding.
     """
 
     a: Tensor
@@ -46,14 +49,15 @@ class Update:
     by_column: bool = False
 
     def merged(self, weight: Tensor, first: int = 0) -> Iterator[tuple[slice, Tensor]]:
-        """Yield which rows of `weight` (rows, columns), and what they become, in float32, block by block.
+        """Yield slices of the rows of `weight` (rows, columns) and their merged values in float32.
 
-        first: which row of the part the weight begins with. Where columns are given lengths it has all rows.
+        first: the row of the part at which `weight` starts. When columns are rescaled, `weight` must have
+            all rows.
         """
-        stretch = self._of_columns(weight) if self.magnitude is not None and self.by_column else None
+        column_scale = self._of_columns(weight) if self.magnitude is not None and self.by_column else None
         for at, new in self._sums(weight, first):
-            if stretch is not None:
-                new.mul_(stretch)
+            if column_scale is not None:
+                new.mul_(column_scale)
             elif self.magnitude is not None:
                 lengths = self.magnitude[first + at.start : first + at.stop].float()
                 new.mul_((lengths / torch.linalg.norm(new, dim=1).clamp_min(LEAST))[:, None])
@@ -64,7 +68,7 @@ class Update:
         for start in range(0, len(weight), step):
             at = slice(start, min(start + step, len(weight)))
             update = self.b[first + at.start : first + at.stop].float() @ a
-            yield at, update.mul_(self.scale).add_(weight[at])  # in peft's order, to round as it does
+            yield at, update.mul_(self.scale).add_(weight[at])  # peft's order, for equal rounding
 
     def _of_columns(self, weight: Tensor) -> Tensor:
         assert self.magnitude is not None and len(weight) == len(self.b)
@@ -74,28 +78,28 @@ class Update:
         return self.magnitude.float() / squares.sqrt().clamp_min(LEAST).float()
 
     def tensors(self, module: str) -> dict[str, Tensor]:
-        """Return the tensors as peft names them, for a module of this name; none share memory."""
+        """Return the tensors of a module under peft's names. They do not share memory."""
         names = _names(module, self.by_column)
         pair = (self.b.t(), self.a.t()) if self.by_column else (self.a, self.b)
-        found = {
+        tensors = {
             name: tensor.clone(memory_format=torch.contiguous_format)
             for name, tensor in zip(names, pair, strict=True)
         }
         if self.magnitude is not None:
-            found[f"{module}.lora_magnitude_vector"] = self.magnitude.clone()
-        return found
+            tensors[f"{module}.lora_magnitude_vector"] = self.magnitude.clone()
+        return tensors
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder has an adapter in peft's format."""
+    """Return whether a folder has an adapter in peft's format."""
     return (folder / CONFIG).exists()
 
 
 def read_updates(folder: Path, config: PhiConfig) -> dict[str, Update]:
-    """Return the update of each part that the adapter has one for, by the part's name on the Hub.
+    """Return the updates of an adapter by the name of the part on the Hub.
 
-    The adapter is one of the stage `finetune`, or one for transformers' Phi, as `steadyphi export` writes it.
-    Raises SteadyPhiError unless all of it is understood and fits a model of this shape.
+    The adapter comes from the stage `finetune`, or is for Phi in transformers, as written by
+    `steadyphi export`. Raises SteadyPhiError when any part of it is unsupported or does not fit `config`.
     """
     values, path = read_settings(folder / CONFIG), folder / WEIGHTS
     tensors = read_tensors(path)
@@ -113,19 +117,19 @@ def read_updates(folder: Path, config: PhiConfig) -> dict[str, Update]:
         table = tensor.pieces[0].part == layouts.EMBEDDING
         inside, outside = (rows, columns) if table else (columns, rows)
         names = _names(prefix + module, table)
-        wanted: dict[str, tuple[int, ...]] = dict(zip(names, ((r, inside), (outside, r)), strict=True))
+        expected: dict[str, tuple[int, ...]] = dict(zip(names, ((r, inside), (outside, r)), strict=True))
         if dora:
-            wanted[f"{prefix}{module}.lora_magnitude_vector"] = (outside,)
-        _check(path, tensors, wanted)
-        used |= wanted.keys()
+            expected[f"{prefix}{module}.lora_magnitude_vector"] = (outside,)
+        _check(path, tensors, expected)
+        used |= expected.keys()
         a, b = (tensors[key] for key in names)
         magnitude = tensors[f"{prefix}{module}.lora_magnitude_vector"] if dora else None
         if table:
             updates[layouts.EMBEDDING] = Update(b.t(), a.t(), scale, magnitude, by_column=True)
             continue
-        for piece, own in zip(tensor.pieces, _rows_of(tensor.pieces), strict=True):
-            length = None if magnitude is None else magnitude[own]
-            updates[piece.part] = Update(a, b[own], scale, length)
+        for piece, piece_rows in zip(tensor.pieces, _rows_of(tensor.pieces), strict=True):
+            length = None if magnitude is None else magnitude[piece_rows]
+            updates[piece.part] = Update(a, b[piece_rows], scale, length)
     for key in tensors.keys() - used:
         raise SteadyPhiError(f"{path}: {key} belongs to no target of {CONFIG} in this model")
     if not updates:
@@ -134,7 +138,7 @@ def read_updates(folder: Path, config: PhiConfig) -> dict[str, Update]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read peft's settings; SteadyPhiError for those that are not understood here."""
+    """Read peft's settings. Raises SteadyPhiError for unsupported settings."""
     values = configs.values(path)
 
     def check(key: str, good: bool) -> None:
@@ -147,7 +151,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     check("lora_alpha", isinstance(alpha, int | float) and math.isfinite(alpha))
     targets = values.get("target_modules")
     check("target_modules", isinstance(targets, list) and all(isinstance(t, str) for t in targets))
-    # Many a name that may stand there (PiSSA, OLoRA, LoftQ, …) says that the base's weights changed too.
+    # Many of the possible names (PiSSA, OLoRA, LoftQ, …) mean that the base weights changed too.
     check("init_lora_weights", values.get("init_lora_weights") in (True, False, None))
     for key in values.keys() - _KNOWN:
         check(key, values[key] in (None, False, "none", [], {}))
@@ -155,7 +159,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read an adapter's tensors; SteadyPhiError when the file is absent or not whole."""
+    """Read the tensors of an adapter. Raises SteadyPhiError when the file is missing or incomplete."""
     from safetensors.torch import load_file
 
     try:
@@ -167,16 +171,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write an adapter's two files; the same settings and tensors give the same bytes."""
+    """Write the two files of an adapter. The same settings and tensors give the same bytes."""
     from safetensors.torch import save
 
-    with atomic_file(folder / WEIGHTS) as path:  # safetensors' own save_file makes it 0600
+    with atomic_file(folder / WEIGHTS) as path:  # save_file of safetensors would set mode 0600
         path.write_bytes(save(dict(tensors), metadata={"format": "pt"}))
     write_json(folder / CONFIG, dict(sorted(values.items())))
 
 
 def _names(module: str, table: bool) -> tuple[str, str]:
-    """Return what peft calls A and B of a module."""
+    """Return peft's names for A and B of a module."""
     if table:
         return f"{module}.lora_embedding_A", f"{module}.lora_embedding_B"
     return f"{module}.lora_A.weight", f"{module}.lora_B.weight"
@@ -190,13 +194,13 @@ def _rows_of(pieces: tuple[layouts.Piece, ...]) -> Iterator[slice]:
         start = stop
 
 
-def _check(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise SteadyPhiError unless these tensors of the file are there, of these shapes, and finite."""
-    for key, shape in wanted.items():
+def _check(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise SteadyPhiError unless the expected tensors are present and finite, with the expected shapes."""
+    for key, shape in expected.items():
         if key not in tensors:
             raise SteadyPhiError(f"{path}: {key} is missing; was it trained on this model?")
         if tensors[key].shape != shape:
-            found = tuple(tensors[key].shape)
-            raise SteadyPhiError(f"{path}: {key} has shape {found}, this model and rank need {shape}")
+            actual = tuple(tensors[key].shape)
+            raise SteadyPhiError(f"{path}: {key} has shape {actual}, this model and rank need {shape}")
         if not tensors[key].isfinite().all():
             raise SteadyPhiError(f"{path}: {key} has NaN or infinite numbers")

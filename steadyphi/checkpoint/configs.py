@@ -1,4 +1,4 @@
-"""The files that say what shape a checkpoint has: each tool's own dialect, read and written."""
+"""Reads and writes the config files of a checkpoint, in the format of each supported tool."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from steadyphi.model_config import PhiConfig
 HUB_FILE, LIT_FILE, LEGACY_FILE = "config.json", "model_config.yaml", "lit_config.json"
 FILES = (HUB_FILE, LIT_FILE, LEGACY_FILE)
 
-# Field of PhiConfig -> the key that Microsoft's own code has for it.
+# PhiConfig field -> key in the config of Microsoft's code.
 MICROSOFT = {
     "n_layer": "n_layer",
     "n_head": "n_head",
@@ -27,10 +27,10 @@ MICROSOFT = {
     "embd_pdrop": "embd_pdrop",
     "resid_pdrop": "resid_pdrop",
 }
-# lit-gpt's keys are the names that PhiConfig has them by.
+# lit-gpt config keys. PhiConfig uses the same names.
 LITGPT = ["n_layer", "n_head", "n_embd", "intermediate_size", "padded_vocab_size", "block_size"]
 LITGPT += ["rotary_percentage", "rope_base", "norm_eps"]
-# What lit-gpt's settings say of every Phi.
+# lit-gpt settings that are the same for every Phi model.
 _LIT_PHI = {
     "parallel_residual": True,
     "shared_attention_norm": True,
@@ -41,9 +41,10 @@ _LIT_PHI = {
 
 
 def read(folder: Path) -> PhiConfig:
-    """Return the shape that a checkpoint folder's files state.
+    """Return the config of a checkpoint folder.
 
-    config.json comes first, for it alone knows the dropouts; a file of lit-gpt's beside it must agree.
+    config.json takes precedence because only it has the dropout rates. A lit-gpt config file in the
+    same folder must agree with it.
     """
     stated = {name: shape(values(folder / name), folder / name) for name in FILES if (folder / name).exists()}
     if not stated:
@@ -53,13 +54,13 @@ def read(folder: Path) -> PhiConfig:
     return next(iter(stated.values()))
 
 
-def shape(found: dict[str, Any], path: Path) -> PhiConfig:
-    """Return the shape that the content of one of `FILES` states."""
-    return _from_hub(found, path) if path.name == HUB_FILE else _from_litgpt(found, path)
+def shape(settings: dict[str, Any], path: Path) -> PhiConfig:
+    """Return the PhiConfig for the content of one of `FILES`."""
+    return _from_hub(settings, path) if path.name == HUB_FILE else _from_litgpt(settings, path)
 
 
 def disagreements(stated: Mapping[str, PhiConfig], folder: Path) -> Iterator[str]:
-    """Yield where the files of a folder, each read by `shape`, differ from the first of them."""
+    """Yield the differences between the first config file of a folder and the others, as read by `shape`."""
     (first, config), *others = stated.items()
     for name, other in others:
         for key in LITGPT:
@@ -71,11 +72,11 @@ def disagreements(stated: Mapping[str, PhiConfig], folder: Path) -> Iterator[str
 def write(
     folder: Path, layout: Layout, config: PhiConfig, original: Path, *, name: str, dtype: str, eos_id: int
 ) -> None:
-    """Write what the tools that read this layout look for.
+    """Write the config files that the tools for this layout read.
 
-    original: the source's folder; a config.json of the same dialect keeps its other settings.
-    name: the repository's, such as microsoft/phi-2.
-    eos_id: of the token that ends a text, which lit-gpt's files do not say.
+    original: the source folder. If its config.json has the same model type, its other settings are kept.
+    name: the repository name, such as microsoft/phi-2.
+    eos_id: the id of the end-of-text token, which lit-gpt's config files do not contain.
     """
     org, _, model = name.rpartition("/")
     if layout is LIT:
@@ -86,18 +87,18 @@ def write(
     kinds = {PHI_MSFT: "phi-msft", MIXFORMER: "mixformer-sequential"}
     kind = kinds.get(layout, "phi")
     if old.get("model_type") != kind:
-        made = to_hub(config, eos_id) if kind == "phi" else to_microsoft(config, kind)
+        content = to_hub(config, eos_id) if kind == "phi" else to_microsoft(config, kind)
     else:
-        made = old
-    key = "dtype" if "dtype" in made else "torch_dtype"  # transformers 5 renamed it
-    if made is old and made.get(key) == dtype:
+        content = old
+    key = "dtype" if "dtype" in content else "torch_dtype"  # transformers 5 renamed torch_dtype to dtype
+    if content is old and content.get(key) == dtype:
         write_text(folder / HUB_FILE, (original / HUB_FILE).read_text(encoding="utf-8"))
     else:
-        write_json(folder / HUB_FILE, {**made, key: dtype})
+        write_json(folder / HUB_FILE, {**content, key: dtype})
 
 
 def values(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON or YAML file of settings; SteadyPhiError when it cannot be read."""
+    """Return the content of a JSON or YAML config file. Raises SteadyPhiError when it cannot be read."""
     try:
         return parse(path.read_bytes(), path)
     except OSError as error:
@@ -105,7 +106,10 @@ def values(path: Path) -> dict[str, Any]:
 
 
 def parse(data: bytes, path: Path) -> dict[str, Any]:
-    """Return what such a file's bytes say; `path` tells JSON from YAML, and is what errors name."""
+    """Parse the bytes of a JSON or YAML config file.
+
+    path: its suffix selects JSON or YAML. Error messages name it.
+    """
     try:
         text = data.decode("utf-8")
         return dict(yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text))
@@ -114,57 +118,57 @@ def parse(data: bytes, path: Path) -> dict[str, Any]:
         raise SteadyPhiError(f"{path}: cannot be read as settings ({first})") from None
 
 
-def _from_hub(found: dict[str, Any], path: Path) -> PhiConfig:
-    if found.get("model_type") in ("phi-msft", "mixformer-sequential"):
-        return _from_microsoft(found, path)
-    return PhiConfig.from_hub(found, path)
+def _from_hub(settings: dict[str, Any], path: Path) -> PhiConfig:
+    if settings.get("model_type") in ("phi-msft", "mixformer-sequential"):
+        return _from_microsoft(settings, path)
+    return PhiConfig.from_hub(settings, path)
 
 
-def _from_microsoft(found: dict[str, Any], path: Path) -> PhiConfig:
+def _from_microsoft(settings: dict[str, Any], path: Path) -> PhiConfig:
     _refuse(
         path,
-        found,
-        n_head_kv=found.get("n_head_kv") not in (None, found.get("n_head")),
-        tie_word_embeddings=bool(found.get("tie_word_embeddings")),
-        activation_function=found.get("activation_function", "gelu_new") != "gelu_new",
+        settings,
+        n_head_kv=settings.get("n_head_kv") not in (None, settings.get("n_head")),
+        tie_word_embeddings=bool(settings.get("tie_word_embeddings")),
+        activation_function=settings.get("activation_function", "gelu_new") != "gelu_new",
     )
     try:
-        taken = {field: found[key] for field, key in MICROSOFT.items()}
-        multiple = found.get("pad_vocab_size_multiple") or 1
-        taken["padded_vocab_size"] = -(-found["vocab_size"] // multiple) * multiple
+        fields = {field: settings[key] for field, key in MICROSOFT.items()}
+        multiple = settings.get("pad_vocab_size_multiple") or 1
+        fields["padded_vocab_size"] = -(-settings["vocab_size"] // multiple) * multiple
         return PhiConfig(
-            **taken,
-            intermediate_size=found.get("n_inner") or 4 * found["n_embd"],
-            rotary_percentage=found["rotary_dim"] * found["n_head"] / found["n_embd"],
-            rope_base=10000.0,  # fixed in that code
-            attn_pdrop=found.get("attn_pdrop", 0.0),
+            **fields,
+            intermediate_size=settings.get("n_inner") or 4 * settings["n_embd"],
+            rotary_percentage=settings["rotary_dim"] * settings["n_head"] / settings["n_embd"],
+            rope_base=10000.0,  # a constant in Microsoft's code
+            attn_pdrop=settings.get("attn_pdrop", 0.0),
         ).checked(path)
     except KeyError as error:
         raise SteadyPhiError(f"{path}: {error.args[0]} is missing") from None
     except (TypeError, ZeroDivisionError) as error:
-        raise SteadyPhiError(f"{path}: a size in it is no positive whole number ({error})") from None
+        raise SteadyPhiError(f"{path}: a size is not a positive whole number ({error})") from None
 
 
-def _from_litgpt(found: dict[str, Any], path: Path) -> PhiConfig:
-    wrong = {key: found.get(key, value) != value for key, value in _LIT_PHI.items()}
-    wrong["n_query_groups"] = found.get("n_query_groups") not in (None, found.get("n_head"))
-    _refuse(path, found, **wrong)
+def _from_litgpt(settings: dict[str, Any], path: Path) -> PhiConfig:
+    wrong = {key: settings.get(key, value) != value for key, value in _LIT_PHI.items()}
+    wrong["n_query_groups"] = settings.get("n_query_groups") not in (None, settings.get("n_head"))
+    _refuse(path, settings, **wrong)
     try:
-        return PhiConfig(**{key: found[key] for key in LITGPT}).checked(path)
+        return PhiConfig(**{key: settings[key] for key in LITGPT}).checked(path)
     except KeyError as error:
         raise SteadyPhiError(f"{path}: {error.args[0]} is missing") from None
 
 
-def _refuse(path: Path, found: Mapping[str, Any], **wrong: bool) -> None:
+def _refuse(path: Path, settings: Mapping[str, Any], **wrong: bool) -> None:
     for key, is_wrong in wrong.items():
         if is_wrong:
-            raise SteadyPhiError(f"{path}: {key}: {found[key]!r} is not a setting of Phi-1.5 or Phi-2")
+            raise SteadyPhiError(f"{path}: {key}: {settings[key]!r} is not a setting of Phi-1.5 or Phi-2")
 
 
 def to_litgpt(config: PhiConfig, org: str, name: str) -> dict[str, Any]:
     """Return the content of lit-gpt's `model_config.yaml` (litgpt 0.5, `litgpt.config.Config`).
 
-    The dropouts have no key there; they stay in config.json beside it.
+    The file has no keys for the dropout rates. They stay in config.json in the same folder.
     """
     return {
         "name": name,
@@ -177,7 +181,7 @@ def to_litgpt(config: PhiConfig, org: str, name: str) -> dict[str, Any]:
 
 
 def to_legacy_litgpt(config: PhiConfig, org: str, name: str) -> dict[str, Any]:
-    """Return the content of `lit_config.json`, as lit-gpt wrote it up to the beginning of 2024."""
+    """Return the content of `lit_config.json`, which lit-gpt wrote until the beginning of 2024."""
     return {
         "org": org,
         "name": name,
@@ -200,7 +204,7 @@ def _lit_sizes(config: PhiConfig) -> dict[str, Any]:
 
 
 def to_hub(config: PhiConfig, eos_id: int) -> dict[str, Any]:
-    """Return a config.json for transformers' own PhiForCausalLM; no code of the repository is asked for."""
+    """Return the config.json for PhiForCausalLM in transformers. It needs no code from the repository."""
     return {
         "architectures": ["PhiForCausalLM"],
         "model_type": "phi",
@@ -229,7 +233,7 @@ def to_hub(config: PhiConfig, eos_id: int) -> dict[str, Any]:
 
 
 def to_microsoft(config: PhiConfig, model_type: str) -> dict[str, Any]:
-    """Return a config.json in the dialect of Microsoft's own code."""
+    """Return the config.json for Microsoft's code."""
     return {
         "model_type": model_type,
         **{key: getattr(config, field) for field, key in MICROSOFT.items()},

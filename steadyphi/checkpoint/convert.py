@@ -1,4 +1,4 @@
-"""A checkpoint folder of any layout becomes one of any other, without its numbers being understood."""
+"""Converts a checkpoint folder from any layout to any other by copying bytes, without building the model."""
 
 import contextlib
 import os
@@ -18,8 +18,8 @@ from steadyphi.files import write_json
 from steadyphi.progress import Progress
 from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer
 
-SHARD_BYTES = 5_000_000_000  # as large as the Hub's own files of Phi-2
-# Files that go along as they are.
+SHARD_BYTES = 5_000_000_000  # the size of the Phi-2 files on the Hub
+# Files that are copied unchanged.
 KEPT = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"]
 KEPT += ["added_tokens.json", "generation_config.json", "LICENSE*", "NOTICE*"]
 
@@ -35,29 +35,29 @@ def convert(
     *,
     from_safetensors: bool | None = None,
     check_finite: bool = True,
-    edit: Edit = Edit(),  # noqa: B008 - it is frozen
+    edit: Edit = Edit(),  # noqa: B008 - Edit is frozen
 ) -> dict[str, Any]:
     """Write the checkpoint in the folder `source` into the empty folder `target`, in another layout.
 
     dtype: `keep`, or float16, bfloat16 or float32, to which all numbers are rounded.
-    from_safetensors: which of the source's weights to take where there are both.
-    check_finite: whether a NaN or Inf among the numbers is an error.
-    edit: parts to change on the way.
-    returns: the manifest written beside the weights.
-    Raises SteadyPhiError when the source is not whole or contradicts itself, or the target cannot be
-    written; what `target` then holds is of no use.
+    from_safetensors: which weights of the source to read, as in `open_folder`.
+    check_finite: whether NaN or Inf in the weights is an error.
+    edit: a change to some parts, applied during the copy.
+    returns: the manifest, which is also written to `target`.
+    Raises SteadyPhiError when the source is incomplete or contradicts itself, or the target cannot be
+    written. The contents of `target` are then unusable.
     """
     opened = open_folder(source, from_safetensors)
     kept = opened.dtype if dtype == "keep" else dtype
     check_tokenizer(source, opened.config.padded_vocab_size)
-    wanted = layouts.tensors(layout, opened.config)
-    shapes = {name: (kept, tensor.shape) for name, tensor in wanted.items()}
+    target_tensors = layouts.tensors(layout, opened.config)
+    shapes = {name: (kept, tensor.shape) for name, tensor in target_tensors.items()}
     parts = source_runs(opened)
     total = sum(run.nbytes for runs in parts.values() for run in runs)
     progress = Progress("convert", total, "B")
     with open_writers(target, layout, shapes) as writers:
         jobs = (
-            Job(name, _pick(wanted[name].pieces, parts, opened), fd, writer.places[name])
+            Job(name, _pick(target_tensors[name].pieces, parts, opened), fd, writer.places[name])
             for writer, fd in writers
             for name in writer.places
         )
@@ -65,14 +65,14 @@ def convert(
         for writer, fd in writers:
             writer.finish(fd, copied.checksums)
     progress.close()
-    made = _manifest(opened, layout, kept, target, copied.digests)
-    _write_small_files(opened, target, layout, made)
-    manifest.write(target, made)
-    return made
+    content = _manifest(opened, layout, kept, target, copied.digests)
+    _write_small_files(opened, target, layout, content)
+    manifest.write(target, content)
+    return content
 
 
 def source_runs(checkpoint: Checkpoint) -> dict[str, list[Run]]:
-    """Return where each part of the model lies in the source's files, in order, by its name on the Hub."""
+    """Return the byte ranges of each part in the source files, in order, by the part's name on the Hub."""
     parts: dict[str, list[Run]] = {}
     for name, tensor in layouts.tensors(checkpoint.layout, checkpoint.config).items():
         stored = checkpoint.tensors[name]
@@ -86,7 +86,7 @@ def source_runs(checkpoint: Checkpoint) -> dict[str, list[Run]]:
 
 
 def _pick(pieces: Iterable[Piece], parts: Mapping[str, list[Run]], opened: Checkpoint) -> list[Run]:
-    """Return the runs that make these pieces: each run of a part, cut to the rows that are asked for."""
+    """Return the runs for the pieces: the runs of each part, cut to the rows of the piece."""
     shapes = layouts.part_shapes(opened.config)
     picked = []
     for piece in pieces:
@@ -113,7 +113,7 @@ class _Writer(Protocol):
 def open_writers(
     target: Path, layout: Layout, shapes: Mapping[str, Shape]
 ) -> Iterator[list[tuple[_Writer, int]]]:
-    """Lay out the target's files and open them; they are closed and safe on disk in the end."""
+    """Plan the files of the target and open them. They are closed when the block ends."""
     writers: list[_Writer]
     if layout.files == "torch":
         writers = [torch_zip.Writer(target / LIT_WEIGHTS, shapes)]
@@ -133,7 +133,7 @@ def open_writers(
 
 
 def _shards(target: Path, shapes: Mapping[str, Shape]) -> Iterator[safetensors_file.Writer]:
-    """Divide the tensors among safetensors files of at most `SHARD_BYTES`, and write their index."""
+    """Split the tensors into safetensors shards of at most `SHARD_BYTES`, and write their index."""
     groups: list[dict[str, Shape]] = [{}]
     sizes = [0]
     for name, (dtype, shape) in shapes.items():
@@ -174,13 +174,13 @@ def _manifest(
     }
 
 
-def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, made: Mapping[str, Any]) -> None:
+def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, content: Mapping[str, Any]) -> None:
     for pattern in KEPT:
         for path in sorted(opened.folder.glob(pattern)):
             shutil.copyfile(path, target / path.name)
     has_tokenizer = (opened.folder / "tokenizer.json").exists()
     eos_id = TextTokenizer(opened.folder).eos_id if has_tokenizer else END_OF_TEXT_ID
-    names = {"name": str(made["source"]), "dtype": str(made["dtype"])}
+    names = {"name": str(content["source"]), "dtype": str(content["dtype"])}
     configs.write(target, layout, opened.config, opened.folder, eos_id=eos_id, **names)
     if layout.files == "safetensors" and not (target / "generation_config.json").exists():
         ids = {"bos_token_id": eos_id, "eos_token_id": eos_id}
@@ -188,7 +188,7 @@ def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, made: M
 
 
 def check_tokenizer(source: Path, rows: int) -> None:
-    """Raise SteadyPhiError if the folder's tokenizer has a token id for which the model has no row."""
+    """Raise SteadyPhiError if the tokenizer of the folder has a token id without an embedding row."""
     if not (source / "tokenizer.json").exists():
         if (source / "vocab.json").exists():
             raise SteadyPhiError(

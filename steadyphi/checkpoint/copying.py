@@ -1,7 +1,7 @@
-"""Tensors' bytes from file to file, through a buffer that stays in the processor's cache.
+"""Copies the bytes of tensors between files, through a buffer that fits in the CPU cache.
 
-While a chunk is in the buffer it is checked for NaN, turned into another type where asked, hashed for the
-manifest and summed for the zip, so that all of this costs little more than the copy itself.
+While a chunk is in the buffer, it is checked for NaN, cast to another dtype if requested, hashed for the
+manifest and added to the CRC-32 for the zip file. All of this costs little more than the copy itself.
 """
 
 import os
@@ -20,15 +20,15 @@ from steadyphi.errors import SteadyPhiError
 
 T = TypeVar("T")
 
-CHUNK = 1 << 20  # bytes; fits the second-level cache of one core
-THREADS = min(4, os.cpu_count() or 1)  # two cores already outrun most disks
-# Bits of the exponent; NaN and Inf are the numbers that have all of them set.
+CHUNK = 1 << 20  # bytes; fits in the L2 cache of one core
+THREADS = min(4, os.cpu_count() or 1)  # two cores are already faster than most disks
+# Bit mask of the exponent. NaN and Inf are the numbers with all of these bits set.
 _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
 
 
 @dataclass(frozen=True)
 class Run:
-    """Bytes that lie together in a source file: those of `part` from its byte `first` on."""
+    """A contiguous range of bytes in a source file. It has the bytes of `part` from byte `first` on."""
 
     part: str
     first: int
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """A target tensor: the runs that make it, one after the other from byte `offset` of `fd` on."""
+    """A target tensor. Its runs are written one after another to `fd`, starting at byte `offset`."""
 
     name: str
     runs: Sequence[Run]
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Edit:
-    """Runs of these parts are read whole and replaced by what `new` makes of their bytes."""
+    """A change to `parts`. Each of their runs is read whole and replaced by the bytes that `new` returns."""
 
     parts: Collection[str] = ()
     new: Callable[[Run, memoryview], memoryview] = lambda _, data: data
@@ -58,7 +58,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Copied:
-    """What was written: the CRC-32 of each target tensor, and the XXH3-128 of each part."""
+    """The CRC-32 of each target tensor written, and the XXH3-128 of each part."""
 
     checksums: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
@@ -67,10 +67,11 @@ class Copied:
 def copy(
     jobs: Iterable[Job], dtype: str, check_finite: bool, report: Callable[[int], None], edit: Edit
 ) -> Copied:
-    """Do all jobs in a few threads; `report` is called with bytes read, by one thread at a time.
+    """Run all jobs in a few threads. `report` receives the number of bytes read, from one thread at a time.
 
-    Raises SteadyPhiError for a number that is NaN or infinite (where asked, and always when the new type
-    cannot hold it), a source that ends too early, and a target that cannot be written.
+    Raises SteadyPhiError for a source that ends too early, a target that cannot be written, and a number
+    that is NaN or infinite. The source numbers are checked if `check_finite` is true, and numbers that are
+    cast to another dtype are always checked after the cast.
     """
     copied = Copied()
 
@@ -91,21 +92,21 @@ class Digested:
 
 
 def digest(parts: Mapping[str, Sequence[Run]], report: Callable[[int], None]) -> Digested:
-    """Read all parts in a few threads; `report` is called with bytes read, by one thread at a time.
+    """Read all parts in a few threads. `report` receives the number of bytes read, from one thread at a time.
 
     Raises SteadyPhiError for a source that ends too early.
     """
-    found = Digested()
+    digested = Digested()
 
     def keep(worker: "_Worker", part: str) -> None:
-        found.digests[part] = worker.hashes[part].hexdigest()
+        digested.digests[part] = worker.hashes[part].hexdigest()
         if not worker.finite:
-            found.not_finite.append(part)
+            digested.not_finite.append(part)
 
     _in_threads(
         parts, lambda: _Worker("", False, Edit()), lambda worker, p: worker.digest(p, parts[p]), keep, report
     )
-    return found
+    return digested
 
 
 def _in_threads(
@@ -115,7 +116,7 @@ def _in_threads(
     keep: Callable[["_Worker", T], None],
     report: Callable[[int], None],
 ) -> None:
-    """Do each task with one thread's worker; `keep` and `report` are called by one thread at a time."""
+    """Run the tasks in threads with one worker each. One thread at a time calls `keep` or `report`."""
     remaining = iter(tasks)
     stop, lock = threading.Event(), threading.Lock()
 
@@ -135,7 +136,7 @@ def _in_threads(
                 with lock:
                     keep(worker, task)
         except BaseException:
-            stop.set()  # one thread's error is everyone's end
+            stop.set()  # an error in one thread stops all threads
             raise
         finally:
             worker.close()
@@ -146,11 +147,11 @@ def _in_threads(
             for future in futures:
                 future.result()
         finally:
-            stop.set()  # so that Ctrl-C does not wait for the rest
+            stop.set()  # so that Ctrl-C does not wait for the remaining tasks
 
 
 class _Worker:
-    """One thread's buffers and open files, and the sums of the tensor that it copies."""
+    """The buffers and open files of one thread, and the checksums of the tensor that it copies."""
 
     def __init__(self, dtype: str, check_finite: bool, edit: Edit) -> None:
         self.dtype, self.check_finite, self.edit = dtype, check_finite, edit
@@ -165,7 +166,7 @@ class _Worker:
             os.close(fd)
 
     def copy(self, job: Job) -> Iterator[int]:
-        """Copy one tensor, yielding the bytes read after each chunk."""
+        """Copy one tensor. Yields the number of bytes read after each chunk."""
         self.checksum, self.hashes = 0, {run.part: xxhash.xxh3_128() for run in job.runs}
         place = job.offset
         for run in job.runs:
@@ -184,7 +185,7 @@ class _Worker:
                 yield size
 
     def digest(self, part: str, runs: Sequence[Run]) -> Iterator[int]:
-        """Read one part, yielding the bytes read after each chunk."""
+        """Read one part. Yields the number of bytes read after each chunk."""
         self.finite, self.hashes = True, {part: xxhash.xxh3_128()}
         for run in runs:
             for data in self.chunks(run):
@@ -193,7 +194,7 @@ class _Worker:
                 yield len(data)
 
     def chunks(self, run: Run) -> Iterator[memoryview]:
-        """Yield a run's bytes, chunk by chunk in one buffer; edited ones whole."""
+        """Yield the bytes of a run in chunks, which share one buffer. An edited run is yielded whole."""
         if run.part in self.edit.parts:
             yield self.edit.new(run, self.read(run, 0, memoryview(bytearray(run.nbytes))))
             return
@@ -215,16 +216,16 @@ class _Worker:
         exponent, kind = _EXPONENT[dtype], np.uint32 if dtype == "float32" else np.uint16
         bits = np.frombuffer(data, kind)
         for start in range(0, bits.size, CHUNK // bits.itemsize):
-            some = bits[start : start + CHUNK // bits.itemsize]
-            masked = np.bitwise_and(some, exponent, out=self.scratch.view(kind)[: some.size])
+            block = bits[start : start + CHUNK // bits.itemsize]
+            masked = np.bitwise_and(block, exponent, out=self.scratch.view(kind)[: block.size])
             if masked.max() == exponent:
                 return False
         return True
 
 
 def _cast(data: memoryview, dtype: str, target: str) -> memoryview:
-    """Return numbers of one type as another, rounded to nearest even."""
-    import torch  # costs a second, and most conversions change no number
+    """Return `data` cast from `dtype` to `target`, rounded to nearest even."""
+    import torch  # takes a second to import, and most conversions need no cast
 
     numbers = torch.frombuffer(data, dtype=getattr(torch, dtype)).to(getattr(torch, target))
     return memoryview(numbers.view(torch.uint8).numpy().data)

@@ -1,6 +1,6 @@
-"""What was fine-tuned, for other tools: a whole model as on the Hub, or an adapter for peft and transformers.
+"""Exports a fine-tuned model for other tools, as a full Hub model or an adapter for peft and transformers.
 
-The latter is written for the names of today, with q, k and v apart; see `adapter`.
+The adapter uses the current module names on the Hub, with separate q, k and v. See `adapter`.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,14 @@ from steadyphi.model_config import PhiConfig
 
 
 def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str, Any]:
-    """Write what the stage `finetune` left in `tuned` into the empty folder `target`.
+    """Export the output of the stage `finetune` in `tuned` to the empty folder `target`.
 
-    base: the checkpoint, of any layout, that an adapter in `tuned` was trained on.
-    as_adapter: write an adapter for peft on transformers' PhiForCausalLM, else a whole Hub folder with
-    the adapter merged, of the base's type.
-    returns: the manifest written into `target`.
-    Raises SteadyPhiError when `tuned` is no adapter of the base, or, asked for an adapter, has none.
+    base: the checkpoint, in any layout, on which the adapter in `tuned` was trained.
+    as_adapter: True writes an adapter for peft on PhiForCausalLM of transformers. False writes a full Hub
+        folder with the adapter merged, in the dtype of the base.
+    returns: the manifest, which is also written to `target`.
+    Raises SteadyPhiError when the adapter in `tuned` does not fit the base, and when `as_adapter` is true
+    but `tuned` has no adapter.
     """
     if adapter.is_adapter(tuned):
         opened = open_folder(base)
@@ -41,21 +42,21 @@ def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str,
             f"{tuned}: has neither {adapter.CONFIG} nor {LIT_WEIGHTS}; run dvc repro finetune"
         )
     if as_adapter:
-        raise SteadyPhiError(f"{tuned}: has a whole model, in which every weight was trained, and no adapter")
+        raise SteadyPhiError(f"{tuned}: has a full model, in which every weight was trained, but no adapter")
     return convert(tuned, target, layout=layouts.HUB)
 
 
 def _write_merged(tuned: Path, updates: Mapping[str, Update], base: Path, target: Path) -> dict[str, Any]:
     edit = Edit(updates, lambda run, data: _merge(updates[run.part], run, data))
-    made = convert(base, target, layout=layouts.HUB, edit=edit)
+    content = convert(base, target, layout=layouts.HUB, edit=edit)
     scale = next(iter(updates.values())).scale
-    made["adapter"] = {"sha256": sha256(tuned / adapter.WEIGHTS), "scale": scale}
-    manifest.write(target, made)
-    return made
+    content["adapter"] = {"sha256": sha256(tuned / adapter.WEIGHTS), "scale": scale}
+    manifest.write(target, content)
+    return content
 
 
 def _merge(update: Update, run: Run, data: memoryview) -> memoryview:
-    """Change whole rows of a weight in place; in float32, then rounded to nearest even."""
+    """Merge whole rows of a weight in place. Computes in float32, then rounds to nearest even."""
     weight = torch.frombuffer(data, dtype=getattr(torch, run.dtype)).view(-1, update.a.shape[1])
     for at, new in update.merged(weight, run.first // weight[0].nbytes):
         weight[at] = new
@@ -82,13 +83,13 @@ def _write_adapter(
     }
     adapter.write(target, {**adapter.read_settings(tuned / adapter.CONFIG), **changes}, tensors)
     digest = {"sha256": sha256(tuned / adapter.WEIGHTS)}
-    made = manifest.make(target, **origin, layout="peft", tensors=len(tensors), adapter=digest)
-    manifest.write(target, made)
-    return made
+    content = manifest.make(target, **origin, layout="peft", tensors=len(tensors), adapter=digest)
+    manifest.write(target, content)
+    return content
 
 
 def _targets(updates: Mapping[str, Update], config: PhiConfig) -> list[str]:
-    """Return what peft's `target_modules` must say for these parts alone: short names where those do."""
+    """Return peft's `target_modules` for exactly these parts, as short names if those are unambiguous."""
     modules = {part.removesuffix(".weight") for part in updates}
     short = {module.rpartition(".")[2] for module in modules}
     every = {part.rpartition(".")[0] for part in layouts.part_shapes(config)}

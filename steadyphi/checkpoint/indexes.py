@@ -1,4 +1,4 @@
-"""The files that say in which shard each tensor lies, and what weights are called."""
+"""The names of weight files, and the index files that map each tensor to its shard."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any
 
 from steadyphi.errors import SteadyPhiError
 
-# How weights are kept: as safetensors, in torch's .bin, or in lit-gpt's file; the first found is taken.
+# Weight files: safetensors, torch's .bin, lit-gpt's file. The first that exists is used.
 SAFETENSORS, BIN, LIT_WEIGHTS = "model.safetensors", "pytorch_model.bin", "lit_model.pth"
 INDEXES = {single: f"{single}.index.json" for single in (SAFETENSORS, BIN)}
 SINGLES = (SAFETENSORS, BIN, LIT_WEIGHTS)
 
 
 def read_index(data: bytes, path: Path) -> tuple[dict[str, str], int | None]:
-    """Return tensor name -> file name, and the total size in bytes that the index claims."""
+    """Return the map from tensor name to file name, and the total size in bytes given in the index."""
     try:
         values = json.loads(data)
         weight_map: dict[str, str] = dict(values["weight_map"])
@@ -29,10 +29,10 @@ def read_index(data: bytes, path: Path) -> tuple[dict[str, str], int | None]:
 
 
 def check_complete(folder: Path) -> None:
-    """Raise SteadyPhiError when an index in the folder names a file that is not there."""
+    """Raise SteadyPhiError when an index in the folder names a file that does not exist."""
     for index in INDEXES.values():
         if (folder / index).exists():
             weight_map, _ = read_index((folder / index).read_bytes(), folder / index)
             for path in sorted({folder / name for name in weight_map.values()}):
                 if not path.is_file():
-                    raise SteadyPhiError(f"{path}: is named by {index} but not there; fetch it again")
+                    raise SteadyPhiError(f"{path}: is listed in {index} but does not exist; fetch it again")

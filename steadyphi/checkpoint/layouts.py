@@ -1,9 +1,9 @@
-"""The checkpoint layouts: how each names and joins the tensors of a Phi. One table a layout.
+"""The checkpoint layouts. A layout names the tensors of a Phi model and defines which are fused.
 
-A Phi has the same parts in every layout: embedding, and in each layer a norm, q, k, v, dense, fc1 and
-fc2, then the final norm and the head, each with a weight and most with a bias. The tables say what a
-part is called, and whether q, k and v are one tensor. They are read in both directions, so that
-adding a layout means adding a table.
+A Phi model has the same parts in every layout: the embedding, in each layer a norm, q, k, v, dense, fc1
+and fc2, then the final norm and the head. Each has a weight and most have a bias. There is one table per
+layout. It has the name of each part and whether q, k and v are one tensor. The same tables are used for
+reading and writing, so adding a layout only requires adding a table.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -18,18 +18,18 @@ Kind = Literal["safetensors", "torch"]
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A layout's name, what people know it as, and the names of its tensors without `.weight` or `.bias`.
+    """A layout: its name, a description, and the names of its tensors without `.weight` or `.bias`.
 
-    Keys of `names`: the parts; `qkv` is [q; k; v] one below the other, `qkv_by_head` each head's q, k
-    and v before the next head's. In the values, {n} is the layer counted from 0, {m} = n + 1, and {last}
-    one more than there are layers.
+    The keys of `names` are the parts. `qkv` is q, k and v concatenated by rows, as [q; k; v].
+    `qkv_by_head` has the q, k and v of one head before those of the next head. In the values, {n} is the
+    layer counted from 0, {m} is n + 1, and {last} is the number of layers plus 1.
     """
 
     name: str
     what: str
-    files: Kind  # what is written; what is read may be either
+    files: Kind  # the format written; either can be read
     names: Mapping[str, str]
-    buffers: tuple[str, ...] = field(default=("rotary_emb.inv_freq", "causal_mask"))  # computed, so dropped
+    buffers: tuple[str, ...] = field(default=("rotary_emb.inv_freq", "causal_mask"))  # computed, so not kept
 
 
 _TODAY = {
@@ -57,16 +57,16 @@ _LIT = {
 }
 _OLD_LIT = {key: name for key, name in _LIT.items() if key != "qkv"}
 
-HUB = Layout("hub", "today's layout on the Hub: q_proj, k_proj and v_proj", "safetensors", _TODAY)
+HUB = Layout("hub", "the current Hub layout: q_proj, k_proj and v_proj", "safetensors", _TODAY)
 FUSED = Layout(
     "hub-fused",
-    "the Hub's before: query_key_value, head by head",
+    "the earlier Hub layout: query_key_value, head by head",
     "safetensors",
     {**_FUSED, "qkv_by_head": "model.layers.{n}.self_attn.query_key_value"},
 )
 PHI_MSFT = Layout(
     "phi-msft",
-    "Microsoft's own: transformer.h.N.mixer.Wqkv",
+    "the layout of Microsoft's code: transformer.h.N.mixer.Wqkv",
     "safetensors",
     {
         "embedding": "transformer.embd.wte",
@@ -81,7 +81,7 @@ PHI_MSFT = Layout(
 )
 MIXFORMER = Layout(
     "mixformer",
-    "the first Phi-1.5's: a sequence of layers",
+    "the layout of the first Phi-1.5: a sequence of layers",
     "safetensors",
     {
         "embedding": "layers.0.wte",
@@ -94,10 +94,10 @@ MIXFORMER = Layout(
         "head": "layers.{last}.linear",
     },
 )
-LIT = Layout("lit", "LitGPT's today: attn.qkv is [q; k; v]", "torch", _LIT)
+LIT = Layout("lit", "the current LitGPT layout: attn.qkv is [q; k; v]", "torch", _LIT)
 LEGACY = Layout(
     "legacy",
-    "lit-gpt's before: attn.attn, head by head",
+    "the earlier lit-gpt layout: attn.attn, head by head",
     "torch",
     {**_OLD_LIT, "qkv_by_head": "transformer.h.{n}.attn.attn"},
 )
@@ -107,7 +107,7 @@ LAYOUTS = {layout.name: layout for layout in (HUB, FUSED, PHI_MSFT, MIXFORMER, L
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of a part; the part goes by the name that it has today on the Hub."""
+    """A range of rows of a part. `part` is its current name on the Hub."""
 
     part: str
     start: int
@@ -116,9 +116,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A layout's tensor: its shape, and the pieces that lie in it one below the other.
+    """A tensor of a layout: its shape, and the pieces that are concatenated by rows to form it.
 
-    Pieces of the same part are in ascending order, none left out between them.
+    The pieces of a part are in ascending order without gaps.
     """
 
     shape: tuple[int, ...]
@@ -126,9 +126,9 @@ class Tensor:
 
 
 def tensors(layout: Layout, config: PhiConfig) -> dict[str, Tensor]:
-    """Return every tensor of a Phi of this shape in this layout, by name, in the table's order."""
+    """Return all tensors of a Phi model in this layout, by name, in the order of the table."""
     shapes = part_shapes(config)
-    found = {}
+    result = {}
     for key, template, layer in _keys(layout, config):
         for kind in ("weight", "bias"):
             if key == "embedding" and kind == "bias":
@@ -137,12 +137,12 @@ def tensors(layout: Layout, config: PhiConfig) -> dict[str, Tensor]:
             parts = {piece.part for piece in pieces}
             rows = sum(shapes[part][0] for part in parts)
             name = f"{_format(template, layer, config)}.{kind}"
-            found[name] = Tensor((rows, *shapes[pieces[0].part][1:]), pieces)
-    return found
+            result[name] = Tensor((rows, *shapes[pieces[0].part][1:]), pieces)
+    return result
 
 
 def part_shapes(config: PhiConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every part of a Phi by its name today on the Hub."""
+    """Return the shape of every part of a Phi model by its current name on the Hub."""
     width, inner, vocab = config.n_embd, config.intermediate_size, config.padded_vocab_size
     weights = {
         "embedding": (vocab, width),
@@ -163,10 +163,10 @@ def part_shapes(config: PhiConfig) -> dict[str, tuple[int, ...]]:
 
 
 def detect(names: Collection[str]) -> Layout:
-    """Return the layout whose tensors these are, told by the names alone.
+    """Return the layout of a checkpoint from the names of its tensors.
 
-    The one with most of its first layer's names among them is taken, so that a file that lacks a
-    tensor is still recognized and what it lacks can be named.
+    The layout with the most matching names in its first layer is returned. A file with a missing tensor
+    is therefore still recognized, and the missing tensor can be reported.
     """
 
     def matches(layout: Layout) -> int:
@@ -175,18 +175,18 @@ def detect(names: Collection[str]) -> Layout:
 
     best = max(LAYOUTS.values(), key=matches)
     if matches(best) < 6:  # a few names are common to many models
-        some = ", ".join(sorted(names)[:3])
-        raise SteadyPhiError(f"the tensors ({some}, …) are those of no known layout of Phi")
+        examples = ", ".join(sorted(names)[:3])
+        raise SteadyPhiError(f"the tensors ({examples}, …) match no known layout of Phi")
     return best
 
 
 def is_target(module: str, targets: Collection[str]) -> bool:
-    """Whether an adapter's target, as peft understands it, is this module: by its name, or the end of it."""
+    """Return whether one of peft's target modules is this module: by its full name or the end of the name."""
     return any(f".{module}".endswith(f".{target}") for target in targets)
 
 
 def is_buffer(layout: Layout, name: str) -> bool:
-    """Whether a tensor is one that the model computes for itself, and that is dropped."""
+    """Return whether a tensor is a buffer, which the model computes itself and which is not kept."""
     return name.endswith(layout.buffers)
 
 

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint folder: which files there are, how large, with which digest."""
+"""The manifest of a checkpoint folder, with the size and digest of each file."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ NAME = "manifest.json"
 
 
 def make(folder: Path, hashes: Mapping[str, str] | None = None, **facts: Any) -> dict[str, Any]:
-    """Return a manifest: `facts` and the size and SHA-256 of every file.
+    """Return a manifest with `facts` and the size and SHA-256 of every file.
 
-    hashes: the SHA-256 of files that were hashed as they came; the others are read.
+    hashes: the SHA-256 of files that were hashed during the download. The other files are read.
     """
     known = hashes or {}
     files = {}
@@ -27,25 +27,28 @@ def make(folder: Path, hashes: Mapping[str, str] | None = None, **facts: Any) ->
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest into its folder."""
+    """Write the manifest to its folder."""
     write_json(folder / NAME, manifest)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return what a folder's manifest says; empty where it has none, as other tools' folders have not."""
+    """Return the manifest of a folder. Empty if there is none, as in folders written by other tools."""
     try:
         return dict(json.loads((folder / NAME).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise SteadyPhiError(f"{folder / NAME}: is no manifest ({error}); delete it to go without") from None
+        raise SteadyPhiError(
+            f"{folder / NAME}: is not a manifest ({error}); delete it to continue without a manifest"
+        ) from None
 
 
 def content(dtype: str, shapes: Mapping[str, tuple[int, ...]], digests: Mapping[str, str]) -> dict[str, Any]:
-    """Return what says which numbers a checkpoint has, in whatever layout and however many files.
+    """Return a digest of the weights that does not depend on the layout or the number of files.
 
-    shapes, digests: of each part of the model, by the name that it has today on the Hub; the digest
-    is XXH3-128 of its bytes, row after row. The digest of the whole is XXH3-128 of a line for each part.
+    shapes, digests: the shape and digest of each part of the model, by its current name on the Hub. The
+        digest is the XXH3-128 of the bytes of the part in row-major order.
+    returns: `parts`, and `digest`, which is the XXH3-128 of a text with one line per part.
     """
     lines = [f"{name} {dtype} {list(shapes[name])} {digests[name]}\n" for name in sorted(shapes)]
     return {

@@ -1,7 +1,7 @@
-"""Headers of safetensors files: read with every check the format asks for, and written.
+"""Reads and writes the headers of safetensors files, with all checks that the format requires.
 
-The format: https://huggingface.co/docs/safetensors. Eight bytes give the header's length, then comes
-JSON, then the tensors' bytes without gap or overlap.
+The format is defined at https://huggingface.co/docs/safetensors. Eight bytes give the length of the header,
+which is JSON. The bytes of the tensors follow, without gaps or overlaps.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, elements
 from steadyphi.errors import SteadyPhiError
 
-LONGEST_HEADER = 100_000_000  # the format's own limit
+LONGEST_HEADER = 100_000_000  # bytes; the limit of the format
 CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
-# Types that only buffers have (masks, tables); they are located, never converted.
+# Dtypes that only buffers have (masks, tables). Buffers are located but never converted.
 _OTHER_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4}
 _OTHER_BYTES |= {"F64": 8, "I64": 8, "U64": 8}
 
@@ -23,7 +23,7 @@ _OTHER_BYTES |= {"F64": 8, "I64": 8, "U64": 8}
 def read_header(file: BinaryIO, size: int, path: Path) -> dict[str, Stored]:
     """Return the tensors of an open safetensors file of `size` bytes by name.
 
-    path: what the tensors are said to lie in, and what errors name.
+    path: the path stored with the tensors and named in error messages.
     Raises SteadyPhiError unless the tensors fill the file exactly.
     """
     try:
@@ -36,9 +36,9 @@ def read_header(file: BinaryIO, size: int, path: Path) -> dict[str, Stored]:
 
 
 def header(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
-    """Return the header of a file that holds tensors of these (dtype, shape) in this order.
+    """Return the header of a file with tensors of these (dtype, shape), in this order.
 
-    It is padded with spaces to a multiple of eight bytes, so that the tensors are aligned.
+    The header is padded with spaces to a multiple of eight bytes, so that the tensors are aligned.
     """
     codes = {name: code for code, name in CODES.items()}
     values: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -56,25 +56,25 @@ class _BadHeader(Exception):
 
 
 def _entries(file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
-    """Return where the tensors' bytes begin, and the header's entries."""
+    """Return the offset of the first tensor, and the entries of the header."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LONGEST_HEADER):
         raise _BadHeader(f"its header would be {length:,} bytes long, the file is {size:,}")
     try:
         text = file.read(length).decode("utf-8")
-        found = json.loads(text, object_pairs_hook=_no_duplicates)
+        entries = json.loads(text, object_pairs_hook=_no_duplicates)
     except ValueError as error:
-        raise _BadHeader(f"its header is no JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise _BadHeader("its header is no JSON object")
-    found.pop("__metadata__", None)
-    return 8 + length, found
+        raise _BadHeader(f"its header is not JSON ({error})") from None
+    if not isinstance(entries, dict):
+        raise _BadHeader("its header is not a JSON object")
+    entries.pop("__metadata__", None)
+    return 8 + length, entries
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise _BadHeader("its header has a key twice")
+        raise _BadHeader("its header has a duplicate key")
     return values
 
 
@@ -87,7 +87,7 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> Stored:
     if width is None:
         raise _BadHeader(f"{name!r} is of the unknown type {code!r}")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
-        raise _BadHeader(f"shape or data_offsets of {name!r} are no whole numbers")
+        raise _BadHeader(f"shape or data_offsets of {name!r} are not whole numbers")
     nbytes = offsets[1] - offsets[0]
     if nbytes != elements(tuple(shape)) * width:
         raise _BadHeader(f"{name!r} of shape {shape} does not fit into {nbytes:,} bytes")
@@ -102,14 +102,14 @@ def _check_filled(tensors: dict[str, Stored], start: int, size: int) -> None:
     end = start
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
         if tensor.offset != end:
-            raise _BadHeader(f"{name!r} begins at byte {tensor.offset:,} where {end:,} was to be expected")
+            raise _BadHeader(f"{name!r} begins at byte {tensor.offset:,}, but {end:,} was expected")
         end += tensor.nbytes
     if end != size:
         raise _BadHeader(f"its tensors end at byte {end:,}, the file at {size:,}")
 
 
 class Writer:
-    """Lays out a file of tensors (dtype, shape) in the order given; `places` is where each begins."""
+    """Plans a file of tensors (dtype, shape) in the given order. `places` has the offset of each tensor."""
 
     def __init__(self, path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
         self.path = path
@@ -121,5 +121,5 @@ class Writer:
             self.size += elements(shape) * WEIGHT_BYTES[dtype]
 
     def finish(self, fd: int, checksums: Mapping[str, int]) -> None:
-        """Write the header; the format has no place for checksums."""
+        """Write the header. The format has no checksums, so `checksums` is not used."""
         os.pwrite(fd, self._header, 0)

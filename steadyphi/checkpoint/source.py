@@ -1,4 +1,4 @@
-"""A checkpoint folder of any kind, opened: its layout, its shape, and where each tensor lies."""
+"""Opens checkpoint folders of any format: the layout, the config and the location of each tensor."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
 
-LONGEST_INDEX = 64_000_000  # bytes; that of Phi-2 has 36 thousand
+LONGEST_INDEX = 64_000_000  # bytes; the index of Phi-2 has 36 thousand
 _LFS = b"version https://git-lfs"
 
-Open = Callable[[str], tuple[BinaryIO, int]]  # a file's name -> the open file and its size
+Open = Callable[[str], tuple[BinaryIO, int]]  # file name -> (open file, size in bytes)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint; `tensors` has those that lie in its files, buffers too."""
+    """An opened checkpoint. `tensors` has all the tensors in its files, including buffers."""
 
     folder: Path
     layout: Layout
@@ -29,21 +29,21 @@ class Checkpoint:
 
     @property
     def dtype(self) -> str:
-        """The type of its weights; SteadyPhiError when they are of several, or of none that is known."""
+        """The dtype of the weights. Raises SteadyPhiError when the weights have several dtypes."""
         if problem := self.mixture():
             raise SteadyPhiError(problem)
         return next(iter(self.dtypes()))
 
     def mixture(self) -> str | None:
-        """Return what is to be said when its weights are of several types."""
+        """Return an error message when the weights have several dtypes, otherwise None."""
         by_type = self.dtypes()
         if len(by_type) < 2:
             return None
-        some = ", ".join(f"{name} is {dtype}" for dtype, name in by_type.items())
-        return f"{self.folder}: the tensors are of several types: {some}; ask for one"
+        names = ", ".join(f"{name} is {dtype}" for dtype, name in by_type.items())
+        return f"{self.folder}: the tensors have several dtypes: {names}; choose one dtype"
 
     def dtypes(self) -> dict[str, str]:
-        """Return the types of its weights, each with the name of the first tensor that is of it."""
+        """Return the dtypes of the weights, each mapped to the name of the first tensor with that dtype."""
         by_type: dict[str, str] = {}
         for name, tensor in self.tensors.items():
             if not layouts.is_buffer(self.layout, name):
@@ -53,10 +53,13 @@ class Checkpoint:
 
 @dataclass
 class Survey:
-    """What the headers of a checkpoint's files say.
+    """The contents of the headers of a checkpoint's files.
 
-    files: those that could be read; tensors: theirs, of two by one name the first.
-    index, weight_map, total_size: the index, where there is one.
+    tensors: the tensors of the readable files. When two files have a tensor of the same name, the
+        first is kept.
+    files: the names of the readable files.
+    index, weight_map, total_size: the name and the contents of the index, if there is one.
+    problems: error messages.
     """
 
     tensors: dict[str, Stored] = field(default_factory=dict)
@@ -68,10 +71,11 @@ class Survey:
 
 
 def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoint:
-    """Open the checkpoint in a folder and check that it is whole: no numbers are read.
+    """Open the checkpoint in a folder and check that it is complete. No tensor data is read.
 
-    from_safetensors: which weights to take where there are both; None takes safetensors first.
-    Raises SteadyPhiError when files are missing, damaged, or contradict one another or the config.
+    from_safetensors: True reads only safetensors files, False only the other formats. None prefers
+        safetensors.
+    Raises SteadyPhiError when files are missing or damaged, or contradict each other or the config.
     """
     if not folder.is_dir():
         raise SteadyPhiError(f"{folder}: is not a folder" if folder.exists() else f"{folder}: not found")
@@ -96,53 +100,53 @@ def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoin
 
 
 def choose(names: set[str], from_safetensors: bool | None, where: str) -> str:
-    """Return which of `SINGLES` stands for the weights among files of these names."""
-    there = [single for single in SINGLES if single in names or INDEXES.get(single) in names]
+    """Return the entry of `SINGLES` to read the weights from, given the file names in a folder."""
+    available = [single for single in SINGLES if single in names or INDEXES.get(single) in names]
     if from_safetensors is not None:
-        there = [single for single in there if (single == SAFETENSORS) == from_safetensors]
-    if not there:
+        available = [single for single in available if (single == SAFETENSORS) == from_safetensors]
+    if not available:
         kind = {None: "", True: " in safetensors", False: " outside safetensors"}[from_safetensors]
         looked = ", ".join(SINGLES)
         raise SteadyPhiError(f"{where}: has no weights{kind}; looked for {looked} and their indexes")
-    return there[0]
+    return available[0]
 
 
 def locate(folder: Path, single: str, names: set[str], open_file: Open) -> dict[str, Stored]:
-    """Return where each tensor lies, in one file or in the shards that an index names."""
-    found = survey(folder, single, names, open_file)
-    for problem in found.problems:
+    """Return the location of each tensor, in a single file or in the shards listed in an index."""
+    result = survey(folder, single, names, open_file)
+    for problem in result.problems:
         raise SteadyPhiError(problem)
-    return found.tensors
+    return result.tensors
 
 
 def survey(folder: Path, single: str, names: set[str], open_file: Open, *, places: bool = True) -> Survey:
-    """Read every header there is, and say what is wrong instead of stopping at it.
+    """Read the headers of all files, and collect problems instead of raising at the first.
 
     places: see `torch_zip.read`.
     """
-    found, weight_map, total = Survey(), dict[str, str](), None
+    result, weight_map, total = Survey(), dict[str, str](), None
     index = INDEXES.get(single)
     if index is not None and index in names:
-        found.index = index
+        result.index = index
         try:
             weight_map, total = read_index(_content(index, open_file), folder / index)
         except SteadyPhiError as error:
-            found.problems.append(str(error))
-            return found
-    found.weight_map, found.total_size = weight_map, total
+            result.problems.append(str(error))
+            return result
+    result.weight_map, result.total_size = weight_map, total
     shards = {}
     for name in sorted(set(weight_map.values())) or [single]:
         try:
             shards[name] = stored(folder / name, open_file, places)
         except SteadyPhiError as error:
-            found.problems.append(str(error))
-    found.files = list(shards)
+            result.problems.append(str(error))
+    result.files = list(shards)
     for tensors in shards.values():
         for name, tensor in tensors.items():
-            found.tensors.setdefault(name, tensor)
+            result.tensors.setdefault(name, tensor)
     if index in names:
-        found.problems += _contradictions(folder / str(index), weight_map, total, shards)
-    return found
+        result.problems += _contradictions(folder / str(index), weight_map, total, shards)
+    return result
 
 
 def _content(name: str, open_file: Open) -> bytes:
@@ -154,7 +158,7 @@ def _content(name: str, open_file: Open) -> bytes:
 
 
 def stored(path: Path, open_file: Open, places: bool = True) -> dict[str, Stored]:
-    """Return the tensors of one file by name; for `places` see `torch_zip.read`."""
+    """Return the tensors of one file by name. For `places` see `torch_zip.read`."""
     file, size = open_file(path.name)
     with file:
         if file.read(len(_LFS)) == _LFS:
@@ -168,46 +172,46 @@ def stored(path: Path, open_file: Open, places: bool = True) -> dict[str, Stored
 def _contradictions(
     index: Path, weight_map: dict[str, str], total: int | None, shards: dict[str, dict[str, Stored]]
 ) -> Iterator[str]:
-    """Yield what the index and the shards that could be read do not agree about."""
-    found: dict[str, Stored] = {}
+    """Yield the contradictions between the index and the readable shards."""
+    seen: dict[str, Stored] = {}
     for shard, tensors in shards.items():
         for name, tensor in tensors.items():
-            if name in found:
-                yield f"{index.parent}: both {found[name].path.name} and {shard} have the tensor {name}"
+            if name in seen:
+                yield f"{index.parent}: both {seen[name].path.name} and {shard} have the tensor {name}"
             elif name not in weight_map:
-                yield f"{index}: does not name {name}, which lies in {shard}"
-            found.setdefault(name, tensor)
+                yield f"{index}: does not name {name}, which is in {shard}"
+            seen.setdefault(name, tensor)
     for name, shard in weight_map.items():
         if shard in shards and name not in shards[shard]:
-            yield f"{index}: says that {name} lies in {shard}; it does not"
-    size = sum(tensor.nbytes for tensor in found.values())
+            yield f"{index}: says that {name} is in {shard}, but it is not"
+    size = sum(tensor.nbytes for tensor in seen.values())
     if total is not None and total != size and shards.keys() >= set(weight_map.values()):
         yield f"{index}: total_size is {total:,}, the tensors take {size:,} bytes"
 
 
 def check_shapes(checkpoint: Checkpoint) -> None:
-    """Raise SteadyPhiError unless the tensors are those that the config asks for, each of its shape."""
+    """Raise SteadyPhiError unless the names, shapes and dtypes of the tensors match the config."""
     for problem in misfits(checkpoint):
         raise SteadyPhiError(problem)
 
 
 def misfits(checkpoint: Checkpoint, elsewhere: Collection[str] = ()) -> Iterator[str]:
-    """Yield what is wrong with the tensors, measured by the config.
+    """Yield the differences between the tensors and the config.
 
-    elsewhere: tensors that lie in a file that could not be read, and so are not called missing.
+    elsewhere: tensors in files that could not be read. They are not reported as missing.
     """
     folder, layout = checkpoint.folder, checkpoint.layout
-    wanted = layouts.tensors(layout, checkpoint.config)
-    for name, tensor in wanted.items():
+    expected = layouts.tensors(layout, checkpoint.config)
+    for name, tensor in expected.items():
         if name not in checkpoint.tensors:
             if name not in elsewhere:
                 yield f"{folder}: the tensor {name} is missing; the configuration asks for it"
             continue
-        found = checkpoint.tensors[name]
-        if found.shape != tensor.shape:
-            yield f"{folder}: {name} is {found.shape}, the configuration asks for {tensor.shape}"
-        if found.dtype not in WEIGHT_BYTES:
-            yield f"{folder}: {name} is of the type {found.dtype}; weights are {', '.join(WEIGHT_BYTES)}"
+        actual = checkpoint.tensors[name]
+        if actual.shape != tensor.shape:
+            yield f"{folder}: {name} is {actual.shape}, the configuration asks for {tensor.shape}"
+        if actual.dtype not in WEIGHT_BYTES:
+            yield f"{folder}: {name} has the dtype {actual.dtype}; weights are {', '.join(WEIGHT_BYTES)}"
     for name in checkpoint.tensors:
-        if name not in wanted and not layouts.is_buffer(layout, name):
+        if name not in expected and not layouts.is_buffer(layout, name):
             yield f"{folder}: the tensor {name} belongs to no part of a Phi of this configuration"

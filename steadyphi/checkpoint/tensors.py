@@ -1,16 +1,16 @@
-"""A tensor as it lies in a file: where, of which type and shape. Its numbers are not understood here."""
+"""The location, dtype and shape of a tensor in a file. Nothing here reads its numbers."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-# Bytes an element of each type that a checkpoint's weights may have.
+# Bytes per element for each dtype that the weights of a checkpoint can have.
 WEIGHT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """`shape` elements of `dtype`, row after row, from byte `offset` of the file `path`."""
+    """A tensor in row-major order, starting at byte `offset` of the file `path`."""
 
     path: Path
     offset: int
@@ -20,10 +20,10 @@ class Stored:
 
 
 def elements(shape: tuple[int, ...]) -> int:
-    """Return how many numbers a tensor of this shape has."""
+    """Return the number of elements of a tensor of this shape."""
     return math.prod(shape)
 
 
 def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return how many elements lie between neighbours along each dimension, row after row."""
+    """Return the stride of each dimension, in elements, of a row-major tensor of this shape."""
     return tuple(elements(shape[i + 1 :]) for i in range(len(shape)))

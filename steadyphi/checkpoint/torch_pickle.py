@@ -1,7 +1,7 @@
-"""The pickle inside a torch checkpoint, read and written without executing any of it.
+"""Reads and writes the pickle in a torch checkpoint, without executing code from it.
 
-Python's unpickler calls whatever a pickle names. Here the opcodes are only listed (`pickletools`) and
-the few that a dict of tensors is made of are followed by hand; anything else is refused.
+Python's unpickler calls any function that a pickle names. This module only lists the opcodes with
+`pickletools` and interprets the few that a dict of tensors needs. All other opcodes are rejected.
 """
 
 import pickletools
@@ -13,20 +13,20 @@ from typing import Any
 from steadyphi.checkpoint.tensors import contiguous_stride, elements
 
 STORAGES = {"HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32"}
-# Types of buffers alone, with the bytes an element takes.
+# Storages that only buffers have, with the number of bytes per element.
 OTHER_STORAGES = {"DoubleStorage": 8, "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2}
 OTHER_STORAGES |= {"CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1}
 
 
 class BadPickle(Exception):
-    """The pickle is not that of a dict of tensors."""
+    """The pickle does not contain a dict of tensors."""
 
 
 @dataclass(frozen=True)
 class TensorRef:
-    """A tensor: `shape` elements of the storage `key`, from element `offset` on."""
+    """A tensor of shape `shape` in the storage `key`, starting at element `offset`."""
 
-    storage: str  # torch's class, such as HalfStorage
+    storage: str  # class name in torch, such as HalfStorage
     key: str
     offset: int
     shape: tuple[int, ...]
@@ -34,9 +34,9 @@ class TensorRef:
 
 
 def read(data: bytes) -> dict[str, TensorRef]:
-    """Return the tensors that a state dict's pickle names; BadPickle for anything else in it.
+    """Return the tensors in the pickle of a state dict. Raises BadPickle for any other content.
 
-    A dict under the key `model`, as LitGPT saves what it trained, is looked into.
+    If the pickle has a dict under the key `model`, as in LitGPT's training output, that dict is used.
     """
     try:
         top = _Machine().run(data)
@@ -45,10 +45,10 @@ def read(data: bytes) -> dict[str, TensorRef]:
     if isinstance(top, dict) and isinstance(top.get("model"), dict):
         top = top["model"]
     if not isinstance(top, dict) or not top:
-        raise BadPickle("it holds no dict of tensors")
+        raise BadPickle("it does not contain a dict of tensors")
     for name, value in top.items():
         if not isinstance(name, str) or not isinstance(value, TensorRef):
-            raise BadPickle(f"its entry {name!r} is no tensor")
+            raise BadPickle(f"its entry {name!r} is not a tensor")
     return top
 
 
@@ -64,7 +64,7 @@ _MAKERS: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE
 
 
 class _Machine:
-    """A stack and a memo, as pickle's, on which only data can be built."""
+    """A pickle machine with a stack and a memo that can only build data."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -136,7 +136,7 @@ class _Machine:
 
     def _fill(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict):
-            raise BadPickle("it fills what is no dict")
+            raise BadPickle("it sets items of an object that is not a dict")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _global(self, name: str) -> None:
@@ -149,7 +149,7 @@ class _Machine:
     def _binpersid(self, _: Any) -> None:
         kind, storage, key, _place, _count = self.stack.pop()
         if kind != "storage" or not isinstance(storage, _Global) or not isinstance(key, str):
-            raise BadPickle("it refers to something that is no storage")
+            raise BadPickle("it refers to an object that is not a storage")
         self.stack.append(("storage", storage.name.split()[-1], key))
 
     def _build(self, _: Any) -> None:
@@ -158,26 +158,26 @@ class _Machine:
     def _reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global):
-            raise BadPickle("it calls what is no function")
+            raise BadPickle("it calls an object that is not a function")
         if function.name == "collections OrderedDict" and not arguments:
             self.stack.append({})
         elif function.name == "torch._utils _rebuild_tensor_v2":
             (_, storage, key), offset, shape, stride = arguments[:4]
             for number in (offset, *shape, *stride):
                 if type(number) is not int or number < 0:
-                    raise BadPickle("a tensor's size is no whole number")
+                    raise BadPickle("a size of a tensor is not a whole number")
             self.stack.append(TensorRef(storage, key, offset, tuple(shape), tuple(stride)))
         elif function.name == "torch._utils _rebuild_parameter" and isinstance(arguments[0], TensorRef):
             self.stack.append(arguments[0])
         else:
             called = function.name.replace(" ", ".")
-            raise BadPickle(f"it would call {called}, which no weights need; it was not executed")
+            raise BadPickle(f"it would call {called}, which weights do not need; it was not executed")
 
 
 def write(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
-    """Return the pickle of a dict of contiguous tensors (dtype, shape), each in a storage of its own.
+    """Return the pickle of a dict of contiguous tensors (dtype, shape), each in a separate storage.
 
-    The storages' keys are "0", "1", … in the order given, as torch.save names them.
+    The keys of the storages are "0", "1", … in the given order, as in torch.save.
     """
     classes = {name: storage for storage, name in STORAGES.items()}
     out = [b"\x80\x02}("]

@@ -1,7 +1,7 @@
-"""torch's checkpoint file: a zip of uncompressed records, one a storage, and a pickle that names them.
+"""torch checkpoint files: a zip with one uncompressed record per storage, and a pickle that names them.
 
-Reading finds where the bytes of each tensor lie. Writing lays the file out first, so that the tensors
-can be filled in from several threads; the checksums follow at the end.
+Reading locates the bytes of each tensor. Writing plans the whole file first, so that several threads can
+write tensors. The checksums are written at the end.
 """
 
 import os
@@ -15,17 +15,17 @@ from steadyphi.checkpoint import torch_pickle
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, contiguous_stride, elements
 from steadyphi.errors import SteadyPhiError
 
-LONGEST_PICKLE = 64_000_000
-ALIGNMENT = 64  # torch.save's, so that tensors can be mapped into memory
+LONGEST_PICKLE = 64_000_000  # bytes
+ALIGNMENT = 64  # bytes, as in torch.save, so that tensors can be memory-mapped
 _LOCAL, _CENTRAL, _END64, _LOCATOR, _END = (b"PK" + n for n in (b"\3\4", b"\1\2", b"\6\6", b"\6\7", b"\5\6"))
 
 
 def read(file: BinaryIO, size: int, path: Path, *, places: bool = True) -> dict[str, Stored]:
-    """Return the tensors of an open torch checkpoint by name; no pickled code is executed.
+    """Return the tensors of an open torch checkpoint by name. No pickled code is executed.
 
-    places: whether to look up each tensor's `offset`, which takes a read for each; without, it is
-    where its record begins, and of no use but to tell records apart.
-    Raises SteadyPhiError when the file is no whole zip, or its pickle anything but a dict of tensors.
+    places: whether to look up the `offset` of each tensor, which takes one read per tensor. If false,
+        `offset` is computed from the start of the zip record, and can only be used to distinguish records.
+    Raises SteadyPhiError when the file is not a complete zip or its pickle is not a dict of tensors.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -41,13 +41,13 @@ def read(file: BinaryIO, size: int, path: Path, *, places: bool = True) -> dict[
             for name, reference in references.items()
         }
     except torch_pickle.BadPickle as error:
-        raise SteadyPhiError(f"{path}: the pickle in it is not followed: {error}") from None
+        raise SteadyPhiError(f"{path}: its pickle was rejected: {error}") from None
     except SteadyPhiError:
         raise
-    except Exception as error:  # zipfile raises a dozen kinds for damaged files
+    except Exception as error:  # zipfile raises many types for damaged files
         kind = type(error).__name__
         raise SteadyPhiError(
-            f"{path}: is not a whole torch checkpoint ({kind}: {error}); fetch it again, or save it anew"
+            f"{path}: is not a whole torch checkpoint ({kind}: {error}); fetch it again, or save it again"
         ) from None
 
 
@@ -65,7 +65,7 @@ def _locate(
     width = WEIGHT_BYTES.get(dtype) or torch_pickle.OTHER_STORAGES[dtype]
     numel = elements(reference.shape)
     if numel > 1 and reference.stride != contiguous_stride(reference.shape):
-        raise SteadyPhiError(f"{path}: {name} is not stored row after row; save it with .contiguous()")
+        raise SteadyPhiError(f"{path}: {name} is not stored in row-major order; save it with .contiguous()")
     begin, plain = info.header_offset, info.compress_type == zipfile.ZIP_STORED
     if places:
         file.seek(info.header_offset)
@@ -75,17 +75,17 @@ def _locate(
         plain = plain and named and local[:4] == _LOCAL
         begin += 30 + length + extra
     if not plain:
-        raise ValueError(f"the record of {name} is not stored plainly")
+        raise ValueError(f"the record of {name} is compressed or damaged")
     if (reference.offset + numel) * width > info.file_size or begin + info.file_size > size:
-        raise ValueError(f"{name} of shape {list(reference.shape)} ends behind its record")
+        raise ValueError(f"{name} of shape {list(reference.shape)} ends after the end of its record")
     return Stored(path, begin + reference.offset * width, dtype, reference.shape, numel * width)
 
 
 class Writer:
-    """Lays out a checkpoint of contiguous tensors (dtype, shape) in the order given.
+    """Plans a checkpoint file of contiguous tensors (dtype, shape) in the given order.
 
-    places: tensor name -> the byte of the file at which it begins.
-    size: bytes up to where the directory of the zip begins.
+    places: tensor name -> offset in the file, in bytes.
+    size: the number of bytes before the central directory of the zip.
     """
 
     def __init__(self, path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
@@ -111,7 +111,7 @@ class Writer:
         return data + length
 
     def finish(self, fd: int, checksums: Mapping[str, int]) -> None:
-        """Write what is not tensors: the small records, all headers, the directory.
+        """Write everything except the tensors: the small records, all headers and the central directory.
 
         checksums: tensor name -> CRC-32 of its bytes.
         """
@@ -128,19 +128,19 @@ class Writer:
             else:
                 crc = crcs[int(name.removeprefix("data/"))]
             encoded = full.encode()
-            # version 0, no flags, stored, no time: as torch writes them, and the same bytes each time.
+            # Version 0, no flags, stored, no time, as in torch. The bytes are therefore reproducible.
             facts = struct.pack("<HHHHHIIIH", 0, 0, 0, 0, 0, crc, length, length, len(encoded))
             gap = data - header - 30 - len(encoded)
             padding = struct.pack("<2sH", b"FB", gap - 4) + b"Z" * (gap - 4)
             os.pwrite(fd, _LOCAL + facts + struct.pack("<H", gap) + encoded + padding, header)
-            where = struct.pack("<HHQ", 1, 8, header)  # zip64: this far into the file
+            where = struct.pack("<HHQ", 1, 8, header)  # zip64 extra field: the offset of the record
             directory += _CENTRAL + struct.pack("<H", 45) + facts
             directory += struct.pack("<HHHHII", len(where), 0, 0, 0, 0, 2**32 - 1) + encoded + where
         os.pwrite(fd, directory + _end(len(self._records), len(directory), self.size), self.size)
 
 
 def _end(count: int, length: int, start: int) -> bytes:
-    """The end of a zip64 file whose directory of `count` entries takes `length` bytes from `start`."""
+    """Return the end of a zip64 file. Its directory has `count` entries in `length` bytes from `start` on."""
     end = _END64 + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, length, start)
     end += _LOCATOR + struct.pack("<IQI", 0, start + length, 1)
     return end + _END + struct.pack("<HHHHIIH", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)

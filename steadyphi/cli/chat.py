@@ -101,13 +101,13 @@ class Chat:
         options = replace(self.options, stop=(*self.options.stop, *stops(self.conversation.style)))
         pieces: list[str] = []
 
-        def say(_: int, text: str) -> None:
+        def on_text(_: int, text: str) -> None:
             shown = text if "".join(pieces).strip() else text.lstrip()  # no leading space
             pieces.append(text)
             print(printable(shown), end="", flush=True)
 
         try:
-            result = self.session.answer(prompt, options, say)
+            result = self.session.answer(prompt, options, on_text)
         except KeyboardInterrupt:
             print(flush=True)
             note("stopped")

@@ -8,7 +8,7 @@ import torch
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.cache import Cache
-from steadyphi.inference.generate import Options, Result, Say, begin, write
+from steadyphi.inference.generate import OnText, Options, Result, begin, write
 from steadyphi.model import Phi
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.tokenizer import TextTokenizer
@@ -100,9 +100,9 @@ class Session:
         self.known: list[int] = []  # the token ids in the cache
 
     @torch.inference_mode()
-    def answer(self, prompt: Sequence[int], options: Options, say: Say) -> Result:
+    def answer(self, prompt: Sequence[int], options: Options, on_text: OnText) -> Result:
         """Generate the continuation of a prompt, as `generate` does."""
-        (text,) = begin(self.model, self.tokenizer, [prompt], options, say)
+        (text,) = begin(self.model, self.tokenizer, [prompt], options, on_text)
         common = 0  # the last token is always read again, because its logits are needed
         while common < min(len(self.known), len(prompt) - 1) and self.known[common] == prompt[common]:
             common += 1

@@ -12,7 +12,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.formats import FORMATS
 
 if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
-    from steadyphi.inference.generate import Options, Result, Say
+    from steadyphi.inference.generate import OnText, Options, Result
     from steadyphi.model import Phi
     from steadyphi.tokenizer import TextTokenizer
 
@@ -107,10 +107,10 @@ def run_generate(options: argparse.Namespace) -> None:
     prompts = [encode(text) for text in texts]
     terminal = sys.stdout.isatty()  # a file gets the text as it is
 
-    def say(_: int, text: str) -> None:
+    def on_text(_: int, text: str) -> None:
         print(printable(text) if terminal else text, end="", flush=True)
 
-    streamed = say if len(texts) == 1 and not options.json else None
+    streamed = on_text if len(texts) == 1 and not options.json else None
     start = time.perf_counter()
     if options.draft:
         results = _with_draft(options, model, tokenizer, prompts, chosen, streamed)
@@ -199,7 +199,7 @@ def _with_draft(
     tokenizer: "TextTokenizer",
     prompts: Sequence[list[int]],
     chosen: "Options",
-    say: "Say | None",
+    on_text: "OnText | None",
 ) -> "list[Result]":
     from steadyphi.inference.load import load_model, same_tokenizer
     from steadyphi.inference.packed import pack
@@ -215,7 +215,7 @@ def _with_draft(
     draft = draft if options.mapped else pack(draft)
     results = []
     for prompt in prompts:
-        result, counts = speculate(model, draft, tokenizer, prompt, chosen, say)
+        result, counts = speculate(model, draft, tokenizer, prompt, chosen, on_text)
         print(f"drafted {counts.drafted} tokens, kept {counts.kept}", file=sys.stderr)
         results.append(result)
     return results

@@ -57,7 +57,7 @@ def convert(options: argparse.Namespace) -> None:
             from_safetensors=options.from_safetensors,
             check_finite=not options.allow_nan,
         )
-    _say(options.target, manifest)
+    _print_facts(options.target, manifest)
 
 
 def export(options: argparse.Namespace) -> None:
@@ -67,7 +67,7 @@ def export(options: argparse.Namespace) -> None:
     _check_new(options.target)
     with atomic_dir(options.target) as folder:
         manifest = export_folder(options.tuned, options.base, folder, options.adapter)
-    _say(options.target, manifest)
+    _print_facts(options.target, manifest)
 
 
 def _check_new(target: Path) -> None:
@@ -75,7 +75,7 @@ def _check_new(target: Path) -> None:
         raise SteadyPhiError(f"{target}: exists already; name a new folder, or remove it")
 
 
-def _say(target: Path, manifest: dict[str, Any]) -> None:
+def _print_facts(target: Path, manifest: dict[str, Any]) -> None:
     facts = [f"{key} {manifest[key]}" for key in ("layout", "dtype", "digest") if manifest.get(key)]
     print(f"{target}: {', '.join(facts)}")
 

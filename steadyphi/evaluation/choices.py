@@ -19,7 +19,7 @@ from steadyphi.stats.scorers import choose, ranking
 from steadyphi.tokenizer import TextTokenizer
 
 FREE = "N/A"  # replaces the question: the content-free input of Zhao et al. 2021, arXiv 2102.09690
-CALIBRATED = ("format", "grammar", "options")  # the families that are asked with it too
+CALIBRATED = ("format", "grammar", "options")  # the families that are also scored with it
 Score = Callable[[Sequence[Request], str], list[float]]
 
 
@@ -44,9 +44,9 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Score every choice of every item in every variant; return rows of the table `results.cells.SCORES`.
 
-    The formats are asked with all items, the other families with the first `settings.families.items`. An item
+    The formats are evaluated on all items, the other families on the first `settings.families.items`. An item
     that does not fit the context in some variant of a family is left out of that family.
-    shots: the examples that a variant may put in front.
+    shots: the examples for few-shot variants.
     """
     questions = _questions(model, items, shots, variants, settings)
     return _rows(model.score, questions, "evaluate", settings)
@@ -55,7 +55,7 @@ def evaluate(
 def correct(
     model: Backend, questions: Sequence[tuple[Variant, Item]], settings: Evaluate, label: str
 ) -> NDArray[np.bool_]:
-    """Return whether each item is answered right in its variant, without examples in front."""
+    """Return whether each item is answered correctly in its variant, without few-shot examples."""
     rendered = [render(variant, item, [], settings.seed) for variant, item in questions]
     names = [f"item {item.id} in variant {variant.name}" for variant, item in questions]
     requests = _requests(model.tokenizer, rendered, names)
@@ -73,9 +73,9 @@ def noise(
 ) -> float:
     """Return the share of answers that change when the same prompts are batched differently.
 
-    This is the effect of rounding (hardly ever in float32, at times in bfloat16), so a flip rate or a
-    difference between formats that is not larger says nothing about prompts. Measured on every tenth item in
-    all formats.
+    This is the effect of rounding (rare in float32, occasional in bfloat16), so a flip rate or a difference
+    between formats that is not larger says nothing about prompts. It is measured on every tenth item in all
+    formats.
     """
     formats = [v for v in variants if v.family == "format"]
     questions = _questions(model, items[::10], [], formats, settings)
@@ -96,10 +96,10 @@ def _questions(
     questions = []
     for family in dict.fromkeys(v.family for v in variants):
         members = [v for v in variants if v.family == family]
-        asked = items if family == "format" or not settings.families else items[: settings.families.items]
-        asked = fitting(model.tokenizer, members, asked, shots, model.context, settings.seed)
+        chosen = items if family == "format" or not settings.families else items[: settings.families.items]
+        chosen = fitting(model.tokenizer, members, chosen, shots, model.context, settings.seed)
         for variant in members:
-            questions += _variant_questions(model.tokenizer, variant, asked, shots, settings.seed)
+            questions += _variant_questions(model.tokenizer, variant, chosen, shots, settings.seed)
     return questions
 
 

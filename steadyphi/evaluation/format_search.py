@@ -1,4 +1,4 @@
-"""The search for the best and the worst of many formats of the grammar, with a model that answers."""
+"""The search for the best and the worst of many formats of the grammar, scored with a language model."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Variant, render
 from steadyphi.results.result import SearchedFormat, SearchResult
 from steadyphi.settings.schema import Evaluate
-from steadyphi.stats.search import Cells, Found, search
+from steadyphi.stats.search import Cells, SearchOutcome, search
 
 
 def search_formats(model: Backend, items: Sequence[Item], settings: Evaluate) -> SearchResult | None:
-    """Return the result of the search that `settings.search` asks for, None if it asks for none.
+    """Return the result of the search that `settings.search` describes, or None if it is None.
 
-    The items are those that fit the context in all formats that are drawn.
+    Only items that fit the context in all drawn formats are used.
     """
     if settings.search is None:
         return None
@@ -42,7 +42,9 @@ def search_formats(model: Backend, items: Sequence[Item], settings: Evaluate) ->
     return _result(outcome, formats, fitting_items[0], settings)
 
 
-def _result(outcome: Found, formats: Sequence[Variant], item: Item, settings: Evaluate) -> SearchResult:
+def _result(
+    outcome: SearchOutcome, formats: Sequence[Variant], item: Item, settings: Evaluate
+) -> SearchResult:
     def shown(index: int) -> SearchedFormat:
         prompt = render(formats[index], item, [], settings.seed).prompt
         share = outcome.accuracies[index]

@@ -1,8 +1,7 @@
-"""Open answers: is what the model wrote the right answer?
+"""Comparison of open answers with the right answer.
 
-A base model does not stop after its answer, so first what follows is cut off. Then a right answer
-that is a number is compared as a number, and any other as a text, both after the normalizations that
-the field uses.
+A base model does not stop after its answer, so the text after the answer is cut off first. If the right
+answer is a number, it is then compared as a number, otherwise as text, with the field's usual normalization.
 """
 
 import re
@@ -14,7 +13,7 @@ NUMBER = re.compile(
     r"[$€£]?"
     r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 )
-# Where a model goes on with an exercise of its own, headed as prompt formats head theirs.
+# The start of another exercise that the model makes up, with a heading as in the prompt formats.
 NEXT = re.compile(
     r"<\|endoftext\|>|\n\s*(?:#+ *|\[)?"
     r"(?:instruct|instruction|question|q|input|user|alice|exercise|problem)(?: *[0-9]+)?"
@@ -34,55 +33,55 @@ def normalize(text: str) -> str:
 
 
 def final_number(text: str) -> str | None:
-    """Return the number that `text` comes to, None where there is none.
+    """Return the final number of `text`, None if it has no number.
 
-    It is the first one after the first `####`, else the last one of all: lm-evaluation-harness's
-    `strict-match` and `flexible-extract` of GSM8K, one after the other. Commas between thousands,
-    currency signs and zeros that change nothing are left away, so `$1,250.00` is `1250`. Exponents,
-    fractions and numbers in words are not understood.
+    The final number is the first one after the first `####`, or else the last one in the text. These are the
+    `strict-match` and `flexible-extract` of lm-evaluation-harness for GSM8K, one after the other. Thousands
+    separators, currency signs and redundant zeros are removed, so `$1,250.00` becomes `1250`. Exponents,
+    fractions and numbers in words are not recognized.
     """
     _, marked, after = text.partition(MARKER)
     if marked and (first := NUMBER.search(after)):
         return _plain(first)
-    found = list(NUMBER.finditer(text))
-    return _plain(found[-1]) if found else None
+    numbers = list(NUMBER.finditer(text))
+    return _plain(numbers[-1]) if numbers else None
 
 
 def number(text: str) -> str | None:
-    """Return `text` as `final_number` writes it where it is one number and nothing else, else None.
+    """Return `text` in the notation of `final_number` if it is one number and nothing else, else None.
 
-    A full stop or a percent sign after it is taken for no part of it.
+    Full stops and percent signs at the end are ignored.
     """
     whole = NUMBER.fullmatch(text.strip().rstrip(".%"))
     return _plain(whole) if whole else None
 
 
 def said(text: str) -> str:
-    """Return what the model answers: the text before the next exercise that it makes up."""
+    """Return the answer of the model: the text before the next exercise that it makes up."""
     return re.split(NEXT, "\n" + text.strip(), maxsplit=1)[0].strip()
 
 
 def exact_match(text: str, answer: str) -> bool:
-    """Return whether `text`, what the model wrote after the prompt, gives `answer`.
+    """Return whether `text`, which the model generated after the prompt, gives `answer`.
 
-    What the model makes up after its answer does not count (`said`). If `answer` is a number: the
-    first line where that is just a number, else `final_number` of the first paragraph, or of all
-    paragraphs where one holds `####`. If it is another text: as many lines as `answer` has,
-    both sides normalized.
+    Text that the model makes up after its answer does not count (`said`). If `answer` is a number, it is
+    compared with the first line if that is just a number, otherwise with `final_number` of the first
+    paragraph, or of all paragraphs if the text contains `####`. Any other `answer` is compared with as many
+    lines as it has, both normalized.
     """
-    own = said(text)
-    if right := number(answer):
-        line = own.split("\n", 1)[0]
-        paragraph = own if MARKER in own else re.split(r"\n\s*\n", own, maxsplit=1)[0]
-        return (number(line) or final_number(paragraph)) == right
-    lines = "\n".join(own.split("\n")[: answer.strip().count("\n") + 1])
-    if not normalize(answer):  # `the`, or `!`: nothing is left to compare
+    reply = said(text)
+    if expected := number(answer):
+        line = reply.split("\n", 1)[0]
+        paragraph = reply if MARKER in reply else re.split(r"\n\s*\n", reply, maxsplit=1)[0]
+        return (number(line) or final_number(paragraph)) == expected
+    lines = "\n".join(reply.split("\n")[: answer.strip().count("\n") + 1])
+    if not normalize(answer):  # such as `the` or `!`: normalization leaves nothing to compare
         return lines.strip() == answer.strip()
     return normalize(lines) == normalize(answer)
 
 
-def _plain(found: re.Match[str]) -> str:
-    whole, _, part = found["digits"].replace(",", "").partition(".")
+def _plain(match: re.Match[str]) -> str:
+    whole, _, part = match["digits"].replace(",", "").partition(".")
     whole, part = whole.lstrip("0") or "0", part.rstrip("0")
     plain = f"{whole}.{part}" if part else whole
-    return f"-{plain}" if found[0][0] in "-−" and plain != "0" else plain
+    return f"-{plain}" if match[0][0] in "-−" and plain != "0" else plain

@@ -26,11 +26,11 @@ def answer(
 ) -> list[dict[str, Any]]:
     """Return one row per item and variant (`TEXTS`): the generated text, and whether it is the right answer.
 
-    `steadyphi.evaluation.matching` says how texts are compared.
+    `steadyphi.evaluation.matching` compares the texts.
     """
     pairs = [(item, variant) for variant in variants for item in items]
     prompts = [render(variant, item, [], seed).prompt for item, variant in pairs]
-    texts = model.generate(prompts, max_new_tokens, "write")
+    texts = model.generate(prompts, max_new_tokens, "open answers")
     return [
         {
             "item": item.id,

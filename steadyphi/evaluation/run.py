@@ -1,4 +1,4 @@
-"""The whole evaluation of a model: everything that a suite asks, and the folder with the results."""
+"""The whole evaluation of a model: all parts of a suite, and the folder with the results."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -65,18 +65,23 @@ class Outcome:
 def run(
     label: str, model: Backend, items: Sequence[Item], shots: Sequence[Item], settings: Evaluate
 ) -> Outcome:
-    """Ask everything that the suite asks.
+    """Evaluate a model on all parts of the suite.
 
-    items: asked in all formats, so they must fit the context in each. shots: few-shot examples.
+    label: names the model in the result. shots: few-shot examples.
+    items: evaluated in all formats, so they must fit the context in each.
     """
-    every = variants_of(settings)
-    variants = [v for v in every if v.shots <= len(shots)]
+    all_variants = variants_of(settings)
+    variants = [v for v in all_variants if v.shots <= len(shots)]
     scores = choices.evaluate(model, items, shots, variants, settings)
     noise = choices.noise(model, items, variants, settings, scores)
     written = _open_answers(model, items, [v for v in variants if v.family == "format"], settings)
     long, left_out = _long(model, items, variants[0].format, settings)
     answers = EvaluationAnswers(scores, written, variants, items, shots, model.tokenizer, settings)
-    too_few = [f"variant {v.name}: there are {len(shots)} examples" for v in every if v not in variants]
+    too_few = [
+        f"variant {v.name}: needs {v.shots} examples, there are {len(shots)}"
+        for v in all_variants
+        if v not in variants
+    ]
     analysed = analyse(label, answers)
     result = dataclasses.replace(
         analysed,
@@ -85,7 +90,7 @@ def run(
         search=search_formats(model, items, settings),
         notes=[*too_few, *_too_long(answers), *left_out],
     )
-    return Outcome(scores, written, [_row(one) for one in long], result)
+    return Outcome(scores, written, [_row(probe_result) for probe_result in long], result)
 
 
 def _open_answers(
@@ -93,20 +98,20 @@ def _open_answers(
 ) -> list[dict[str, Any]]:
     if not (settings.open_answers and settings.open and settings.open.items):
         return []
-    asked = items[: settings.open.items]
-    return open_answers.answer(model, asked, formats, settings.open.max_new_tokens, settings.seed)
+    open_items = items[: settings.open.items]
+    return open_answers.answer(model, open_items, formats, settings.open.max_new_tokens, settings.seed)
 
 
 def _too_long(answers: EvaluationAnswers) -> list[str]:
-    """Return a line for each family that some items, or all, do not fit the context in."""
+    """Return a line for each family with items that are too long for the context."""
     chosen = answers.settings.families
     present, lines = answers.families(), []
     for family in dict.fromkeys(v.family for v in answers.variants):
         count = len(answers.items)
-        wanted = count if family == "format" or not chosen else min(chosen.items, count)
-        asked = len(answers.cells(present[family]).items) if family in present else 0
-        if asked < wanted:
-            lines.append(f"{wanted - asked} of {wanted} items of family {family}: too long for the context")
+        total = count if family == "format" or not chosen else min(chosen.items, count)
+        evaluated = len(answers.cells(present[family]).items) if family in present else 0
+        if evaluated < total:
+            lines.append(f"{total - evaluated} of {total} items of family {family}: too long for the context")
     return lines
 
 
@@ -116,7 +121,7 @@ def _long(
     """Return the results of the long prompts, and a line for each length that was left out."""
     if settings.long is None:
         return [], []
-    made = probes(
+    long = probes(
         model.tokenizer,
         items,
         format_,
@@ -126,7 +131,7 @@ def _long(
         model.context,
         settings.seed,
     )
-    return ask(model, made.probes, format_), [f"long prompts of {line}" for line in made.left_out]
+    return ask(model, long.probes, format_), [f"long prompts of {line}" for line in long.left_out]
 
 
 def _row(result: ProbeResult) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from steadyphi.prompts.variants import Variant, render
 from steadyphi.settings.schema import Evaluate, Families
 from steadyphi.tokenizer import TextTokenizer
 
-# Ways to list the choices, the commonest first; a suite takes the first few.
+# Ways to list the choices, the most common first; a suite uses the first `families.option_styles`.
 OPTION_STYLES = (
     OptionStyle("{}.", "A", "newline", "label"),
     OptionStyle("{}.", "A", "newline", "text"),
@@ -23,9 +23,9 @@ OPTION_STYLES = (
 
 
 def variants_of(settings: Evaluate) -> list[Variant]:
-    """Return all variants that a suite asks: its formats, the default first, then the other families.
+    """Return all variants of a suite: its formats, the default first, then the other families.
 
-    A drawn format that is among the named ones already is not asked twice.
+    A drawn format that equals a named one is left out.
     """
     formats = families.named(settings.formats)
     if settings.families is None:
@@ -37,10 +37,10 @@ def variants_of(settings: Evaluate) -> list[Variant]:
         if (v.format.template, v.format.lead) not in known
     ]
     listed = families.grammar(settings.families.grammar_options, settings.seed, with_options=True)
-    return families.suite(formats, drawn, *_others(formats[0], settings.families), listed)
+    return families.suite(formats, drawn, *_other_families(formats[0], settings.families), listed)
 
 
-def _others(base: Variant, chosen: Families) -> list[list[Variant]]:
+def _other_families(base: Variant, chosen: Families) -> list[list[Variant]]:
     styles = OPTION_STYLES[: chosen.option_styles]
     return [
         families.instructions(base, chosen.instructions),
@@ -60,6 +60,6 @@ def fitting(
     context: int,
     seed: int,
 ) -> list[Item]:
-    """Return the items that fit the context in every variant; see `data.fitting`."""
+    """Return the items that fit the context in every variant; see `prompts.fitting`."""
     ways = [partial(render, variant, shots=shots, seed=seed) for variant in variants]
     return fit(tokenizer, items, ways, context)

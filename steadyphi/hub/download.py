@@ -44,9 +44,7 @@ def download(hub: Hub, commit: str, listed: Listed, folder: Path, shared: Shared
         except Wrong as wrong:
             path.unlink(missing_ok=True)
             if last:
-                raise SteadyPhiError(
-                    f"{hub.source}: {listed.name}: {wrong}, both times it was fetched"
-                ) from None
+                raise SteadyPhiError(f"{hub.source}: {listed.name}: {wrong}; it was fetched twice") from None
     raise AssertionError
 
 
@@ -54,7 +52,7 @@ def _receive(hub: Hub, commit: str, listed: Listed, file: FileIO, shared: Shared
     """Append the missing bytes to `file` and return the SHA-256 of the file. Raises Wrong on a mismatch."""
     patience = hub.patience(None, listed.name)
     hasher = Hasher(listed)
-    have = _take_up(file, hasher, shared)
+    have = _hash_partial(file, hasher, shared)
     try:
         while have < listed.size:
             try:
@@ -66,28 +64,28 @@ def _receive(hub: Hub, commit: str, listed: Listed, file: FileIO, shared: Shared
                     _check_length(response, have, listed.size)
                     for piece in response.iter_bytes():
                         if have + len(piece) > listed.size:
-                            raise Wrong(f"comes with more than the {listed.size:,} bytes listed")
+                            raise Wrong(f"has more than the {listed.size:,} bytes that the Hub lists")
                         shared.add(len(piece))
                         _write(file, piece)
                         hasher.update(piece)
                         have += len(piece)
                         patience.progressed()
                     if have < listed.size:  # there was no Content-Length, so the client did not detect this
-                        raise HTTPError("the answer ended early")
+                        raise HTTPError("the response ended early")
             except HTTPError as error:
                 if status_of(error) == 416:
-                    raise Wrong(f"ends before byte {have:,} of the {listed.size:,} listed") from None
+                    raise Wrong(f"ends at byte {have:,}, but the Hub lists {listed.size:,} bytes") from None
                 patience.after(error)
         if not hasher.fits:
             kind = "SHA-256" if listed.kind == "sha256" else "git blob id"
-            raise Wrong(f"comes with another {kind} than is listed")
+            raise Wrong(f"has a different {kind} than the Hub lists")
     except Wrong:
         shared.skip(-have)
         raise
     return hasher.sha256
 
 
-def _take_up(file: FileIO, hasher: Hasher, shared: Shared) -> int:
+def _hash_partial(file: FileIO, hasher: Hasher, shared: Shared) -> int:
     """Hash the bytes that an earlier process received and return their number."""
     size = os.fstat(file.fileno()).st_size
     if size > hasher.listed.size:
@@ -107,8 +105,8 @@ def _check_length(response: Any, have: int, size: int) -> None:
     """Raise Wrong if the response headers do not describe the missing bytes."""
     headers = response.headers
     if response.status_code == 206 and not headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        raise Wrong("comes from another place than was asked for")
+        raise Wrong("starts at a different byte than requested")
     announced = headers.get("Content-Length", "")
     encoded = headers.get("Content-Encoding", "identity") != "identity"
     if announced.isdigit() and not encoded and have + int(announced) != size:
-        raise Wrong(f"has {have + int(announced):,} bytes on the server, {size:,} are listed")
+        raise Wrong(f"has {have + int(announced):,} bytes on the server, but the Hub lists {size:,}")

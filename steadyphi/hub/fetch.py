@@ -39,7 +39,7 @@ def fetch(
         commit = revision
     else:
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(source, cache):
+        with _locked(source, cache):
             hashes, commit = _from_hub(source, revision, into, cache, from_safetensors)
     check_complete(into)
     return manifest.make(into, hashes, source=source, revision=commit)
@@ -117,7 +117,7 @@ def _in_threads(chosen: Mapping[str, Listed], bring: Callable[[Listed, Shared], 
 
 
 @contextlib.contextmanager
-def _alone(source: str, cache: Path) -> Iterator[None]:
+def _locked(source: str, cache: Path) -> Iterator[None]:
     """Lock the cache, which concurrent experiments share. The second waits and finds all files there."""
     lock = FileLock(cache / ".lock")
     try:

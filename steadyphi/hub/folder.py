@@ -31,14 +31,16 @@ def listing(folder: Path) -> dict[str, Listed]:
             listed = known.pop(path.name, None) or hf_cache.from_link(path) or _from_note(path)
             files[path.name] = listed or Listed(path.name, size, "none", "")
     for name in (name for name in known if not (folder / name).is_file()):
-        raise SteadyPhiError(f"{folder / name}: is named by {MANIFEST} but not there; create it again")
+        raise SteadyPhiError(
+            f"{folder / name}: is listed in {MANIFEST} but does not exist; create the folder again"
+        )
     return files
 
 
 def bring(folder: Path, listed: Listed, into: Path, shared: Shared) -> str:
     """Copy a file and return its SHA-256. Raises SteadyPhiError if it does not match its listing.
 
-    The target of a link is copied too, so that later changes to the source do not affect the copy.
+    If the file is a link, its target is copied, so that later changes to the source do not affect the copy.
     """
     path, target = folder / listed.name, into / listed.name
     target.unlink(missing_ok=True)
@@ -50,7 +52,7 @@ def bring(folder: Path, listed: Listed, into: Path, shared: Shared) -> str:
             raise SteadyPhiError(f"{path}: changed while it was copied; run it again")
         what = "size" if size != listed.size else "digest"
         raise SteadyPhiError(
-            f"{path}: has another {what} than {_recorded(path)} says; get it again{_or_else(path)}"
+            f"{path}: has a different {what} than {_recorded(path)} says; get it again{_or_else(path)}"
         )
     return hasher.sha256
 
@@ -77,7 +79,7 @@ def _from_manifest(path: Path) -> dict[str, Listed]:
     except FileNotFoundError:
         pass
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SteadyPhiError(f"{path}: is not a manifest ({error}); delete it to go without") from None
+        raise SteadyPhiError(f"{path}: is not a manifest ({error}); delete the file") from None
     return {}
 
 

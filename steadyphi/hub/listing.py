@@ -108,7 +108,7 @@ def choose(
     if kind is None:
         has = f"has only {' and '.join(there)} weights" if there else "has no weights"
         setting = f"fetch.from_safetensors: {str(from_safetensors).lower()}"
-        raise SteadyPhiError(f"{source}: {has}, no {requested[0]} as {setting} asks for")
+        raise SteadyPhiError(f"{source}: {has}, but {setting} requires {requested[0]}")
     indices = [index for _, index in WEIGHTS.values()]
 
     def needed(name: str) -> bool:

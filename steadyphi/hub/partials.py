@@ -27,7 +27,7 @@ class Store:
         listing.save(self._listing)
 
     def listing(self, revision: str | None) -> Listing:
-        """Return the listing without the network: the saved one, or else that of huggingface_hub's cache."""
+        """Return the saved listing, or else the one in huggingface_hub's cache. Uses no network."""
         kept = Listing.load(self._listing)
         pinned = re.fullmatch("[0-9a-f]{40}", revision or "")
         if kept and kept.source == self.source and (not pinned or kept.commit == revision):
@@ -37,7 +37,7 @@ class Store:
         at = f" at {revision}" if revision else ""
         raise SteadyPhiError(
             f"{self.source}{at}: HF_HUB_OFFLINE is set, but neither {self.files.parent} nor "
-            f"{hf_cache.folder(self.source)} has it, nor is it a folder here; unset it to fetch"
+            f"{hf_cache.folder(self.source)} has it, and it is not a local folder; unset it to fetch"
         )
 
     def check_complete(self, chosen: Mapping[str, Listed]) -> None:

@@ -27,7 +27,7 @@ class Hub:
 
     def __init__(self, source: str, stop: threading.Event | None = None) -> None:
         if is_offline_mode():
-            raise SteadyPhiError(f"{source}: HF_HUB_OFFLINE is set; unset it to ask the Hub")
+            raise SteadyPhiError(f"{source}: HF_HUB_OFFLINE is set; unset it to use the Hub")
         self.source = source
         self.endpoint = _endpoint()
         self.stop = stop
@@ -160,14 +160,14 @@ class RemoteFile(io.RawIOBase):
         with self._hub.open(self.name, self._commit, start, end) as response:
             if start and response.status_code != 206:
                 raise SteadyPhiError(
-                    f"{self._hub.source}: {self.name}: the server cannot send a part of a file"
+                    f"{self._hub.source}: {self.name}: the server does not support range requests"
                 )
             for piece in response.iter_bytes():
                 data += piece
                 if len(data) >= end - start:  # a server without range support sends the whole file
                     break
         if not data:
-            raise SteadyPhiError(f"{self._hub.source}: {self.name}: the server sends nothing")
+            raise SteadyPhiError(f"{self._hub.source}: {self.name}: the server sent no data")
         return data[: end - start]
 
 

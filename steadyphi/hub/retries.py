@@ -85,10 +85,10 @@ class Patience:
 
     def after(self, error: Exception) -> None:
         """Wait until the next try. Raise SteadyPhiError if another try is pointless."""
-        if not _passes(error, self.where):
+        if not _is_temporary(error, self.where):
             self._give_up(error)
         self._failures += 1
-        delay = _asked(error)
+        delay = _requested_delay(error)
         backoff = min(self.retry.wait * 2 ** (self._failures - 1), self.retry.longest)
         seconds = max(backoff, delay or 0.0)
         # The number of tries is limited only if the server does not state how long to wait.
@@ -117,21 +117,21 @@ def status_of(error: Exception) -> int | None:
     return int(error.response.status_code) if isinstance(error, HfHubHTTPError) else None
 
 
-def _passes(error: Exception, where: Where) -> bool:
+def _is_temporary(error: Exception, where: Where) -> bool:
     """Whether the failure may be temporary."""
     status = status_of(error)
     if status is None:
         return True  # a failed connection
     # A 403 from a storage host means that its signed URL has expired. The Hub issues a new one.
-    return status in (408, 429) or status >= 500 or (status == 403 and _elsewhere(error, where))
+    return status in (408, 429) or status >= 500 or (status == 403 and _from_storage(error, where))
 
 
-def _elsewhere(error: Exception, where: Where) -> bool:
+def _from_storage(error: Exception, where: Where) -> bool:
     """Whether the response came from a storage host that the Hub redirects to, not from the Hub."""
     return urlsplit(str(error.response.url)).hostname != urlsplit(where.endpoint).hostname  # type: ignore[attr-defined]
 
 
-def _asked(error: Exception) -> float | None:
+def _requested_delay(error: Exception) -> float | None:
     """Return the number of seconds that the server asks to wait, or None if it does not state any."""
     if not isinstance(error, HfHubHTTPError):
         return None
@@ -152,7 +152,7 @@ def _reason(error: Exception) -> str:
     if status == 429:
         return "the Hub asks for fewer requests (429)"
     if status is not None:
-        return f"the server fails ({status})"
+        return f"the server returned an error ({status})"
     return f"the connection failed ({clean(f'{type(error).__name__}: {error}')})"
 
 
@@ -160,14 +160,14 @@ def _explain(error: Exception, where: Where, delay: float | None) -> str:
     """Return the cause and the remedy. The order of the checks matters, because exception classes overlap."""
     status, token = status_of(error), get_token()
     if status is None:
-        return f"{where.host}: {_reason(error)}; what arrived is kept, run it again"
-    if delay is None and _elsewhere(error, where):
-        return f"the storage of {where.host} refuses ({status}) again and again; run it again later"
+        return f"{where.host}: {_reason(error)}; run it again, the received data is kept"
+    if delay is None and _from_storage(error, where):
+        return f"the storage of {where.host} refuses ({status}) repeatedly; run it again later"
     headers: Any = error.response.headers  # type: ignore[attr-defined]
     if isinstance(error, GatedRepoError):
         page = f"https://{where.host}/{where.source}"
-        say = "with this token's account" if token else "and set HF_TOKEN to a token of that account"
-        return f"is gated ({status}); accept its terms at {page} {say}"
+        advice = "with this token's account" if token else "and set HF_TOKEN to a token of that account"
+        return f"is gated ({status}); accept its terms at {page} {advice}"
     if isinstance(error, DisabledRepoError):
         return f"{where.host} has disabled this repository ({status})"
     if isinstance(error, RevisionNotFoundError):
@@ -175,14 +175,14 @@ def _explain(error: Exception, where: Where, delay: float | None) -> str:
     if isinstance(error, EntryNotFoundError):
         return f"{where.host} lists this file but does not have it (404)"
     if status == 401 and "Invalid credentials" in headers.get("X-Error-Message", ""):
-        return f"{where.host} does not know the token (401); set HF_TOKEN to a valid one, or to none"
+        return f"{where.host} rejects the token (401); set HF_TOKEN to a valid token, or unset it"
     if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
-        say = "or the token may not read it" if token else "or a private one, which HF_TOKEN opens"
-        return f"no such repository on {where.host} ({status}), {say}; nor is it a folder here"
+        cause = "the token cannot read it" if token else "it is private and needs HF_TOKEN"
+        return f"no such repository on {where.host} ({status}), or {cause}; it is not a local folder either"
     if status == 403:
-        return f"{where.host} forbids it (403): the token has no right to read this repository"
+        return f"{where.host} denies access (403): the token has no permission to read this repository"
     if delay is not None:
-        return f"{_reason(error)}, and to wait {delay:.0f} s; run it again later, what arrived is kept"
-    if _passes(error, where):
-        return f"{where.host}: {_reason(error)} again and again; run it again later, what arrived is kept"
+        return f"{_reason(error)}, and to wait {delay:.0f} s; run it again later, the received data is kept"
+    if _is_temporary(error, where):
+        return f"{where.host}: {_reason(error)} repeatedly; run it again later, the received data is kept"
     return f"{where.host} refuses ({status}): {clean(str(error.server_message or ''))}"  # type: ignore[attr-defined]

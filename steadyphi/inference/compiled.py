@@ -1,6 +1,6 @@
-"""One new token a row at fixed shapes, which torch.compile makes one CUDA graph of.
+"""A decoding step of fixed shapes, one new token per row, which torch.compile turns into one CUDA graph.
 
-On a GPU a step of a small model is mostly the launching of its kernels, one by one; a graph is one launch.
+On a GPU, a small model spends most of a step on launching its kernels one by one. A graph is a single launch.
 """
 
 import sys
@@ -18,7 +18,7 @@ Step = Callable[[Sequence[int]], Tensor]
 
 
 class Whole(Placed):
-    """A layer's context: every row attends to its whole cache, behind a mask."""
+    """The attention context of one layer: every row attends to its whole cache, through a mask."""
 
     def __init__(
         self, cos: Tensor, sin: Tensor, index: tuple[Any, ...], mask: Tensor, keys: Tensor, values: Tensor
@@ -34,35 +34,43 @@ class Whole(Placed):
 
 
 class FixedStep:
-    """Does what `Cache.step` does; rows that have been dropped are computed all the same."""
+    """Reads one more token into every row, as `Cache.step` does.
+
+    Dropped rows are computed too, because the shapes are fixed. compiling: arguments of torch.compile.
+    """
 
     def __init__(self, cache: Cache, **compiling: Any) -> None:
         self.cache, self.rows = cache, cache.keys.shape[1]
         for cached in (cache.keys, cache.values):
-            torch._dynamo.mark_static_address(cached)  # else a graph would copy the cache in and out
+            torch._dynamo.mark_static_address(cached)  # otherwise the graph copies the cache in and out
         self.forward = torch.compile(self._forward, fullgraph=True, dynamic=False, **compiling)
 
     def __call__(self, tokens: Sequence[int]) -> Tensor:
-        cache, gone = self.cache, self.rows - len(tokens)
-        both = torch.tensor([[*tokens, *[0] * gone], [*cache.lengths, *[0] * gone]], device=cache.device)
+        cache, dropped = self.cache, self.rows - len(tokens)
+        both = torch.tensor(
+            [[*tokens, *[0] * dropped], [*cache.lengths, *[0] * dropped]], device=cache.device
+        )
         x = self.forward(both[0], both[1])
         cache.lengths = [n + 1 for n in cache.lengths]
-        return x[: len(tokens)].clone()  # the graph's own memory is written over by the next step
+        return x[: len(tokens)].clone()  # the next step overwrites the memory of the graph
 
-    def _forward(self, tokens: Tensor, places: Tensor) -> Tensor:
+    def _forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         cache = self.cache
-        cos, sin = cache.cos[places], cache.sin[places]
-        index = (torch.arange(self.rows, device=places.device), slice(None), places)
-        mask = (torch.arange(cache.capacity, device=places.device) <= places[:, None])[:, None, None]
+        cos, sin = cache.cos[positions], cache.sin[positions]
+        index = (torch.arange(self.rows, device=positions.device), slice(None), positions)
+        mask = (torch.arange(cache.capacity, device=positions.device) <= positions[:, None])[:, None, None]
         layers = zip(cache.keys.unbind(), cache.values.unbind(), strict=True)
         return cache.model.run(tokens, [Whole(cos, sin, index, mask, k, v) for k, v in layers])
 
 
 def step_for(cache: Cache, compiled: bool) -> Step:
-    """Return how `cache` takes a step: compiled where that is asked for and there is a GPU."""
+    """Return the function that reads one more token into every row of the cache.
+
+    compiled: return a step for torch.compile. Without a GPU this prints a note and has no other effect.
+    """
     if not compiled:
         return cache.step
     if cache.device.type != "cuda":
-        print("note: compiling is for a GPU; going on without it", file=sys.stderr)
+        print("note: there is no GPU, so the model is not compiled", file=sys.stderr)
         return cache.step
     return FixedStep(cache, mode="reduce-overhead")

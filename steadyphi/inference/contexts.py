@@ -1,7 +1,7 @@
-"""How new tokens attend to a cache of keys and values: a prompt, one token a row, or several of one row.
+"""How new tokens attend to the key-value cache: whole prompts, one token per row, or several tokens of a row.
 
-Each context writes the new keys and values into a layer's cache before it attends. Made once a forward
-pass, and shared by all layers.
+A context first writes the new keys and values into the cache of a layer, and then computes the attention. It
+is created once per forward pass and shared by all layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from steadyphi.model import Documents
 from steadyphi.model_config import PhiConfig
 
-# Numbers (positions x width) that one attention call may read in vain, before two calls are cheaper: a call
-# costs about 50 microseconds on a CPU, however little it reads.
+# The most masked keys, times the width of the model, that one attention call may read. With more, two calls
+# are faster: on a CPU a call costs about 50 microseconds, however little it reads.
 WASTE = 250_000
 
 
 class Step(Protocol):
-    """A context that is told the layer's cache too: keys and values (rows, n_head, capacity, head_size)."""
+    """A context that also takes a layer's cache: keys and values (rows, n_head, capacity, head_size)."""
 
     def rotate(self, x: Tensor) -> Tensor: ...
 
@@ -28,7 +28,7 @@ class Step(Protocol):
 
 
 class Prompts:
-    """Whole prompts of any lengths, packed, into empty rows from `first` on."""
+    """Whole prompts of any lengths, packed, for consecutive empty rows starting at row `first`."""
 
     def __init__(self, config: PhiConfig, lengths: Sequence[int], first: int, device: torch.device) -> None:
         self.documents = Documents(config, lengths, device)
@@ -37,16 +37,16 @@ class Prompts:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         lengths = self.documents.lengths
-        for row, (some_k, some_v) in enumerate(
+        for row, (row_k, row_v) in enumerate(
             zip(k.split(lengths), v.split(lengths), strict=True), self.first
         ):
-            keys[row, :, : len(some_k)] = some_k.transpose(0, 1)
-            values[row, :, : len(some_v)] = some_v.transpose(0, 1)
+            keys[row, :, : len(row_k)] = row_k.transpose(0, 1)
+            values[row, :, : len(row_v)] = row_v.transpose(0, 1)
         return self.documents.attend(q, k, v, 0.0)
 
 
 class Placed:
-    """Tokens at given rows of the rotary tables cos and sin, (T, 1, rope_n_elem) each."""
+    """Tokens with the rotary tables of their positions: cos and sin, (T, 1, rope_n_elem) each."""
 
     def __init__(self, cos: Tensor, sin: Tensor) -> None:
         self.cos, self.sin = cos, sin
@@ -54,7 +54,7 @@ class Placed:
     def rotate(self, x: Tensor) -> Tensor:
         """Rotate as `steadyphi.model.Rotary` does, but in place and with half as many operations.
 
-        sin has its first half negated, so that the halves of x need no negation, only to change places.
+        The first half of sin is already negated, so the halves of x only have to be swapped.
         """
         turned = x[..., : self.cos.shape[-1]]
         wide = turned.float()
@@ -64,22 +64,25 @@ class Placed:
 
 
 class OneEach(Placed):
-    """One new token for each row, behind the `lengths` tokens that the row has; it sees its own row alone."""
+    """One new token per row, after the tokens that the row already has. It attends to its own row only.
+
+    lengths: number of tokens in each row. width: n_embd. dtype: that of the cache.
+    """
 
     def __init__(
         self, cos: Tensor, sin: Tensor, lengths: Sequence[int], width: int, dtype: torch.dtype
     ) -> None:
         device = cos.device
-        places = torch.tensor(lengths, device=device)
-        super().__init__(cos[places], sin[places])
-        self.index = (torch.arange(len(lengths), device=device), slice(None), places)
+        positions = torch.tensor(lengths, device=device)
+        super().__init__(cos[positions], sin[positions])
+        self.index = (torch.arange(len(lengths), device=device), slice(None), positions)
         self.groups: list[tuple[slice, int, Tensor | None]] = []
         for group in groups([n + 1 for n in lengths], width):
-            own = places[group] + 1
+            ends = positions[group] + 1
             longest = max(lengths[group]) + 1
             mask = None
             if min(lengths[group]) + 1 < longest:
-                beyond = torch.arange(longest, device=device) >= own[:, None]
+                beyond = torch.arange(longest, device=device) >= ends[:, None]
                 mask = torch.zeros(beyond.shape, dtype=dtype, device=device).masked_fill_(beyond, -torch.inf)
                 mask = mask[:, None, None]
             self.groups.append((group, longest, mask))
@@ -98,15 +101,15 @@ class OneEach(Placed):
 
 
 class Several(Placed):
-    """`count` new tokens of row 0, behind the `length` that it has."""
+    """`count` new tokens of row 0, after the `length` tokens that it already has."""
 
     def __init__(self, cos: Tensor, sin: Tensor, length: int, count: int) -> None:
         super().__init__(cos[length : length + count], sin[length : length + count])
         self.start, self.end = length, length + count
         self.mask = None
         if count > 1:
-            at = torch.arange(self.end, device=cos.device)
-            self.mask = at <= at[self.start :, None]
+            positions = torch.arange(self.end, device=cos.device)
+            self.mask = positions <= positions[self.start :, None]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         keys[0, :, self.start : self.end] = k.transpose(0, 1)
@@ -118,7 +121,11 @@ class Several(Placed):
 
 
 def groups(lengths: Sequence[int], width: int) -> Iterator[slice]:
-    """Divide neighbouring rows into groups that attend in one call, padded in thought to their longest."""
+    """Divide consecutive rows into groups, each of which attends in one call.
+
+    All rows of a group read as many keys as its longest row has; a mask hides the rest, at most `WASTE`.
+    lengths: number of keys of each row. width: n_embd.
+    """
     start, total, longest = 0, 0, 0
     for row, length in enumerate(lengths):
         total, longest = total + length, max(longest, length)

@@ -1,4 +1,4 @@
-"""Writing on: prompts of any lengths as one batch, without padding, each as if it were alone."""
+"""Text generation: prompts of any lengths in one batch, without padding, each as if it were the only one."""
 
 import time
 from collections import Counter
@@ -18,36 +18,42 @@ from steadyphi.inference.text import Detokenizer, Stops, Vocabulary
 from steadyphi.model import Phi
 
 Reason = Literal["eos", "stop", "length", "context"]
-Say = Callable[[int, str], None]  # which prompt, and the next piece of its text
+OnText = Callable[[int, str], None]  # called with the index of the prompt and the next piece of its text
 
-READ_TOKENS = 4096  # tokens of prompts that are read together
-MOST_ROWS = 64  # texts written together, and
-CACHE_BYTES = 4 << 30  # at most so much cache for them
+READ_TOKENS = 4096  # the most prompt tokens in one forward pass
+MOST_ROWS = 64  # the most texts in one batch
+CACHE_BYTES = 4 << 30  # the largest cache of a batch
 
 
 @dataclass(frozen=True)
 class Options:
-    """When to stop, and how to choose: `stop` are strings, of which nothing comes into the text."""
+    """When generation stops, and how tokens are chosen.
+
+    stop: strings that end the text. The text does not contain them.
+    ignore_eos: do not stop at an end token.
+    compiled: use torch.compile, on a GPU.
+    """
 
     max_new_tokens: int = 256
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
-    compiled: bool = False  # steps by torch.compile, on a GPU
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
-            raise SteadyPhiError(f"max_new_tokens: {self.max_new_tokens} is not 1 or more")
+            raise SteadyPhiError(f"max_new_tokens: should be 1 or more, not {self.max_new_tokens}")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was written after a prompt of `prompt_tokens`, and why it ended.
+    """The text generated after a prompt, and why it ended.
 
-    reason: "eos", the model ended it; "stop", a stop string came; "length", max_new_tokens were written;
-    "context", the model's context was full before that.
-    tokens: without the token that ends a text; of a stop string, at most what shares a token with the text.
-    first_seconds, seconds: from the start until the first token, and until the last.
+    prompt_tokens: number of tokens of the prompt.
+    tokens: without the end token. Of a stop string, at most the part that shares a token with the text.
+    reason: "eos", the model ended the text; "stop", a stop string occurred; "length", max_new_tokens were
+    generated; "context", the model's context was full before that.
+    first_seconds, seconds: from the start to the first token, and to the last.
     """
 
     prompt_tokens: int
@@ -59,8 +65,11 @@ class Result:
 
 
 @dataclass
-class Writing:
-    """A text while it is being written."""
+class GenerationState:
+    """The state of a text during generation.
+
+    index: of the prompt. limit: the most tokens to generate.
+    """
 
     index: int
     prompt: Sequence[int]
@@ -68,23 +77,23 @@ class Writing:
     options: Options
     limit: int
     generator: torch.Generator
-    say: Say | None
+    on_text: OnText | None
     started: float
     reason: Reason | None = None
     tokens: list[int] = field(default_factory=list)
     text: str = ""
-    seen: Tensor | None = None  # (vocab,): which tokens the repetition penalty is for
+    seen: Tensor | None = None  # (vocab,): the tokens that the repetition penalty applies to
 
     def __post_init__(self) -> None:
         self.detokenizer, self.stops = Detokenizer(self.vocabulary), Stops(self.options.stop)
         self.first_seconds = 0.0
         if self.options.sampling.repetition_penalty != 1:
             self.seen = torch.zeros(self.vocabulary.size, dtype=torch.bool)
-            known = [t for t in self.prompt if t < self.vocabulary.size]
-            self.seen[torch.tensor(known, dtype=torch.long)] = True
+            ids = [t for t in self.prompt if t < self.vocabulary.size]
+            self.seen[torch.tensor(ids, dtype=torch.long)] = True
 
     def push(self, token: int) -> None:
-        """Take the next token; `reason` is set when it was the last."""
+        """Add the next token; set `reason` if it is the last."""
         self.first_seconds = self.first_seconds or time.perf_counter() - self.started
         if token in self.vocabulary.eos_ids and not self.options.ignore_eos:
             self._finish("eos")
@@ -98,7 +107,7 @@ class Writing:
         self._finish("length" if self.limit == self.options.max_new_tokens else "context")
 
     def result(self) -> Result:
-        """Return what was written, once it has ended."""
+        """Return the result of a finished text."""
         assert self.reason is not None
         seconds = time.perf_counter() - self.started
         tokens, text = self.tokens, self.text
@@ -115,34 +124,47 @@ class Writing:
 
     def _add(self, text: str) -> None:
         self.text += text
-        if text and self.say:
-            self.say(self.index, text)
+        if text and self.on_text:
+            self.on_text(self.index, text)
 
 
-def room(prompt: Sequence[int], context: int, max_new_tokens: int, name: str = "the prompt") -> int:
-    """Return how many tokens can be written after a prompt; SteadyPhiError when none can."""
+def max_continuation(
+    prompt: Sequence[int], context: int, max_new_tokens: int, name: str = "the prompt"
+) -> int:
+    """Return the number of tokens that may be generated after a prompt: at most `max_new_tokens`.
+
+    name: of the prompt, for the error. Raises SteadyPhiError if the prompt is empty or fills the context.
+    """
     if not prompt:
-        raise SteadyPhiError(f"{name}: is empty; the model needs at least one token to go on from")
+        raise SteadyPhiError(f"{name}: is empty; the model needs at least one token to continue")
     if len(prompt) >= context:
         raise SteadyPhiError(
-            f"{name}: is {len(prompt)} tokens long, the model's context is {context}: nothing can follow it"
+            f"{name}: is {len(prompt)} tokens long and fills the model's context of {context}; shorten it"
         )
     return min(max_new_tokens, context - len(prompt))
 
 
 def begin(
-    model: Phi, vocabulary: Vocabulary, prompts: Sequence[Sequence[int]], options: Options, say: Say | None
-) -> list[Writing]:
-    """Return a text to be written for each prompt; SteadyPhiError for one that does not fit."""
+    model: Phi,
+    vocabulary: Vocabulary,
+    prompts: Sequence[Sequence[int]],
+    options: Options,
+    on_text: OnText | None,
+) -> list[GenerationState]:
+    """Return the initial state of the text for each prompt.
+
+    on_text: called with each new piece of text. Raises SteadyPhiError for a prompt that is empty or fills the
+    model's context.
+    """
     occurrences: Counter[tuple[int, ...]] = Counter()
     texts = []
     for index, prompt in enumerate(prompts):
         name = "the prompt" if len(prompts) == 1 else f"prompt {index + 1}"
-        limit = room(prompt, model.config.block_size, options.max_new_tokens, name)
+        limit = max_continuation(prompt, model.config.block_size, options.max_new_tokens, name)
         generator = generator_for(options.sampling.seed, prompt, occurrences[tuple(prompt)])
         occurrences[tuple(prompt)] += 1
         now = time.perf_counter()
-        texts.append(Writing(index, prompt, vocabulary, options, limit, generator, say, now))
+        texts.append(GenerationState(index, prompt, vocabulary, options, limit, generator, on_text, now))
     return texts
 
 
@@ -152,14 +174,16 @@ def generate(
     vocabulary: Vocabulary,
     prompts: Sequence[Sequence[int]],
     options: Options = Options(),
-    say: Say | None = None,
+    on_text: OnText | None = None,
 ) -> list[Result]:
-    """Write on after each prompt (token ids) and return the results in the prompts' order.
+    """Generate a continuation of each prompt (token ids); return the results in the order of the prompts.
 
-    Prompts are read packed, and then every text attends to its own tokens alone; one that has ended
-    leaves the batch. Raises SteadyPhiError for a prompt that is empty or fills the model's context.
+    The prompts are read packed. After that each text attends to its own tokens only, and a finished text
+    leaves the batch.
+    on_text: called with each new piece of text.
+    Raises SteadyPhiError for a prompt that is empty or fills the model's context.
     """
-    texts = begin(model, vocabulary, prompts, options, say)
+    texts = begin(model, vocabulary, prompts, options, on_text)
     results: dict[int, Result] = {}
     for batch in batches(model, texts):
         capacity = max(len(text.prompt) + text.limit for text in batch)
@@ -174,16 +198,19 @@ def generate(
     return [results[index] for index in range(len(prompts))]
 
 
-def write(cache: Cache, ends: Tensor, texts: Sequence[Writing], step: Step) -> Iterator[Writing]:
-    """Write all texts on and yield each when it has ended.
+def write(
+    cache: Cache, ends: Tensor, texts: Sequence[GenerationState], step: Step
+) -> Iterator[GenerationState]:
+    """Generate all texts, and yield each one when it is finished.
 
-    cache: has the prompts, in the texts' order; ends: the hidden states (rows, n_embd) of their last tokens;
-    step: reads a token in every row, as `cache.step`.
+    cache: holds the prompts, in the order of the texts.
+    ends: the hidden states (rows, n_embd) of the last tokens of the prompts.
+    step: reads one more token into every row, such as `cache.step`.
     """
     rows = list(texts)
     logits = cache.model.lm_head(ends)[:, : rows[0].vocabulary.size]
     if logits.isnan().any():
-        raise SteadyPhiError("the model gives no numbers (NaN); its weights are broken")
+        raise SteadyPhiError("the logits are NaN; the model's weights are broken")
     while True:
         seen = torch.stack([r.seen for r in rows if r.seen is not None]) if rows[0].seen is not None else None
         seen = None if seen is None else seen.to(logits.device)
@@ -194,26 +221,26 @@ def write(cache: Cache, ends: Tensor, texts: Sequence[Writing], step: Step) -> I
         ended = [place for place, row in enumerate(rows) if row.reason]
         yield from (rows[place] for place in ended)
         if len(ended) == len(rows):
-            return  # and leave the last rows in the cache: a chat goes on from them
+            return  # the last rows stay in the cache, because a chat continues from them
         if ended:
             order = cache.drop(ended)
             rows, tokens = [rows[place] for place in order], [tokens[place] for place in order]
         logits = cache.model.lm_head(step(tokens))[:, : rows[0].vocabulary.size]
 
 
-def batches(model: Phi, texts: Sequence[Writing]) -> Iterator[list[Writing]]:
-    """Divide texts, longest first, into batches whose cache stays within `CACHE_BYTES`."""
+def batches(model: Phi, texts: Sequence[GenerationState]) -> Iterator[list[GenerationState]]:
+    """Divide texts, longest prompt first, into batches of at most `MOST_ROWS` texts and `CACHE_BYTES`."""
     config = model.config
-    each = 2 * 4 * config.n_layer * config.n_embd  # bytes a token at most: key and value, float32
-    batch: list[Writing] = []
+    token_bytes = 2 * 4 * config.n_layer * config.n_embd  # at most, for a key and a value in float32
+    batch: list[GenerationState] = []
     capacity = 0
-    # Neighbours in length attend in one call.
+    # Sorted, because rows of similar length attend in one call.
     for text in sorted(texts, key=lambda text: -len(text.prompt)):
-        wanted = max(capacity, len(text.prompt) + text.limit)
-        if batch and (len(batch) == MOST_ROWS or (len(batch) + 1) * wanted * each > CACHE_BYTES):
+        needed = max(capacity, len(text.prompt) + text.limit)
+        if batch and (len(batch) == MOST_ROWS or (len(batch) + 1) * needed * token_bytes > CACHE_BYTES):
             yield batch
-            batch, wanted = [], len(text.prompt) + text.limit
+            batch, needed = [], len(text.prompt) + text.limit
         batch.append(text)
-        capacity = wanted
+        capacity = needed
     if batch:
         yield batch

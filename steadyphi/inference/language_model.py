@@ -30,7 +30,7 @@ class Backend(Protocol):
 
     @property
     def tokenizer(self) -> TextTokenizer:
-        """The tokenizer: prompts and answers are encoded apart, and scored as token ids."""
+        """The tokenizer. Prompts and answers are encoded separately, and scored as token ids."""
 
     @property
     def context(self) -> int:
@@ -50,10 +50,10 @@ class Backend(Protocol):
 
 
 class LanguageModel:
-    """A Phi with its tokenizer, the size of its batches, and the cache of what it computed before.
+    """A Phi with its tokenizer, its batch size, and a cache of scores and texts.
 
     batch_tokens: the most tokens that are scored in one forward pass.
-    cache: where scores and texts are kept, so that an interrupted evaluation goes on; None keeps nothing.
+    cache: stores scores and texts, so that an interrupted evaluation can continue; None stores nothing.
         A batch is taken from the cache whole or not at all, because rounding depends on the batch.
     """
 
@@ -73,7 +73,7 @@ class LanguageModel:
         return score(self.model, requests, self.batch_tokens, label, self.cache)
 
     def score_in_small_batches(self, requests: Sequence[Request], label: str) -> list[float]:
-        """Return the scores, computed anew in batches of an eighth of the size; nothing is kept."""
+        """Return the scores, computed anew in batches of an eighth of the size. Nothing is cached."""
         return score(self.model, requests, max(1, self.batch_tokens // 8), label)
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int, label: str) -> list[Generated]:
@@ -93,18 +93,18 @@ class LanguageModel:
             generated = self._generate([encoded[n] for n in batch], max_new_tokens, progress)
             texts.update(zip(batch, generated, strict=True))
         progress.close()
-        for others in ranks.gather(texts):
-            texts |= others
+        for rank_texts in ranks.gather(texts):
+            texts |= rank_texts
         return [texts[n] for n in range(len(prompts))]
 
     def _generate(
         self, prompts: Sequence[list[int]], max_new_tokens: int, progress: Progress
     ) -> list[Generated]:
         """Return the texts of one batch of prompts, from the cache if it has them."""
-        kept = self.cache.get_texts(prompts, max_new_tokens) if self.cache else None
-        if kept is not None:
+        cached = self.cache.get_texts(prompts, max_new_tokens) if self.cache else None
+        if cached is not None:
             progress.skip(len(prompts))
-            return [Generated(*text) for text in kept]
+            return [Generated(*text) for text in cached]
         results = generate(self.model, self.tokenizer, prompts, Options(max_new_tokens=max_new_tokens))
         texts = [Generated(result.text, len(result.tokens)) for result in results]
         if self.cache:

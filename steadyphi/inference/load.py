@@ -1,4 +1,4 @@
-"""A checkpoint of any layout as a model to run, straight from its files: no converted copy is written."""
+"""Load a checkpoint of any layout as a model, directly from its files: no converted copy is written."""
 
 import json
 import mmap
@@ -19,9 +19,9 @@ from steadyphi.model import Phi
 
 
 def load_tuned(base: Path, tuned: Path | None, dtype: torch.dtype, device: torch.device | str = "cpu") -> Phi:
-    """Load what was fine-tuned as `load_model` does: an adapter on `base`, or a whole checkpoint.
+    """Load a fine-tuned model with `load_model`: an adapter on `base`, or a whole checkpoint.
 
-    tuned: None for the base itself.
+    tuned: the folder of the adapter or checkpoint; None loads the base itself.
     """
     if tuned is None or is_adapter(tuned):
         return load_model(base, tuned, dtype, device)
@@ -33,11 +33,11 @@ def load_model(
 ) -> Phi:
     """Load the checkpoint in `folder`, of any layout that `open_folder` knows, in evaluation mode.
 
-    On a CPU, tensors that lie in the file as the model has them, in `dtype`, stay memory-mapped: they are
-    read when they are first used, and the system may take their memory back. Others are read, and rounded
-    where needed, one after the other: so no more memory is taken than the model has, and one part of it.
-    adapter: a folder with one, in peft's format. It is merged in float32, before rounding.
-    Raises SteadyPhiError for a checkpoint that is not whole, and an adapter that does not fit it.
+    On a CPU, tensors that the file stores as the model needs them, in `dtype`, stay memory-mapped: they are
+    read when they are first used, and the system may reclaim their memory. The others are read, and rounded
+    where needed, one after the other, so the peak memory is that of the model and one part of a tensor.
+    adapter: the folder of an adapter in peft's format. It is merged in float32, before rounding.
+    Raises SteadyPhiError for an incomplete checkpoint, and for an adapter that does not fit it.
     """
     opened = open_folder(folder)
     config = opened.config
@@ -47,16 +47,16 @@ def load_model(
     parts = source_runs(opened)
     state = {}
     for name, tensor in layouts.tensors(layouts.LIT, config).items():
-        own = {piece.part: parts[piece.part] for piece in tensor.pieces}
+        tensor_runs = {piece.part: parts[piece.part] for piece in tensor.pieces}
         whole = (
             None
-            if updates.keys() & own.keys()
-            else files.view([r for runs in own.values() for r in runs], dtype)
+            if updates.keys() & tensor_runs.keys()
+            else files.view([r for runs in tensor_runs.values() for r in runs], dtype)
         )
         if whole is None:
             whole = torch.empty(tensor.shape, dtype=dtype).view(-1)
             at = 0
-            for part, runs in own.items():
+            for part, runs in tensor_runs.items():
                 numbers = files.read(runs)
                 _put(numbers, updates.get(part), whole[at : at + len(numbers)])
                 at += len(numbers)
@@ -68,7 +68,7 @@ def load_model(
 
 
 def _put(numbers: Tensor, update: Update | None, place: Tensor) -> None:
-    """Write a part's numbers to their place, rounded to its type; merged with the adapter's update first."""
+    """Merge the adapter's update, if any, into a part's numbers; write them to `place`, in its dtype."""
     if update is None:
         place.copy_(numbers)
         return
@@ -78,21 +78,21 @@ def _put(numbers: Tensor, update: Update | None, place: Tensor) -> None:
 
 
 def same_tokenizer(folder: Path, other: Path) -> bool:
-    """Whether two checkpoints' tokenizers give every text the same ids."""
+    """Return whether the tokenizers of two checkpoint folders give every text the same ids."""
     first, second = (json.loads((f / "tokenizer.json").read_bytes()) for f in (folder, other))
     keys = ("added_tokens", "normalizer", "pre_tokenizer", "model")
     return all(first.get(key) == second.get(key) for key in keys)
 
 
 class Files:
-    """The files of a checkpoint: mapped into memory where that will do, else read into one buffer."""
+    """The files of a checkpoint: memory-mapped if possible, otherwise read into one buffer."""
 
     def __init__(self) -> None:
         self.files: dict[Path, mmap.mmap] = {}
         self.buffer = np.empty(0, np.uint8)
 
     def view(self, runs: Sequence[Run], dtype: torch.dtype) -> Tensor | None:
-        """Return the numbers of `runs` where they lie; None unless they lie together, aligned, in `dtype`."""
+        """Return a view of the numbers of `runs`; None unless they are contiguous, aligned and in `dtype`."""
         first = runs[0]
         place = first.offset
         for run in runs:
@@ -103,7 +103,7 @@ class Files:
             return None
         if first.path not in self.files:
             with first.path.open("rb") as file:
-                # A private copy on writing: torch warns of a buffer that cannot be written to.
+                # Copy on write, because torch warns about a buffer that is not writable.
                 self.files[first.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         count = (place - first.offset) // dtype.itemsize
         return torch.frombuffer(self.files[first.path], dtype=dtype, count=count, offset=first.offset)
@@ -112,13 +112,13 @@ class Files:
         """Return the numbers of one part's runs, in a buffer that the next call overwrites."""
         size = sum(run.nbytes for run in runs)
         if size > len(self.buffer):
-            self.buffer = np.empty(size, np.uint8)  # one for all: fresh memory costs more than the copying
+            self.buffer = np.empty(size, np.uint8)  # reused, because new memory costs more than the copy
         at = 0
         for run in runs:
             end = at + run.nbytes
             with run.path.open("rb", buffering=0) as file:
                 file.seek(run.offset)
-                while at < end:  # the system reads 2 GB at most in one go
+                while at < end:  # one call reads at most 2 GB
                     if not (got := file.readinto(self.buffer.data[at:end])):
                         raise SteadyPhiError(f"{run.path}: ends within {run.part}; was it changed meanwhile?")
                     at += got

@@ -1,6 +1,6 @@
-"""From logits to the next token: greedy, or drawn from a distribution that is cut and flattened as asked.
+"""Choose the next token from logits: greedily, or by sampling from a filtered distribution.
 
-The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p.
+The order of the steps is that of transformers: repetition penalty, temperature, top-k, top-p, min-p.
 """
 
 import hashlib
@@ -15,16 +15,17 @@ from steadyphi.errors import SteadyPhiError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn; what is left as it is here changes nothing.
+    """How the next token is chosen. The defaults are greedy, without a penalty or a filter.
 
-    temperature: divides the logits; 0 takes the likeliest token always (greedy).
-    top_k: only the k likeliest tokens; 0 for all.
-    top_p: only the likeliest that together have this probability (Holtzman et al. 2019, arXiv 1904.09751).
-    min_p: only those with this share of the likeliest one's probability (Nguyen et al. 2024, arXiv
-    2407.01082).
-    repetition_penalty: divides the logits above zero of all tokens that stand in the prompt or the text so
-    far, and multiplies those below (Keskar et al. 2019, arXiv 1909.05858).
-    seed: the same for the same prompt gives the same text, whatever else is in the batch.
+    temperature: divides the logits; 0 always takes the most likely token (greedy).
+    top_k: sample from the k most likely tokens; 0 means all.
+    top_p: sample from the most likely tokens that together have this probability (Holtzman et al. 2019,
+    arXiv 1904.09751).
+    min_p: sample from the tokens with at least this fraction of the highest probability (Nguyen et al. 2024,
+    arXiv 2407.01082).
+    repetition_penalty: for all tokens of the prompt and the text so far, divides the logits above zero, and
+    multiplies those below (Keskar et al. 2019, arXiv 1909.05858).
+    seed: the same seed and prompt give the same text, whatever else is in the batch.
     """
 
     temperature: float = 0.0
@@ -35,39 +36,39 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, good, wanted in (
+        for name, valid, expected in (
             ("temperature", 0 <= self.temperature < float("inf"), "zero or more"),
             ("top_k", self.top_k >= 0, "zero or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "above 0"),
         ):
-            if not good:
-                raise SteadyPhiError(f"{name}: {getattr(self, name)} is not {wanted}")
+            if not valid:
+                raise SteadyPhiError(f"{name}: should be {expected}, not {getattr(self, name)}")
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is taken always."""
+        """Whether the most likely token is always taken."""
         return self.temperature == 0
 
     def penalized(self, logits: Tensor, seen: Tensor | None) -> Tensor:
-        """Return logits (rows, vocab) with the penalty on the tokens that are true in seen (rows, vocab)."""
+        """Return logits (rows, vocab) with the penalty for the tokens that are True in seen (rows, vocab)."""
         if seen is None or self.repetition_penalty == 1:
             return logits
         p = self.repetition_penalty
         return torch.where(seen, torch.where(logits < 0, logits * p, logits / p), logits)
 
     def filtered(self, logits: Tensor) -> Tensor:
-        """Return logits (rows, vocab) over the temperature, -inf for tokens that may not be drawn."""
+        """Return logits (rows, vocab) divided by the temperature; -inf for tokens that are filtered out."""
         logits = logits / self.temperature
         if 0 < self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         if self.top_p < 1:
             ascending, order = logits.sort()
-            out = ascending.softmax(-1).cumsum(-1) <= 1 - self.top_p
-            out[:, -1] = False  # one stays, however small top_p is
-            logits = logits.masked_fill(out.scatter(1, order, out), -torch.inf)
+            excluded = ascending.softmax(-1).cumsum(-1) <= 1 - self.top_p
+            excluded[:, -1] = False  # keep one token, however small top_p is
+            logits = logits.masked_fill(excluded.scatter(1, order, excluded), -torch.inf)
         if self.min_p > 0:
             probabilities = logits.softmax(-1)
             least = self.min_p * probabilities.amax(-1, keepdim=True)
@@ -75,7 +76,7 @@ class Sampling:
         return logits
 
     def probabilities(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return the distribution (rows, vocab) that tokens are drawn from; greedy: all on one token."""
+        """Return the distribution (rows, vocab) of the next token. If greedy, one token has probability 1."""
         logits = self.penalized(logits.float(), seen)
         if self.greedy:
             return torch.zeros_like(logits).scatter_(1, logits.argmax(-1, keepdim=True), 1.0)
@@ -84,7 +85,7 @@ class Sampling:
     def choose(
         self, logits: Tensor, generators: Sequence[torch.Generator], seen: Tensor | None = None
     ) -> list[int]:
-        """Return a token for each row of logits (rows, vocab), drawn with the row's own generator."""
+        """Return a token for each row of logits (rows, vocab), drawn with the generator of the row."""
         if self.greedy:
             return list(self.penalized(logits.float(), seen).argmax(-1).tolist())
         return draw(
@@ -94,24 +95,24 @@ class Sampling:
 
 
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the token (rows,) at which each row's cumulated probabilities pass its number from [0, 1).
+    """Return the token (rows,) at which the cumulative probabilities of each row exceed its number.
 
-    One number a row, so that what is drawn depends on nothing else in the batch.
+    uniforms: one number from [0, 1) per row, so that a drawn token depends on nothing else in the batch.
     """
-    cumulated = probabilities.double().cumsum(-1)
-    target = uniforms.to(cumulated.device)[:, None] * cumulated[:, -1:]
-    return torch.searchsorted(cumulated, target, right=True)[:, 0].clamp_(max=probabilities.shape[-1] - 1)
+    cumulative = probabilities.double().cumsum(-1)
+    target = uniforms.to(cumulative.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_(max=probabilities.shape[-1] - 1)
 
 
 def uniform(generator: torch.Generator) -> float:
-    """Return a number from [0, 1) in double precision."""
+    """Return a random number from [0, 1), in double precision."""
     return float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
 def generator_for(seed: int, prompt: Sequence[int], occurrence: int) -> torch.Generator:
-    """Return the generator of a prompt that stood `occurrence` times before in its batch.
+    """Return the random generator of a prompt that occurs `occurrence` times earlier in its batch.
 
-    It hangs on the prompt and not on its place, so the same prompt alone gives the same text.
+    It depends on the prompt and not on its index, so a prompt gives the same text in any batch.
     """
     digest = hashlib.sha256(f"{seed} {occurrence} {list(prompt)}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

@@ -1,8 +1,8 @@
-"""Scores and texts on disk: an interrupted evaluation goes on where it was, a repeated one computes nothing.
+"""A cache of scores and texts on disk: an interrupted evaluation continues, a repeated one computes nothing.
 
-A key is a digest of the model, the way it computes, and the exact token ids of all that was computed
-together; so another checkpoint, adapter or type finds none, nothing here is ever stale, and since rounding
-depends on the batch, what is found is to the last digit what would be computed.
+A key is a digest of the model, of the dtype, device and code that compute, and of the exact token ids of a
+whole batch. So no entry is used for another checkpoint, adapter or dtype, and none becomes stale. The key
+covers the whole batch, because rounding depends on it. So a cached score equals a computed one exactly.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import xxhash
 import steadyphi
 
 TABLE = "create table if not exists batches (key blob primary key, value blob not null) without rowid"
-# The modules that decide the numbers: another version of one of them finds nothing in the cache.
+# The modules that determine the numbers. If one of them changes, nothing in the cache is used any more.
 PACKAGE = Path(steadyphi.__file__).parent
 DECIDING = (
     "checkpoint/adapter.py",
@@ -55,10 +55,10 @@ LOOK_UP = "select value from batches where key = ?"
 
 
 class ScoreCache:
-    """The scores of one model in the file `path`, which models and processes share.
+    """The scores and texts of one model in the file `path`, which models and processes share.
 
-    model: a digest of its weights, and of the adapter merged into them.
-    A file that cannot be used is said in one line, and then there is no cache: it saves time, no more.
+    model: a digest of the weights, and of the adapter merged into them (`digest_of`).
+    If the file cannot be used, a warning is printed and nothing is cached, because the cache only saves time.
     """
 
     def __init__(self, path: Path, model: str, dtype: torch.dtype, device: torch.device) -> None:
@@ -70,31 +70,35 @@ class ScoreCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=60)
-            connection.execute("pragma journal_mode = wal")  # several processes at once; safe when killed
+            connection.execute("pragma journal_mode = wal")  # allows several processes; survives a killed one
             connection.execute(TABLE)
             self._connection = connection
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
 
     def get(self, requests: Sequence[Tokens]) -> list[float] | None:
-        """Return the scores of these requests if they were computed together, else None."""
+        """Return the scores of these requests if they were computed in one batch, else None."""
         scores = self._look_up(self._key(requests))
         return None if scores is None else array("d", scores).tolist()
 
     def put(self, requests: Sequence[Tokens], scores: Sequence[float]) -> None:
-        """Keep the scores of requests that were computed together."""
+        """Store the scores of requests that were computed in one batch."""
         self._keep(self._key(requests), array("d", scores).tobytes())
 
-    def get_texts(self, prompts: Sequence[Sequence[int]], most: int) -> list[tuple[str, int]] | None:
-        """Return what was written after these prompts together, in at most so many tokens, and how many."""
-        texts = self._look_up(self._key([(prompt, ()) for prompt in prompts], most))
+    def get_texts(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    ) -> list[tuple[str, int]] | None:
+        """Return each text and its number of tokens if the prompts were generated in one batch, else None."""
+        texts = self._look_up(self._key([(prompt, ()) for prompt in prompts], max_new_tokens))
         return None if texts is None else [(text, count) for text, count in json.loads(texts)]
 
     def put_texts(
-        self, prompts: Sequence[Sequence[int]], most: int, texts: Sequence[tuple[str, int]]
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, texts: Sequence[tuple[str, int]]
     ) -> None:
-        """Keep texts as `put` keeps scores."""
-        self._keep(self._key([(prompt, ()) for prompt in prompts], most), json.dumps(texts).encode())
+        """Store the texts of prompts that were generated in one batch, each with its number of tokens."""
+        self._keep(
+            self._key([(prompt, ()) for prompt in prompts], max_new_tokens), json.dumps(texts).encode()
+        )
 
     def _look_up(self, key: bytes) -> bytes | None:
         if self._connection is None:
@@ -121,15 +125,16 @@ class ScoreCache:
             self._connection.close()
             self._connection = None
 
-    def _key(self, pairs: Iterable[Tokens], most: int = 0) -> bytes:
-        digest = hashlib.blake2b(self._prefix + most.to_bytes(8, "little"), digest_size=16)
+    def _key(self, pairs: Iterable[Tokens], max_new_tokens: int = 0) -> bytes:
+        digest = hashlib.blake2b(self._prefix + max_new_tokens.to_bytes(8, "little"), digest_size=16)
         for context, continuation in pairs:
             digest.update(array("q", [len(context), len(continuation), *context, *continuation]).tobytes())
         return digest.digest()
 
     def _fail(self, error: Exception) -> None:
         print(
-            f"warning: scores are not kept: {self._path}: {error}; if this stays, remove it", file=sys.stderr
+            f"warning: scores are not cached: {self._path}: {error}; if this happens again, delete the file",
+            file=sys.stderr,
         )
         self.close()
 
@@ -139,7 +144,7 @@ def _digest_of_code(path: Path) -> str:
 
 
 def digest_of(folders: Iterable[Path]) -> str:
-    """Return a digest of all weights and settings in these folders, byte for byte: a model's name here."""
+    """Return a digest of all files with weights or settings in these folders; it identifies the model."""
     digest = hashlib.blake2b(digest_size=16)
     for folder in folders:
         for path in sorted(folder.iterdir()):

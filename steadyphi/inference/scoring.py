@@ -1,4 +1,4 @@
-"""Log-probabilities of continuations, over exact token ids: nothing stripped, moved or truncated."""
+"""Log-probabilities of continuations over exact token ids: nothing is stripped, moved or truncated."""
 
 import itertools
 import math
@@ -16,12 +16,12 @@ from steadyphi.model import Phi
 from steadyphi.progress import Progress
 from steadyphi.runtime import ranks
 
-HEAD_ROWS = 1024  # positions whose logits are in memory at once: 210 MB in float32 for Phi
+HEAD_ROWS = 1024  # positions with logits in memory at the same time: 210 MB in float32 for Phi
 
 
 @dataclass(frozen=True)
 class Request:
-    """Score `continuation` after `context`, both token ids, neither empty; `name` is for errors."""
+    """The continuation to score and the context before it, as token ids, neither empty. name: for errors."""
 
     context: tuple[int, ...]
     continuation: tuple[int, ...]
@@ -30,11 +30,11 @@ class Request:
 
 @dataclass
 class _Batch:
-    """A walk, and for each token to be predicted: whose it is, where it is predicted from, and its id."""
+    """A walk, and for each token to predict: its request, the position that predicts it, and its id."""
 
     walk: Walk = field(default_factory=Walk)
     owners: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
 
 
@@ -46,21 +46,22 @@ def score(
     label: str = "score",
     cache: ScoreCache | None = None,
 ) -> list[float]:
-    """Return for each request the log-probability (nats) of its whole continuation, in the weights' type.
+    """Return the log-probability (nats) of each request's whole continuation, in the dtype of the weights.
 
-    What several requests begin with is computed once: the requests of a batch form a tree, of at most
-    `batch_tokens` tokens (fewer where memory is short) where a single request is not longer. The head runs
-    at the needed positions only.
-    Under torchrun each process computes its share of the batches, and all return all scores.
-    cache: where scores are kept, batch by batch, so that the numbers do not depend on what it has.
-    Raises SteadyPhiError for a request that is empty or longer than the model's context, or whose
-    score is NaN.
+    A prefix that several requests share is computed once: the requests of a batch form a tree. The output
+    head runs only at the positions that predict a continuation. Under torchrun each process computes its
+    share of the batches, and all processes return all scores.
+    batch_tokens: the most tokens of a batch, fewer if memory is short. A longer request has its own batch.
+    label: names the work in the progress line.
+    cache: stores scores batch by batch, so the numbers do not depend on its content.
+    Raises SteadyPhiError for a request that is empty or longer than the model's context, or whose score is
+    NaN.
     """
-    room = min(ranks.gather(_room(model)))  # all processes divide the requests alike
-    batches = list(_batches(requests, model.config.block_size, min(batch_tokens, room)))
+    available = min(ranks.gather(_tokens_in_memory(model)))  # all processes divide the requests alike
+    batches = list(_batches(requests, model.config.block_size, min(batch_tokens, available)))
     mine = batches[ranks.rank() :: ranks.world_size()]
     progress = Progress(label, sum(len(batch.walk.tokens) for batch in mine), "tokens")
-    found: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for batch in mine:
         indices = list(dict.fromkeys(batch.owners))
         batch_requests = [requests[index] for index in indices]
@@ -74,18 +75,18 @@ def score(
             progress.add(len(batch.walk.tokens))
         else:
             progress.skip(len(batch.walk.tokens))
-        found.update(zip(indices, values, strict=True))
+        scores.update(zip(indices, values, strict=True))
     progress.close()
-    for share in ranks.gather(found):
-        found |= share
-    return [found[index] for index in range(len(requests))]
+    for share in ranks.gather(scores):
+        scores |= share
+    return [scores[index] for index in range(len(requests))]
 
 
-def _room(model: Phi) -> int:
-    """Return for how many tokens half of the free memory is enough.
+def _tokens_in_memory(model: Phi) -> int:
+    """Return the number of tokens for which half of the free memory is enough.
 
-    A token's hidden states, queries, keys and values, what attention gathers of them and the MLP's inside
-    are some 20 numbers for each of the model's width, of 4 bytes at most.
+    Hidden states, queries, keys and values, the copies that attention gathers, and the inner layer of the MLP
+    are about 20 * n_embd numbers per token, of at most 4 bytes.
     """
     device = model.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
@@ -105,11 +106,11 @@ def _compute(model: Phi, batch: _Batch) -> list[float]:
 def _check(requests: Sequence[Request], values: Sequence[float]) -> None:
     for request, value in zip(requests, values, strict=True):
         if math.isnan(value):
-            raise SteadyPhiError(f"{request.name}: its score is not a number; the weights are broken")
+            raise SteadyPhiError(f"{request.name}: the score is NaN; the weights are broken")
 
 
 def _batches(requests: Sequence[Request], context: int, batch_tokens: int) -> Iterator[_Batch]:
-    """Divide the requests, in lexical order, so that each batch's walk has at most so many tokens."""
+    """Divide the requests, in lexical order, into batches whose walks have at most `batch_tokens` tokens."""
     order = sorted((_read(request, context), index) for index, request in enumerate(requests))
     batch = _Batch()
     for tokens, index in order:
@@ -118,11 +119,11 @@ def _batches(requests: Sequence[Request], context: int, batch_tokens: int) -> It
             batch.walk.finish()
             yield batch
             batch = _Batch()
-        where = batch.walk.add(tokens)
+        positions = batch.walk.add(tokens)
         request = requests[index]
         first = len(request.context) - 1  # this position predicts the continuation's first token
         batch.owners += [index] * len(request.continuation)
-        batch.places += where[first : first + len(request.continuation)]
+        batch.positions += positions[first : first + len(request.continuation)]
         batch.targets += request.continuation
     if batch.owners:
         batch.walk.finish()
@@ -130,19 +131,19 @@ def _batches(requests: Sequence[Request], context: int, batch_tokens: int) -> It
 
 
 def _logprobs(model: Phi, hidden: Tensor, batch: _Batch) -> list[float]:
-    """Return the log-probability of each target at its place; each place's logits are computed once."""
-    at, row = torch.unique(torch.tensor(batch.places, device=hidden.device), return_inverse=True)
+    """Return the log-probability of each target. The logits of each position are computed once."""
+    at, row = torch.unique(torch.tensor(batch.positions, device=hidden.device), return_inverse=True)
     targets = torch.tensor(batch.targets, device=hidden.device)
     by_row = row.argsort(stable=True)
-    found = torch.empty(len(row), device=hidden.device)
+    result = torch.empty(len(row), device=hidden.device)
     ends = torch.searchsorted(row[by_row], torch.arange(0, len(at) + HEAD_ROWS, HEAD_ROWS, device=row.device))
     for start, (first, last) in zip(
         range(0, len(at), HEAD_ROWS), itertools.pairwise(ends.tolist()), strict=True
     ):
         logprobs = model.lm_head(hidden[at[start : start + HEAD_ROWS]]).float().log_softmax(-1)
-        some = by_row[first:last]
-        found[some] = logprobs[row[some] - start, targets[some]]
-    values: list[float] = found.tolist()
+        chunk = by_row[first:last]
+        result[chunk] = logprobs[row[chunk] - start, targets[chunk]]
+    values: list[float] = result.tolist()
     return values
 
 

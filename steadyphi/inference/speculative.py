@@ -1,8 +1,9 @@
-"""Speculative decoding: a small model drafts tokens, the large one checks them all in one pass.
+"""Speculative decoding: a small model drafts tokens, and the large model checks them in one forward pass.
 
 Leviathan et al. 2022, arXiv 2211.17192: a drafted token x is kept with probability min(1, p(x)/q(x)), and
-else replaced by one from max(p - q, 0), normalized. What comes out is distributed exactly as the large
-model's p; under greedy both are all on one token, and so the text is the large model's own.
+otherwise replaced by one drawn from max(p - q, 0), normalized. The tokens then have exactly the distribution
+p of the large model. In greedy decoding p and q each have one token with probability 1, so the text is that
+of the large model.
 """
 
 from collections.abc import Sequence
@@ -13,17 +14,17 @@ from torch import Tensor
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.cache import Cache
-from steadyphi.inference.generate import Options, Result, Say, Writing, begin
+from steadyphi.inference.generate import GenerationState, OnText, Options, Result, begin
 from steadyphi.inference.sampling import Sampling, draw, uniform
 from steadyphi.inference.text import Vocabulary
 from steadyphi.model import Phi
 
-DRAFTED = 4  # tokens a round: with more, most rounds throw some away
+DRAFTED = 4  # tokens per round; with more, most rounds discard some
 
 
 @dataclass
 class Counts:
-    """How many tokens were drafted, and how many of them kept."""
+    """The number of drafted tokens, and how many of them were kept."""
 
     drafted: int = 0
     kept: int = 0
@@ -36,18 +37,19 @@ def speculate(
     vocabulary: Vocabulary,
     prompt: Sequence[int],
     options: Options,
-    say: Say | None = None,
+    on_text: OnText | None = None,
     drafted: int = DRAFTED,
 ) -> tuple[Result, Counts]:
-    """Write on after a prompt as `generate` does, with another model of the same tokenizer drafting ahead.
+    """Generate a continuation as `generate` does, with a draft model of the same tokenizer.
 
-    returns: the result, and how good the drafts were.
-    Raises SteadyPhiError when a model's context or vocabulary is too small for the other's.
+    drafted: the most tokens that are drafted per round.
+    Returns the result, and the counts of drafted and kept tokens.
+    Raises SteadyPhiError if the draft model has a smaller context or vocabulary than the model.
     """
     config = draft.config
     if config.block_size < model.config.block_size or config.padded_vocab_size < vocabulary.size:
         raise SteadyPhiError("the draft model has a smaller context or vocabulary than the model")
-    (text,) = begin(model, vocabulary, [prompt], options, say)
+    (text,) = begin(model, vocabulary, [prompt], options, on_text)
     capacity = len(prompt) + text.limit
     caches = Cache(model, 1, capacity), Cache(draft, 1, capacity)
     counts = Counts()
@@ -63,24 +65,24 @@ def speculate(
 
 
 def one_round(
-    cache: Cache, draft: Cache, tokens: Sequence[int], text: Writing, ahead: int, counts: Counts
+    cache: Cache, draft: Cache, tokens: Sequence[int], text: GenerationState, ahead: int, counts: Counts
 ) -> list[int]:
-    """Return the next tokens, from one up to `ahead` + 1; the caches then have all but the last of them."""
+    """Return the next tokens, from 1 to `ahead` + 1. The caches then hold all of them but the last."""
     sampling, size, generator = text.options.sampling, text.vocabulary.size, text.generator
     guesses: list[int] = []
-    guessed: list[Tensor] = []  # what each was drawn from
+    draft_probs: list[Tensor] = []  # the distribution of each guess
     for _ in range(ahead):
         new = [*tokens, *guesses][draft.lengths[0] :]
         logits = draft.model.lm_head(draft.extend(new)[-1:])[:, :size]
         q = sampling.probabilities(logits, seen_after(text.seen, guesses))
-        guessed.append(q[0])
+        draft_probs.append(q[0])
         guesses.append(int(draw(q, torch.tensor([uniform(generator)], dtype=torch.float64))))
     new = [*tokens, *guesses][cache.lengths[0] :]
     logits = cache.model.lm_head(cache.extend(new)[-ahead - 1 :])[:, :size]
     if logits.isnan().any():
-        raise SteadyPhiError("the model gives no numbers (NaN); its weights are broken")
-    wanted = targets(logits, sampling, text.seen, guesses)
-    kept, last = accept(wanted, guessed, guesses, generator)
+        raise SteadyPhiError("the logits are NaN; the model's weights are broken")
+    model_probs = targets(logits, sampling, text.seen, guesses)
+    kept, last = accept(model_probs, draft_probs, guesses, generator)
     counts.drafted, counts.kept = counts.drafted + ahead, counts.kept + kept
     for each in (cache, draft):
         each.truncate(len(tokens) + kept)
@@ -88,7 +90,7 @@ def one_round(
 
 
 def targets(logits: Tensor, sampling: Sampling, seen: Tensor | None, guesses: Sequence[int]) -> Tensor:
-    """Return the model's distribution at each guess and after the last, as if the guesses stood there."""
+    """Return the model's distribution of each guessed token and of the next, after the guesses before it."""
     if seen is None:
         return sampling.probabilities(logits)
     rows = [seen_after(seen, guesses[:count]) for count in range(len(guesses) + 1)]
@@ -96,7 +98,7 @@ def targets(logits: Tensor, sampling: Sampling, seen: Tensor | None, guesses: Se
 
 
 def seen_after(seen: Tensor | None, guesses: Sequence[int]) -> Tensor | None:
-    """Return (1, vocab): which tokens stand in the text when the guesses do."""
+    """Return `seen` with the guesses added, (1, vocab); None if there is no repetition penalty."""
     if seen is None:
         return None
     row = seen[None].clone()
@@ -105,18 +107,18 @@ def seen_after(seen: Tensor | None, guesses: Sequence[int]) -> Tensor | None:
 
 
 def accept(
-    wanted: Tensor, guessed: Sequence[Tensor], guesses: Sequence[int], generator: torch.Generator
+    model_probs: Tensor, draft_probs: Sequence[Tensor], guesses: Sequence[int], generator: torch.Generator
 ) -> tuple[int, int]:
-    """Return how many guesses stand, and the token that comes after them.
+    """Return the number of accepted guesses, and the token after them.
 
-    wanted: (len(guesses) + 1, vocab), the model's distributions; guessed: the draft's.
+    model_probs: (len(guesses) + 1, vocab), the distributions of the model. draft_probs: those of the draft.
     """
-    for place, (token, q) in enumerate(zip(guesses, guessed, strict=True)):
-        p = wanted[place]
+    for index, (token, q) in enumerate(zip(guesses, draft_probs, strict=True)):
+        p = model_probs[index]
         if uniform(generator) * float(q[token]) < float(p[token]):
             continue
         rest = (p - q.to(p.device)).clamp_(min=0)
-        # By rounding alone nothing may be left of two equal distributions.
+        # Rounding can leave nothing if the distributions are equal.
         rest = rest if rest.sum() > 0 else p
-        return place, int(draw(rest[None], torch.tensor([uniform(generator)], dtype=torch.float64)))
-    return len(guesses), int(draw(wanted[-1:], torch.tensor([uniform(generator)], dtype=torch.float64)))
+        return index, int(draw(rest[None], torch.tensor([uniform(generator)], dtype=torch.float64)))
+    return len(guesses), int(draw(model_probs[-1:], torch.tensor([uniform(generator)], dtype=torch.float64)))

@@ -1,16 +1,16 @@
-"""Text out of tokens that come one by one: whole characters only, and nothing of a stop string."""
+"""Text from tokens that arrive one by one: only whole characters, and no part of a stop string."""
 
 import re
 from collections.abc import Sequence
 from typing import Protocol
 
-# What moves a terminal's cursor, changes its colours or speaks to it: all control characters but \n and \t.
+# All control characters but \n and \t: they move the cursor of a terminal, change its colours or control it.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BROKEN = "\ufffd"
 
 
 class Vocabulary(Protocol):
-    """What generation asks of a tokenizer."""
+    """The part of a tokenizer that generation uses."""
 
     size: int
 
@@ -21,14 +21,14 @@ class Vocabulary(Protocol):
 
 
 class Detokenizer:
-    """Gives the text of each further token; its pieces together are the text of all tokens at once."""
+    """Decodes tokens one by one. The pieces together equal the text of all tokens decoded at once."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.held: list[int] = []
 
     def push(self, token: int) -> str:
-        """Return the text that is complete now; a character whose bytes are not all there is held back."""
+        """Add a token; return the text that is complete. A character with missing bytes is held back."""
         self.held.append(token)
         text = self.vocabulary.decode(self.held)
         if text.endswith(_BROKEN):
@@ -37,14 +37,14 @@ class Detokenizer:
         return text
 
     def finish(self) -> str:
-        """Return what was held back, with U+FFFD for what is no character."""
+        """Return the text that was held back, with U+FFFD for incomplete characters."""
         text = self.vocabulary.decode(self.held) if self.held else ""
         self.held.clear()
         return text
 
 
 class Stops:
-    """Passes text on up to the first stop string that is complete, wherever the pieces are cut."""
+    """Passes text through, up to the first complete stop string, however the text is divided into pieces."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = [stop for stop in stops if stop]
@@ -52,11 +52,11 @@ class Stops:
         self.found: str | None = None
 
     def push(self, text: str) -> str:
-        """Return what may be shown now: nothing of a stop string, nor of what may become one."""
+        """Add text; return the text that may be shown: no part of a stop string, complete or possible."""
         if not self.stops or self.found is not None:
             return "" if self.found is not None else text
         self.held += text
-        # The one that ends first counts, and of those the longest: so it does not matter how the text came.
+        # The stop string that ends first counts; of several, the longest. So the pieces make no difference.
         ends = [(start + len(s), start, s) for s in self.stops if (start := self.held.find(s)) >= 0]
         if ends:
             _, start, self.found = min(ends)
@@ -68,7 +68,7 @@ class Stops:
         return self._release(len(self.held))
 
     def finish(self) -> str:
-        """Return what was held back, now that no stop string can become complete."""
+        """Return the text that was held back, because no stop string can become complete any more."""
         return "" if self.found is not None else self._release(len(self.held))
 
     def _release(self, count: int) -> str:
@@ -77,5 +77,5 @@ class Stops:
 
 
 def printable(text: str) -> str:
-    """Return the text without what would drive a terminal."""
+    """Return the text without the characters that control a terminal."""
     return _CONTROL.sub("", text)

@@ -1,10 +1,10 @@
-"""Token sequences with common beginnings as a tree: what several of them share is computed once.
+"""Token sequences with common prefixes as a tree: a shared prefix is computed once.
 
-The tokens of a tree lie one after the other as in a depth-first walk, so a branch's descendants are
-the tokens right behind it. Attention goes branch by branch: each token attends to its own branch up
-to itself, and all descendants of a branch attend to it in one block without a mask. The two are
-softmaxes over parts of the keys; their logsumexps say how to put them together (the online softmax
-of Milakov & Gimelshein 2018, arXiv 1805.02867). No work is done for tokens that are not attended to.
+The tokens of a tree are in depth-first order, so the descendants of a branch directly follow it. Attention is
+computed branch by branch: each token attends to its own branch up to itself, and all descendants of a branch
+attend to it in one block without a mask. Both are softmaxes over parts of the keys, and their logsumexps give
+the weights to combine them (the online softmax of Milakov & Gimelshein 2018, arXiv 1805.02867). No work is
+done for tokens that are not attended to.
 """
 
 import itertools
@@ -23,25 +23,25 @@ Run = tuple[int, int]
 
 @dataclass
 class Branch:
-    """Tokens `start` to `end` of the walk, `depth` tokens below the root; descendants reach to `last`."""
+    """Tokens `start` to `end` of the walk, `depth` tokens below the root. Its descendants end at `last`."""
 
     start: int
     end: int
     depth: int
-    level: int  # how many branches lie above it
+    level: int  # number of branches above it
     last: int = 0
 
     @property
     def reach(self) -> int:
-        """Tokens from the root to the branch's end."""
+        """Number of tokens from the root to the end of the branch."""
         return self.depth + self.end - self.start
 
 
 class Walk:
     """The depth-first walk of sequences in lexical order.
 
-    tokens: of all branches, in the order of the walk.
-    depths: each token's position in its sequence.
+    tokens: the tokens of all branches, in the order of the walk.
+    depths: the position of each token in its sequence.
     """
 
     def __init__(self) -> None:
@@ -49,15 +49,15 @@ class Walk:
         self.depths: list[int] = []
         self.branches: list[Branch] = []
         self._path: list[Branch] = []  # from the root to the last token
-        self._where: list[int] = []  # the walk's index of each token of the last sequence
+        self._where: list[int] = []  # the index in the walk of each token of the last sequence
         self._sequence: tuple[int, ...] = ()
 
     def new_tokens(self, sequence: tuple[int, ...]) -> int:
-        """Return how many tokens `add` would append."""
+        """Return the number of tokens that `add` would append."""
         return len(sequence) - _common(self._sequence, sequence)
 
     def add(self, sequence: tuple[int, ...]) -> list[int]:
-        """Append a sequence, lexically behind the last one, and return where its tokens lie."""
+        """Append a sequence, lexically after the last one; return the indices of its tokens in the walk."""
         shared = _common(self._sequence, sequence)
         self._cut(shared)
         start = len(self.tokens)
@@ -71,12 +71,12 @@ class Walk:
         return self._where
 
     def finish(self) -> None:
-        """Close all branches; nothing may be added any more."""
+        """Close all branches. No sequence may be added afterwards."""
         self._cut(0)
         self.branches.sort(key=lambda branch: branch.start)
 
     def _cut(self, depth: int) -> None:
-        """Leave the branches below `depth`; the one that goes across it becomes two."""
+        """Close the branches below `depth`. A branch that extends across `depth` is split in two."""
         end = len(self.tokens)
         while self._path and self._path[-1].reach > depth:
             branch = self._path.pop()
@@ -98,14 +98,14 @@ def _length(run: Run) -> int:
 
 
 def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """Return how many tokens two sequences begin with in common."""
+    """Return the length of the common prefix of two sequences."""
     if a == b[: len(a)]:
         return len(a)
     return next(i for i, (x, y) in enumerate(itertools.zip_longest(a, b)) if x != y)
 
 
 class Tree(Rotary):
-    """Attention over a finished walk: the context of every layer (`steadyphi.model.Context`).
+    """Attention over a finished walk, as the context of every layer (`steadyphi.model.Context`).
 
     dtype: that of queries, keys and values.
     """
@@ -122,24 +122,24 @@ class Tree(Rotary):
             self.above += make([((b.end, b.last), (b.start, b.end)) for b in here], device)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-        """Attention of q, k, v (T, n_head, head_size), each token to those on its path from the root."""
+        """Return attention for q, k, v (T, n_head, head_size), each token to its path from the root."""
         out = torch.empty_like(q)
         weight = torch.empty(q.shape[:2], device=q.device)
         for blocks in self.own:
             out[blocks.queries], weight[blocks.queries] = blocks.attend(q, k, v, causal=True)
         for blocks in self.above:
-            more, its_weight = blocks.attend(q, k, v, causal=False)
-            mine = weight[blocks.queries]
-            share = torch.sigmoid(its_weight - mine)[..., None].to(out.dtype)
-            out[blocks.queries] = torch.lerp(out[blocks.queries], more, share)
-            weight[blocks.queries] = torch.logaddexp(mine, its_weight)
+            block_out, block_weight = blocks.attend(q, k, v, causal=False)
+            old_weight = weight[blocks.queries]
+            share = torch.sigmoid(block_weight - old_weight)[..., None].to(out.dtype)
+            out[blocks.queries] = torch.lerp(out[blocks.queries], block_out, share)
+            weight[blocks.queries] = torch.logaddexp(old_weight, block_weight)
         return out
 
 
 class _Blocks(Protocol):
-    """Runs of queries, each of which attends to a run of keys; no query is in two of them."""
+    """Runs of queries, each of which attends to a run of keys. No query is in two runs."""
 
-    queries: slice | Tensor  # the places of all queries in the walk
+    queries: slice | Tensor  # the indices of all queries in the walk
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
         """Return the output (queries, n_head, head_size) and the logsumexp (queries, n_head)."""
@@ -147,7 +147,7 @@ class _Blocks(Protocol):
 
 
 def _by_shape(pairs: list[tuple[Run, Run]], device: torch.device) -> list["_Blocks"]:
-    """Return blocks for runs (queries, keys): those of one shape share a call, with nothing to pad."""
+    """Return blocks for runs (queries, keys). Runs of one shape share a call, so nothing is padded."""
     shapes: dict[Run, list[tuple[Run, Run]]] = {}
     for pair in pairs:
         shapes.setdefault((_length(pair[0]), _length(pair[1])), []).append(pair)
@@ -204,16 +204,16 @@ class _Ragged:
 
 
 def _places(runs: Sequence[Run], device: torch.device) -> slice | Tensor:
-    """Return what selects the runs' tokens: without a copy where each begins at the end of the one before."""
+    """Return an index of the runs' tokens: a slice (no copy) if the runs are contiguous, else a tensor."""
     if all(before[1] == after[0] for before, after in itertools.pairwise(runs)):
         return slice(runs[0][0], runs[-1][1])
     return torch.cat([torch.arange(first, end, device=device) for first, end in runs])
 
 
 def _with_logsumexp(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-    """Attention of (blocks, n_head, length, head_size), and the logsumexp of each query's scores.
+    """Return attention for q, k, v (blocks, n_head, length, head_size), and each query's logsumexp of scores.
 
-    torch's public function keeps the latter to itself; the kernels below it return both.
+    torch's public function does not return the logsumexp; the kernels that it calls return both.
     """
     if q.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)

@@ -32,7 +32,7 @@ FILES = {
     "*.py": "code; never run by SteadyPhi",
     "LICENSE*": "the licence",
     "NOTICE*": "attribution notices, in addition to the licence",
-    "README.md": "the model card, for people",
+    "README.md": "the model card",
     "SECURITY.md": "how to report a vulnerability to the publisher",
     "CODE_OF_CONDUCT.md": "how the publisher asks people to behave",
     "CONTRIBUTING.md": "how to contribute to the publisher's repository",
@@ -46,7 +46,7 @@ FILES = {
     "*.onnx*": "the model for ONNX; not read by SteadyPhi",
     "*.safetensors": "tensors that no index names; not read by SteadyPhi",
     "*.bin": "unknown binary data; not read by SteadyPhi",
-    "*.md": "text, for people",
+    "*.md": "a text file in Markdown",
 }
 
 # config.json of transformers' own Phi. Some of the keys are common to all models.
@@ -135,7 +135,7 @@ GENERATION = {
 
 # model_config.yaml and lit_config.json.
 LITGPT = {
-    "name": "the model's name in LitGPT, which selects the prompt style by it",
+    "name": "the model's name in LitGPT; LitGPT uses it to select the prompt style",
     "org": "the account that published it on the Hub",
     "hf_config": "its account and repository name on the Hub",
     "block_size": HUB["max_position_embeddings"],

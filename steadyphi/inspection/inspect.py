@@ -44,7 +44,7 @@ def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
     - memory: `load`: bytes in each dtype; `finetune`: for each method `bytes`, `trained` parameters,
       `formula`, `why`; `activations`, which are additional: `bytes_per_token`, `loss_bytes`, `formula`,
       `why`
-    - digest: `kind` "content" (of the numbers, the same in every layout) or "listing" (of the files as
+    - digest: `kind` "content" (of the weights, the same in every layout) or "listing" (of the files as
       the Hub lists them), `value`, `manifest` (the digest in manifest.json), `agrees`
     - adapter (None for a checkpoint): `type`, `dora`, `r`, `alpha`, `scale`, `targets`, `base`, `parameters`
 
@@ -207,7 +207,7 @@ def _digest_of_listing(place: Repository) -> dict[str, Any]:
 
 
 def _manifest(place: Place, stored: Mapping[str, Any] | None, facts: dict[str, Any]) -> None:
-    """Compare the folder with its manifest: the sizes of the files and the digest of the numbers."""
+    """Compare the folder with its manifest: the sizes of the files and the digest of the weights."""
     if stored is None:
         return
     path, files = place.path / manifest.NAME, stored.get("files")
@@ -216,7 +216,9 @@ def _manifest(place: Place, stored: Mapping[str, Any] | None, facts: dict[str, A
         if name not in place.files and "/" not in name:
             facts["problems"].append(f"{path}: names {name}, which does not exist")
         elif name in place.files and size not in (None, place.files[name].size):
-            facts["problems"].append(f"{path}: says {name} has {size} bytes, it has {place.files[name].size}")
+            facts["problems"].append(
+                f"{path}: says {name} has {size} bytes, but it has {place.files[name].size}"
+            )
     digest, recorded = facts["digest"], stored.get("digest")
     if digest and isinstance(recorded, str):
         digest["manifest"] = recorded
@@ -224,7 +226,7 @@ def _manifest(place: Place, stored: Mapping[str, Any] | None, facts: dict[str, A
             digest["agrees"] = recorded == digest["value"]
             if not digest["agrees"]:
                 facts["problems"].append(
-                    f"{path}: says the numbers' digest is {recorded}, it is {digest['value']}"
+                    f"{path}: says the digest of the weights is {recorded}, but it is {digest['value']}"
                 )
 
 
@@ -234,8 +236,7 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
     if tokenizer and hub and hub.get("eos_token_id") is None:
         notes.append(
             "config.json does not state which token ends a text; "
-            f"SteadyPhi uses {tokenizer['eos_id']}, as the "
-            "tokenizer's files state"
+            f"SteadyPhi uses {tokenizer['eos_id']}, from the tokenizer's files"
         )
     if tokenizer and tokenizer["rows"] and tokenizer["rows"] > tokenizer["tokens"]:
         rows, tokens = tokenizer["rows"], tokenizer["tokens"]
@@ -246,7 +247,7 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
     for single, kind in KINDS.items():
         there = {single, indexes.INDEXES.get(single)} & set(place.files)
         if weights and there and kind != weights["kind"]:
-            notes.append(f"there are {kind} weights too; they were not read")
+            notes.append(f"there are also {kind} weights; they were not read")
     if "auto_map" in hub:
         notes.append("auto_map names code in the repository; SteadyPhi does not run it or need it")
 

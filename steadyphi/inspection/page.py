@@ -23,7 +23,7 @@ def render(facts: Facts) -> str:
         ("Memory to load (weights alone)", _load(facts)),
         ("Memory to fine-tune (weights, gradients, optimizer)", _finetune(facts)),
         ("Weights", _weights(facts)),
-        ("Worth knowing", _list(facts["notes"])),
+        ("Notes", _list(facts["notes"])),
         ("Problems", _problems(facts["problems"])),
     ]
     lines: list[str] = []
@@ -43,7 +43,7 @@ def _title(facts: Facts) -> Iterator[str]:
         what = f"An adapter ({kind}) in peft's format, which needs its base to run"
     else:
         layout, parameters = facts["layout"], facts["parameters"]
-        what = "A Phi checkpoint" if layout or facts["shape"] else "A checkpoint of no known kind"
+        what = "A Phi checkpoint" if layout or facts["shape"] else "A checkpoint of an unknown kind"
         if not facts["weights"]:
             what = "The settings, without the weights, of a " + what[2:]
         if parameters:
@@ -55,9 +55,9 @@ def _title(facts: Facts) -> Iterator[str]:
     if shape := facts["shape"]:
         yield from _wrapped(
             f"{shape['n_layer']} layers of width {shape['n_embd']:,}, {shape['n_head']} heads of "
-            f"{shape['head_size']} ({shape['rope_n_elem']} of them rotated), {shape['intermediate_size']:,} "
-            f"inside the MLP, {shape['padded_vocab_size']:,} rows of vocabulary, a context of "
-            f"{shape['block_size']:,} tokens."
+            f"{shape['head_size']} dimensions ({shape['rope_n_elem']} rotated), "
+            f"{shape['intermediate_size']:,} inside the MLP, {shape['padded_vocab_size']:,} rows of "
+            f"vocabulary, a context of {shape['block_size']:,} tokens."
         )
     count = len(facts["problems"])
     yield f"{count} problem{'s' * (count > 1)}; see the end." if count else "No problems found."
@@ -65,8 +65,8 @@ def _title(facts: Facts) -> Iterator[str]:
 
 def _files(facts: Facts) -> Iterator[str]:
     rows = [(f["name"], f"{f['size']:,}", f["what"] or "unknown here") for f in facts["files"]]
-    rows += [(f"{name}/", "", "a folder; not looked into") for name in facts["folders"]]
-    rows.append(("", f"{sum(f['size'] for f in facts['files']):,}", "bytes in all"))
+    rows += [(f"{name}/", "", "a folder; not read") for name in facts["folders"]]
+    rows.append(("", f"{sum(f['size'] for f in facts['files']):,}", "bytes in total"))
     yield from _table(rows, (36, 15), right={1})
     listed = [(f["digest"]["value"], f["name"]) for f in facts["files"] if f["digest"]]
     if listed:
@@ -85,7 +85,7 @@ def _adapter(facts: Facts) -> Iterator[str]:
         return
     rows = [("parameters", f"{adapter['parameters']:,}")]
     if adapter["scale"] is not None:
-        rows.append(("scale", f"{adapter['scale']:g}, by which the product of its matrices is multiplied"))
+        rows.append(("scale", f"{adapter['scale']:g}, which multiplies the product of the two matrices"))
     base = _cut(adapter["base"]) if adapter["base"] else "not stated; the checkpoint in artifacts/model"
     yield from _table([*rows, ("base", base)], (12,))
 
@@ -156,14 +156,14 @@ def _weights(facts: Facts) -> Iterator[str]:
         rows.append(("index", f"{text}; found {index['bytes']:,} bytes"))
     if digest and digest["kind"] == "content":
         same = "" if facts["adapter"] else ", the same in every layout"
-        rows.append(("digest", f"{digest['value']} of the numbers{same}"))
+        rows.append(("digest", f"{digest['value']} of the weights{same}"))
         if digest["manifest"]:
             agrees = "states the same digest" if digest["agrees"] else "states another digest"
             rows.append(("", f"manifest.json {agrees}"))
     elif digest:
-        rows.append(("digest", f"{digest['value']} of the Hub's listing above; the numbers were not read"))
+        rows.append(("digest", f"{digest['value']} of the Hub's listing above; the weights were not read"))
         if digest["manifest"]:
-            rows.append(("", f"manifest.json states the digest of the numbers: {digest['manifest']}"))
+            rows.append(("", f"manifest.json states the digest of the weights: {digest['manifest']}"))
     elif weights:
         rows.append(("digest", "none, because the weights are incomplete or of several dtypes"))
     yield from _table(rows, (12,))
@@ -172,7 +172,7 @@ def _weights(facts: Facts) -> Iterator[str]:
 def _problems(problems: Sequence[str]) -> Iterator[str]:
     yield from _list(problems[:MOST_PROBLEMS])
     if len(problems) > MOST_PROBLEMS:
-        yield f"  … and {len(problems) - MOST_PROBLEMS} more; --json has them all"
+        yield f"  … and {len(problems) - MOST_PROBLEMS} more; --json lists all of them"
 
 
 def _list(texts: Iterable[str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Sentences that have nothing to do with a question (Shi et al. 2023, arXiv 2302.00093, GSM-IC).
+"""Sentences that are irrelevant to any question (Shi et al. 2023, arXiv 2302.00093, GSM-IC).
 
-Of the paper's kinds these are the off-topic ones, without numbers and without names, so they fit
-any question and cannot be mistaken for a part of it. The sentences are our own; they share no word with
-the answers of the generated textbook.
+They are of the paper's off-topic kind. They contain no numbers and no names, so they fit any question and
+cannot be mistaken for a part of it. The sentences are our own; they share no word with the answers of the
+generated textbook.
 """
 
 import re
@@ -25,15 +25,15 @@ SENTENCES = (
 
 
 def sentence(index: int, choices: Sequence[str]) -> str:
-    """Return the sentence at `index`, or the next one that holds none of the choices as words.
+    """Return the sentence at `index`, or the next one that contains none of the choices as words.
 
-    So it never names an answer. Raises SteadyPhiError when each of the sentences does.
+    The sentence therefore never names an answer. Raises SteadyPhiError if every sentence contains a choice.
     """
     patterns = [re.compile(rf"(?<!\w){re.escape(choice)}(?!\w)", re.IGNORECASE) for choice in choices]
     for candidate in SENTENCES[index:] + SENTENCES[:index]:
         if not any(pattern.search(candidate) for pattern in patterns):
             return candidate
     raise SteadyPhiError(
-        f"choices {', '.join(map(repr, choices))}: each irrelevant sentence holds one of them; "
+        f"choices {', '.join(map(repr, choices))}: every irrelevant sentence contains one of them; "
         "leave the family `distractor` out for these items"
     )

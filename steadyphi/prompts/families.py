@@ -1,6 +1,7 @@
-"""Families of variants: what a suite is composed of, each family made from a few numbers.
+"""Families of variants, of which a suite is composed.
 
-All but the formats change one thing about a base variant, so that the base is what they are compared with.
+Each function builds one family. Except for the formats, the variants of a family change one thing about a
+base variant and are compared with that base.
 """
 
 import math
@@ -14,22 +15,25 @@ from steadyphi.prompts.distractors import SENTENCES
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import OptionStyle
 from steadyphi.prompts.instructions import INSTRUCTIONS
-from steadyphi.prompts.perturbations import Kind, Noise
+from steadyphi.prompts.perturbations import Kind, Perturbation
 from steadyphi.prompts.variants import Side, Variant
 
 
 def named(names: Iterable[str]) -> list[Variant]:
-    """Return a variant for each of the named formats (`prompts.FORMATS`)."""
-    found = []
+    """Return a variant for each of the named formats (see `formats.FORMATS`)."""
+    variants = []
     for name in names:
         if name not in FORMATS:
-            raise SteadyPhiError(f"format {name!r}: there is none; take some of {', '.join(FORMATS)}")
-        found.append(Variant(name, "format", FORMATS[name]))
-    return found
+            raise SteadyPhiError(f"format {name!r} does not exist; choose from {', '.join(FORMATS)}")
+        variants.append(Variant(name, "format", FORMATS[name]))
+    return variants
 
 
 def grammar(count: int, seed: int, with_options: bool = False) -> list[Variant]:
-    """Return `count` formats drawn from the grammar, of family "options" with those; see `grammar.draw`."""
+    """Return `count` formats drawn from the grammar; see `grammar.draw`.
+
+    with_options: draw a style of listing the options too; the variants then belong to the family "options".
+    """
     return [
         Variant(drawn.name, "options" if with_options else "grammar", drawn.format, drawn.options)
         for drawn in formats.draw(count, seed, with_options)
@@ -37,19 +41,26 @@ def grammar(count: int, seed: int, with_options: bool = False) -> list[Variant]:
 
 
 def instructions(base: Variant, count: int) -> list[Variant]:
-    """Return `base` under the first `count` wordings of the instruction, which take turns in tone."""
+    """Return `base` with each of the first `count` wordings of the instruction, in front of the question.
+
+    The wordings alternate between the tones.
+    """
     return [
         replace(
-            base, name=f"instruction-{one.name}", family="instruction", instruction=one, position="before"
+            base,
+            name=f"instruction-{wording.name}",
+            family="instruction",
+            instruction=wording,
+            position="before",
         )
-        for one in INSTRUCTIONS[: _within(count, len(INSTRUCTIONS), "instructions")]
+        for wording in INSTRUCTIONS[: _within(count, len(INSTRUCTIONS), "instructions")]
     ]
 
 
 def positions(base: Variant) -> list[Variant]:
-    """Return `base` with the first instruction after the question and on both sides of it.
+    """Return `base` with the first instruction after the question, and both before and after it.
 
-    Before it is the first of `instructions`.
+    The variant with this instruction before the question is the first that `instructions` returns.
     """
     first = replace(base, family="instruction", instruction=INSTRUCTIONS[0])
     return [
@@ -61,14 +72,17 @@ def positions(base: Variant) -> list[Variant]:
 def noise(base: Variant, kinds: Iterable[Kind], levels: Sequence[float]) -> list[Variant]:
     """Return `base` with each kind of noise at each level."""
     return [
-        replace(base, name=f"noise-{kind}-{level:g}", family="noise", noise=Noise(kind, level))
+        replace(base, name=f"noise-{kind}-{level:g}", family="noise", noise=Perturbation(kind, level))
         for kind in kinds
         for level in levels
     ]
 
 
 def shots(base: Variant, ks: Iterable[int], orders: int) -> list[Variant]:
-    """Return `base` with k examples in front, each k in so many orders, or all k! where these are fewer."""
+    """Return `base` with k examples before the question, for each k of `ks`.
+
+    orders: the number of orders of the examples for each k; at most all k! of them are used.
+    """
     return [
         replace(base, name=f"shots-{k}-order-{order}", family="shots", shots=k, shot_order=order)
         for k in ks
@@ -77,7 +91,7 @@ def shots(base: Variant, ks: Iterable[int], orders: int) -> list[Variant]:
 
 
 def option_orders(base: Variant, styles: Iterable[OptionStyle], count: int) -> list[Variant]:
-    """Return `base` with options listed in each style, in so many orders, of which 0 is the item's own."""
+    """Return `base` with the options listed in each style, in `count` orders; order 0 is the item's own."""
     return [
         replace(
             base,
@@ -92,7 +106,10 @@ def option_orders(base: Variant, styles: Iterable[OptionStyle], count: int) -> l
 
 
 def distractors(base: Variant, count: int) -> list[Variant]:
-    """Return `base` with each of the first `count` irrelevant sentences, by turns before and after."""
+    """Return `base` with each of the first `count` irrelevant sentences.
+
+    The sentences stand before and after the question in turn.
+    """
     sides: tuple[Side, Side] = ("before", "after")
     return [
         replace(
@@ -107,17 +124,17 @@ def distractors(base: Variant, count: int) -> list[Variant]:
 
 
 def suite(*families: Iterable[Variant]) -> list[Variant]:
-    """Return the variants of all families; SteadyPhiError when two have one name."""
+    """Return the variants of all families. Raises SteadyPhiError if two variants have the same name."""
     variants = [variant for family in families for variant in family]
-    twice = [name for name, count in Counter(v.name for v in variants).items() if count > 1]
-    if twice:
+    duplicates = [name for name, count in Counter(v.name for v in variants).items() if count > 1]
+    if duplicates:
         raise SteadyPhiError(
-            f"variant {twice[0]!r} is there more than once; name formats and levels once each"
+            f"variant {duplicates[0]!r} occurs more than once; list each format and each level only once"
         )
     return variants
 
 
 def _within(count: int, most: int, what: str) -> int:
     if count > most:
-        raise SteadyPhiError(f"{count} {what} wanted, there are {most}; ask for fewer")
+        raise SteadyPhiError(f"{count} {what} requested, but there are only {most}; request fewer")
     return count

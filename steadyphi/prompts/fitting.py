@@ -1,18 +1,19 @@
-"""Which items fit the context in every way of asking them."""
+"""The items that fit the context in every prompt."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 from steadyphi.prompts.item import Item
 from steadyphi.tokenizer import TextTokenizer
 
-Way = Callable[[Item], tuple[str, Sequence[str]]]  # an item's prompt, and what answers each of its choices
+Way = Callable[[Item], tuple[str, Sequence[str]]]  # from an item to its prompt and the text of each answer
 
 
 def fitting(tokenizer: TextTokenizer, items: Sequence[Item], ways: Iterable[Way], context: int) -> list[Item]:
-    """Return the items that fit the context, in tokens, in every way with every choice.
+    """Return the items whose prompt and longest answer fit the context in every way of asking.
 
-    An item that fits in some alone would be missing in the others, and these could no longer be compared over
-    the same items.
+    ways: functions that return an item's prompt and the text of the answer for each of its choices.
+    context: the context length in tokens.
+    An item must fit in all ways, because the ways are compared over the same items.
     """
     longest = [0] * len(items)
     for way in ways:

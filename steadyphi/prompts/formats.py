@@ -1,8 +1,8 @@
-"""Prompt formats: the ways of asking one and the same question.
+"""Prompt formats: the different ways of asking the same question.
 
-A format is a template for the prompt and the text that leads from it into the answer. The two
-matter apart because a prompt is tokenized alone when a model is used: `Output:` followed by
-` Paris` and `Output: ` followed by `Paris` read the same and are different tokens.
+A format is a template for the prompt and a lead, the text between the prompt and the answer. They are kept
+apart because the prompt is tokenized alone when a model is used: `Output:` followed by ` Paris` and
+`Output: ` followed by `Paris` are the same text but different tokens.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """One way to put a question.
+    """A format of the prompt.
 
-    `template` holds `{question}` once; `lead` is what stands between the prompt and the answer
-    on the answer's side, so it belongs to the tokens that the model has to produce.
+    template: the prompt, with `{question}` exactly once.
+    lead: the text before the answer that the model has to produce together with the answer.
     """
 
     name: str
@@ -21,11 +21,11 @@ class Format:
     lead: str
 
     def prompt(self, question: str) -> str:
-        """Return the text that the model is given."""
+        """Return the prompt that the model reads."""
         return self.template.replace("{question}", question)
 
     def answer(self, text: str) -> str:
-        """Return the text that the model should continue with."""
+        """Return the text with which the model should continue the prompt."""
         return self.lead + text
 
 
@@ -33,7 +33,7 @@ _VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 
 
 def visible(text: str) -> str:
-    """Return `text` with its spaces, newlines and tabs written as the signs ␣ ⏎ ⇥."""
+    """Return `text` with its spaces, newlines and tabs replaced by the symbols ␣ ⏎ ⇥."""
     return text.translate(_VISIBLE)
 
 
@@ -46,13 +46,13 @@ ALPACA = (
 FORMATS = {
     f.name: f
     for f in (
-        # Phi-2's own pair, with and without the space and the newline (model card of microsoft/phi-2).
+        # Phi-2's own format, with and without the space and the newline (model card of microsoft/phi-2).
         Format("phi2", "Instruct: {question}\nOutput:", " "),
         Format("phi2-space", "Instruct: {question}\nOutput: ", ""),
         Format("phi2-newline", "Instruct: {question}\nOutput:\n", ""),
         Format("phi2-tight", "Instruct:{question}\nOutput:", ""),
         Format("phi2-lower", "instruct: {question}\noutput:", " "),
-        # Phi-1.5's (model card of microsoft/phi-1_5): question, empty line, Answer.
+        # Phi-1.5's own format (model card of microsoft/phi-1_5): question, empty line, Answer.
         Format("phi15", "{question}\n\nAnswer:", " "),
         Format("phi15-newline", "{question}\n\nAnswer:\n", ""),
         Format("qa", "Q: {question}\nA:", " "),
@@ -69,7 +69,7 @@ FORMATS = {
         # Names as in the chat example of microsoft/phi-2's model card.
         Format("chat", "Alice: {question}\nBob:", " "),
         Format("chat-user", "User: {question}\nAssistant:", " "),
-        # tatsu-lab/stanford_alpaca, prompt without input.
+        # The prompt without input of tatsu-lab/stanford_alpaca.
         Format("alpaca", ALPACA, ""),
         Format("bare", "{question}", " "),
         Format("bare-newline", "{question}\n", ""),

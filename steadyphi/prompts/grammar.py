@@ -1,14 +1,15 @@
-"""The grammar of formats: each is composed of atoms, so that an effect can be ascribed to one of them.
+"""The grammar of formats: every format is composed of atoms, so that an effect can be attributed to one.
 
-After FormatSpread (Sclar et al. 2024, arXiv 2310.11324, section 3.1 and appendix A; grammar_definition.py
-of msclar/formatspread): a field is a descriptor in some casing, a separator and a text; a gap stands
-between fields; options are listed, each behind a label of some enumeration in some wrapper, with a gap
-between them. The lists of separators, gaps, wrappers, enumerations and casings are theirs, and so is
-the rule that a newline in the separator asks for one in the gap.
+The grammar follows FormatSpread (Sclar et al. 2024, arXiv 2310.11324, section 3.1 and appendix A;
+grammar_definition.py of msclar/formatspread). A field consists of a descriptor in some casing, a separator
+and a text. Fields are joined by a gap. Options are listed: each follows a label, which is a symbol of an
+enumeration in a wrapper, and they are joined by a gap. The separators, gaps, wrappers, enumerations and
+casings are FormatSpread's, and so is the rule that a newline in the separator requires one in the gap.
 
-Ours are the descriptors, the empty line as a gap (Phi-1.5's own; theirs keeps it for what stands
-between examples) and the ending: to which side of the seam the white space between the answer's
-descriptor and the answer belongs, for `Output:` and `Output:\\n` are not the same prompt to Phi.
+Three parts are our own: the descriptors; the empty line as a gap (Phi-1.5's own, which FormatSpread uses only
+between examples); and the ending. The ending says to which side of the seam, the place where the prompt ends
+and the answer begins, the white space after the answer's descriptor belongs, because `Output:` and
+`Output:\\n` are different prompts to Phi.
 """
 
 import dataclasses
@@ -29,9 +30,9 @@ DESCRIPTORS = {
     "q": ("Q", "A"),
     "input": ("Input", "Output"),
     "instruct": ("Instruct", "Output"),
-    "answer": ("", "Answer"),  # Phi-1.5's: the question stands alone
+    "answer": ("", "Answer"),  # Phi-1.5's: no descriptor before the question
 }
-# Theirs has the word as it is too; these words are in title case as they are.
+# FormatSpread also leaves the word unchanged; here that is title case.
 CASINGS = {"title": str.title, "upper": str.upper, "lower": str.lower}
 SEPARATORS = {
     "colon": ": ",
@@ -84,7 +85,10 @@ OPTION_FACTORS = ("wrapper", "enumeration", "option gap", "answers")
 
 @dataclass(frozen=True)
 class OptionStyle:
-    """How the options of a question are listed, and whether the model answers with text or label."""
+    """How the options of a question are listed, and whether the model answers with the text or the label.
+
+    wrapper: around a label's symbol. enumeration, gap: keys of `ENUMERATIONS` and `GAPS`.
+    """
 
     wrapper: str = "{}."
     enumeration: str = "A"
@@ -93,7 +97,7 @@ class OptionStyle:
 
     @property
     def name(self) -> str:
-        """Such as `(A)-newline-label`."""
+        """The name of the style, such as `(A)-newline-label`."""
         return f"{self.wrapper.format(self.enumeration)}-{self.gap}-{self.answers}"
 
     @property
@@ -105,19 +109,19 @@ class OptionStyle:
     def labels(self, count: int) -> list[str]:
         """Return the first `count` labels in their wrapper.
 
-        With the wrapper none of them is the beginning of another, as `i` is of `ii`.
-        Raises SteadyPhiError when the enumeration has fewer.
+        Because of the wrapper, no label is a prefix of another, as `i` is of `ii`.
+        Raises SteadyPhiError if the enumeration has fewer labels.
         """
         symbols = ENUMERATIONS[self.enumeration]
         if count > len(symbols):
             raise SteadyPhiError(
                 f"options {self.name}: {count} choices, but the enumeration ends at {symbols[-1]}; "
-                "take the style out or leave such items out"
+                "remove this style or these items"
             )
         return [self.wrapper.format(symbol) for symbol in symbols[:count]]
 
     def listed(self, question: str, options: Sequence[str]) -> str:
-        """Return the question with the options behind it, in the order given."""
+        """Return the question followed by the options, in the given order."""
         gap = GAPS[self.gap]
         labels = self.labels(len(options))
         block = gap.join(f"{label} {option}" for label, option in zip(labels, options, strict=True))
@@ -126,7 +130,11 @@ class OptionStyle:
 
 @dataclass(frozen=True)
 class GrammarFormat:
-    """A format by its atoms, each a key of the table of its factor; `none` where there is no descriptor."""
+    """A format given by its atoms.
+
+    Each atom is a key of the table of its factor, such as `SEPARATORS`. Without a descriptor, all but the
+    ending are `none`.
+    """
 
     descriptor: str
     casing: str
@@ -137,7 +145,7 @@ class GrammarFormat:
 
     @property
     def name(self) -> str:
-        """Such as `question-upper-colon-newline-nothing`, and the option style's name behind it."""
+        """The name, such as `question-upper-colon-newline-nothing`, followed by that of the option style."""
         parts = [self.descriptor, self.casing, self.separator, self.gap, self.ending]
         if self.descriptor == NONE:
             parts = [NONE, self.ending]
@@ -145,7 +153,7 @@ class GrammarFormat:
 
     @property
     def atoms(self) -> dict[str, str]:
-        """The level of each of `FIELD_FACTORS` and `OPTION_FACTORS`, white space made visible."""
+        """The level of each of `FIELD_FACTORS` and `OPTION_FACTORS`, with visible white space."""
         if self.descriptor == NONE:
             levels = (NONE, NONE, NONE, NONE, self.ending)
         else:
@@ -172,16 +180,16 @@ class GrammarFormat:
         )
 
     def _ended(self, template: str, blank: str) -> Format:
-        """Put the white space before the answer on its side of the seam."""
+        """Return the format; its ending decides on which side of the seam the white space `blank` belongs."""
         prompt_side = {"nothing": "", "space": blank, "newline": "\n"}[self.ending]
         return Format(self.name, template + prompt_side, blank if self.ending == "nothing" else "")
 
     @property
     def valid(self) -> bool:
-        """Whether a newline behind a descriptor comes with one between the fields (FormatSpread's rule).
+        """Whether a newline after a descriptor comes with one between the fields (FormatSpread's rule).
 
-        Else text would stand nearer to the next field's descriptor than to its own. The newline of
-        the ending counts, for it stands behind the answer's descriptor.
+        Otherwise a text would be nearer to the next field's descriptor than to its own. The newline of the
+        ending counts too, because it follows the answer's descriptor.
         """
         if self.descriptor == NONE:
             return True
@@ -190,21 +198,21 @@ class GrammarFormat:
 
 
 def option_atoms(options: OptionStyle | None) -> dict[str, str]:
-    """Return the level of each of `OPTION_FACTORS`; without options, answers are text."""
+    """Return the level of each of `OPTION_FACTORS`; without options, the answers are texts."""
     return options.atoms if options else dict.fromkeys(OPTION_FACTORS, NONE) | {"answers": "text"}
 
 
 @functools.cache
 def _formats() -> dict[tuple[str, str], GrammarFormat]:
-    """Return every valid format without options by its text; of those with the same text the first."""
-    found: dict[tuple[str, str], GrammarFormat] = {}
+    """Return every valid format without options, by its text; the first of those with the same text."""
+    formats: dict[tuple[str, str], GrammarFormat] = {}
     combinations = itertools.product(DESCRIPTORS, CASINGS, SEPARATORS, FIELD_GAPS, ENDINGS)
     plain = ((NONE, NONE, NONE, NONE, ending) for ending in ENDINGS)
     for atoms in itertools.chain(combinations, plain):
-        one = GrammarFormat(*atoms)
-        if one.valid:
-            found.setdefault((one.format.template, one.format.lead), one)
-    return found
+        format_ = GrammarFormat(*atoms)
+        if format_.valid:
+            formats.setdefault((format_.format.template, format_.format.lead), format_)
+    return formats
 
 
 @functools.cache
@@ -214,18 +222,18 @@ def _option_styles() -> tuple[OptionStyle, ...]:
 
 
 def count_formats(with_options: bool) -> int:
-    """Return how many formats there are, those that give the same text counted once."""
+    """Return the number of formats with different texts."""
     return len(_formats()) * (len(_option_styles()) if with_options else 1)
 
 
 def draw(count: int, seed: int, with_options: bool = False) -> list[GrammarFormat]:
-    """Return `count` distinct formats, every one as likely as any other.
+    """Return `count` distinct formats, drawn uniformly without replacement.
 
-    Raises SteadyPhiError when there are not so many.
+    Raises SteadyPhiError if the grammar has fewer.
     """
     total = count_formats(with_options)
     if count > total:
-        raise SteadyPhiError(f"{count} formats asked of a grammar that has {total}; ask for fewer")
+        raise SteadyPhiError(f"{count} formats requested, but the grammar has {total}; request fewer")
     formats, styles = list(_formats().values()), _option_styles()
     drawn = random.Random(f"grammar {seed}").sample(range(total), count)
     if not with_options:
@@ -233,7 +241,7 @@ def draw(count: int, seed: int, with_options: bool = False) -> list[GrammarForma
     return [dataclasses.replace(formats[n // len(styles)], options=styles[n % len(styles)]) for n in drawn]
 
 
-# The named formats that the grammar does not make: descriptor, casing, separator, gap.
+# The named formats that the grammar cannot produce: descriptor, casing, separator, gap.
 _BESIDE = {
     "question-newline": ("Question/Answer", "title", OTHER, "⏎"),
     "question-pipe": ("Question/Answer", "title", ":␣", OTHER),
@@ -246,10 +254,10 @@ _BESIDE = {
 
 
 def field_atoms(format_: Format) -> dict[str, str]:
-    """Return the level of each of `FIELD_FACTORS` for any format; `other` for what the grammar has not."""
-    found = _formats().get((format_.template, format_.lead))
-    if found:
-        return {factor: found.atoms[factor] for factor in FIELD_FACTORS}
+    """Return the level of each of `FIELD_FACTORS` for any format; `other` if the grammar lacks the level."""
+    known = _formats().get((format_.template, format_.lead))
+    if known:
+        return {factor: known.atoms[factor] for factor in FIELD_FACTORS}
     last = format_.template[-1]
     ending = "newline" if last == "\n" else "space" if last.isspace() else "nothing"
     levels = (*_BESIDE.get(format_.name, (OTHER,) * 4), ending)

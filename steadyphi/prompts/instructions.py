@@ -1,11 +1,10 @@
-"""Paraphrases of one instruction: to answer the question, and rightly.
+"""Paraphrases of one instruction: answer the question correctly.
 
-How well a model does depends on the paraphrase (Mizrahi et al. 2024, arXiv 2401.00595), and has been
+A model's accuracy depends on the paraphrase (Mizrahi et al. 2024, arXiv 2401.00595). The effect has been
 measured for politeness (Yin et al. 2024, arXiv 2402.14531), a persona (Zheng et al. 2023, arXiv
 2311.10054) and emotional pressure (EmotionPrompt, Li et al. 2023, arXiv 2307.11760). The sentences are
-our own, written and compared by hand: each asks for the correct answer and for nothing else, none says
-how to write it, and none says where the question stands, so that it may come before or after it, above
-options as well as without any.
+our own, written and compared by hand. Each asks for the correct answer and nothing else. None says how to
+write the answer or where the question is, so each fits before or after the question, with or without options.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ Tone = Literal["plain", "polite", "persona", "urgent", "terse"]
 
 @dataclass(frozen=True)
 class Instruction:
-    """One wording; `name` is its tone and its number among those of the tone."""
+    """One wording; `name` is its tone and its number within the tone, such as `polite-2`."""
 
     name: str
     tone: Tone
@@ -31,7 +30,7 @@ def _numbered(*wordings: tuple[Tone, str]) -> tuple[Instruction, ...]:
     )
 
 
-# The tones take turns, so that the first few have one of each.
+# The tones alternate, so that the first five wordings cover all tones.
 INSTRUCTIONS = _numbered(
     ("plain", "Answer the question correctly."),
     ("polite", "Please answer the question correctly."),

@@ -1,11 +1,11 @@
-"""Noise in the question, of the kinds of HELM's robustness tests (Liang et al. 2022, arXiv 2211.09110).
+"""Perturbations of the question, as in HELM's robustness tests (Liang et al. 2022, arXiv 2211.09110).
 
 The kinds are HELM's (`benchmark/augmentations` of stanford-crfm/helm): common misspellings, typing
-errors of a neighbouring key, extra spaces, changed case, contractions and filler words. The rule is
-ours and one for all. A kind finds its places in the question (words, spaces, pairs of words), and each
-place is changed with a probability of `level`, decided by the place alone: so the share of places
-changed is `level` on average, none at 0 and all at 1, and what a level changes a higher level changes
-too. Words on which the answer may hang are left alone, unlike in HELM.
+errors of a neighbouring key, extra spaces, changed case, contractions and filler words. One rule, our own,
+holds for all kinds. A kind determines the places in the question that it can change: words, spaces or pairs
+of words. Each place is changed with the probability `level`: no place at level 0, every place at level 1. The
+random number of a place does not depend on the level or on other places, so a higher level changes every
+place that a lower level changes. Unlike in HELM, words on which the answer may depend are never changed.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from steadyphi.prompts.item import Item
 Kind = Literal["typos", "misspellings", "spaces", "case", "contractions", "filler"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Misspelling and word: common ones, and slips in the words that questions are made of.
+# Pairs of a misspelling and its word: common misspellings, and typing errors in the usual words of questions.
 _PAIRS = """
     acheive achieve, accross across, adress address, agian again, allways always, amoung among, anual
     annual, arguement argument, arround around, becuase because, befor before, begining beginning,
@@ -47,7 +47,7 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-# The forms of which there is no doubt what they stand for.
+# Contractions with a single meaning.
 CONTRACTIONS = {
     **{f"{w} not": f"{w}n't" for w in _words("is are was were does do did has have had could would")},
     **{f"{w} is": f"{w}'s" for w in _words("what where who how when that there it he she")},
@@ -56,10 +56,10 @@ CONTRACTIONS = {
     **{f"{w} have": f"{w}'ve" for w in _words("they we you")},
     **{"cannot": "can't", "will not": "won't"},
 }
-# Of fillers those that claim nothing: `probably` before an option would be a hint.
+# Fillers without a meaning of their own: `probably` before an option would be a hint.
 FILLERS = ("um", "uh", "er", "you know", "I mean", "well", "so to speak", "let me see")
 
-# A capitalised word is taken for a name, unless it opens a sentence and is one of these.
+# A capitalised word counts as a name, unless it begins a sentence and is one of these.
 _OPENERS = frozenset(
     _words(
         "a add an and are at by can could did do does each every find for from give how if in is it name of "
@@ -76,8 +76,11 @@ _NUMBERS = frozenset(
 
 
 @dataclass(frozen=True)
-class Noise:
-    """A kind of noise and the share of its places that it changes, 0 to 1."""
+class Perturbation:
+    """A perturbation of questions.
+
+    level: the probability with which each place is changed, 0 to 1.
+    """
 
     kind: Kind
     level: float
@@ -85,18 +88,19 @@ class Noise:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not 0 <= self.level <= 1:
             raise SteadyPhiError(
-                f"noise {self.kind!r} at {self.level}: take one of {', '.join(KINDS)} at a level of 0 to 1"
+                f"noise {self.kind!r} at level {self.level}: choose from {', '.join(KINDS)}, at a level "
+                "from 0 to 1"
             )
 
     def apply(self, item: Item, seed: int) -> str:
-        """Return the item's question with this noise; the same for the same seed and item."""
+        """Return the item's question, perturbed; the same seed and item give the same text."""
         pattern, change = _KINDS[self.kind]
-        # A space may grow beside any word: the word is still the same.
+        # More space beside a word does not change the word.
         kept = [] if self.kind == "spaces" else kept_words(item)
         numbers = itertools.count()
 
         def changed(place: re.Match[str]) -> str:
-            # A generator a place: what happens here must depend neither on the level nor on other places.
+            # One generator per place, because a change must depend neither on the level nor on other places.
             rng = random.Random(f"{seed} {item.id} {self.kind} {next(numbers)}")
             touches = any(start <= place.end() and place.start() <= end for start, end in kept)
             return place[0] if touches or rng.random() >= self.level else change(place[0], rng)
@@ -105,16 +109,16 @@ class Noise:
 
 
 def kept_words(item: Item) -> list[tuple[int, int]]:
-    """Return where in the question the words stand that noise leaves alone, as (start, end).
+    """Return the positions, as (start, end), of the question's words that are never changed.
 
-    They are numbers, in figures or words, single letters (`begins with g`), names, and each word that
-    occurs in a choice.
+    They are numbers in figures or words, single letters (`begins with g`), names, and every word that occurs
+    in a choice.
     """
-    answering = _NUMBERS | {word for choice in item.choices for word in re.findall(r"\w+", choice.casefold())}
+    protected = _NUMBERS | {word for choice in item.choices for word in re.findall(r"\w+", choice.casefold())}
 
     def kept(word: re.Match[str]) -> bool:
         text, before = word[0], item.question[: word.start()].rstrip()
-        if len(text) == 1 or any(map(str.isdigit, text)) or text.casefold() in answering:
+        if len(text) == 1 or any(map(str.isdigit, text)) or text.casefold() in protected:
             return True
         opens = not before or before[-1] in ".?!:"
         return text[0].isupper() and not (opens and text.casefold() in _OPENERS)
@@ -122,7 +126,7 @@ def kept_words(item: Item) -> list[tuple[int, int]]:
     return [word.span() for word in re.finditer(r"\w+", item.question) if kept(word)]
 
 
-# Each row of a keyboard stands a little to the right of the one above.
+# Each row of a keyboard is shifted a little to the right of the row above.
 _KEYS = {
     key: (column + shift, row)
     for row, (keys, shift) in enumerate((("qwertyuiop", 0), ("asdfghjkl", 0.25), ("zxcvbnm", 0.75)))
@@ -131,20 +135,20 @@ _KEYS = {
 
 
 def neighbours(letter: str) -> list[str]:
-    """Return the letters whose keys touch that of `letter`, a small one, on a QWERTY keyboard."""
+    """Return the letters whose keys touch the key of `letter`, in lower case, on a QWERTY keyboard."""
     x, y = _KEYS[letter]
     return [key for key, (a, b) in _KEYS.items() if key != letter and abs(a - x) <= 1 and abs(b - y) <= 1]
 
 
 def _mistyped(word: str, rng: random.Random) -> str:
-    """Hit a neighbour of one key, never of the first, by which words are recognized."""
+    """Replace one letter by a neighbour on the keyboard; not the first, by which readers recognize words."""
     at = rng.randrange(1, len(word))
     wrong = rng.choice(neighbours(word[at].lower()))
     return word[:at] + (wrong.upper() if word[at].isupper() else wrong) + word[at + 1 :]
 
 
 def _like(model: str, text: str) -> str:
-    """Return `text` with a capital where `model` begins with one."""
+    """Return `text`, capitalised if `model` is."""
     return text[0].upper() + text[1:] if model[0].isupper() else text
 
 
@@ -153,7 +157,7 @@ def _any_of(phrases: dict[str, str]) -> str:
 
 
 _KINDS: dict[Kind, tuple[re.Pattern[str], Callable[[str, random.Random], str]]] = {
-    # A slip in a short word easily makes another word: `firm` and `form`.
+    # A typing error in a short word often gives another word, such as `form` for `firm`.
     "typos": (re.compile(r"(?<![\w'])[A-Za-z]{5,}(?![\w'])"), _mistyped),
     "misspellings": (
         re.compile(_any_of(MISSPELLINGS), re.IGNORECASE),
@@ -164,7 +168,7 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], Callable[[str, random.Random], str]]] 
         re.compile(r"(?<![\w'])[A-Za-z]{2,}(?![\w'])"),
         lambda word, _: word.upper() if word.islower() else word.lower(),
     ),
-    # Something must follow: `I know what it is` has no shorter form.
+    # A word must follow: `it is` at the end of `I know what it is` cannot be contracted.
     "contractions": (
         re.compile(_any_of(CONTRACTIONS) + r"(?= \w)", re.IGNORECASE),
         lambda words, _: _like(words, CONTRACTIONS[words.lower()]),

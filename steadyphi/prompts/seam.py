@@ -1,10 +1,10 @@
-"""Where prompt and answer meet in tokens: an audit of the seam.
+"""The seam, where the prompt ends and the answer begins, and the tokens on both sides of it.
 
-In use a prompt is encoded alone and the model continues it, so a token ends where the prompt ends. In
-running text a token may reach across: in `Output: Paris` it is `␣Paris`, but after the prompt
-`Output:␣` the model has to continue with `Paris`, which it has hardly ever seen after a space. The
-effect is described in Scott Lundberg's `The Art of Prompt Design: Prompt Boundaries and Token Healing`
-(2023); nothing is healed here, it is only shown.
+When a model is used, the prompt is encoded alone and the model continues it, so a token always ends at the
+seam. In running text a token may cross it: `Output: Paris` contains the token `␣Paris`, but after the prompt
+`Output:␣` the model has to continue with `Paris`, which it has hardly ever seen after a space. The effect is
+described in Scott Lundberg's `The Art of Prompt Design: Prompt Boundaries and Token Healing` (2023). This
+module only reports the effect; it does not heal tokens.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ SHOWN = 2  # tokens on each side of the seam
 
 @dataclass(frozen=True)
 class Boundary:
-    """The tokens around the seam as in use, and whether running text has the same.
+    """The tokens before and after the seam, and whether running text has the same tokens.
 
-    merges: in the text encoded as a whole a token reaches across the seam.
-    natural: the whole is encoded as the prompt followed by the answer. It may be encoded otherwise
-    without a token across: of `⏎⏎Paris` the two newlines are one token in a prompt's end and two in
-    running text.
+    before, after: the last tokens of the prompt and the first of the answer, each encoded alone.
+    merges: whether a token crosses the seam when prompt and answer are encoded as one text.
+    natural: whether that text has exactly the prompt's tokens followed by the answer's. This can be false
+        although no token crosses the seam: in `⏎⏎Paris` the two newlines are one token at the end of a
+        prompt and two in running text.
     """
 
     before: tuple[str, ...]
@@ -32,14 +33,14 @@ class Boundary:
 
     @property
     def summary(self) -> str:
-        """One line such as `…"Output" ":" │ "␣Paris" · merges: no`."""
+        """The boundary as one line, such as `…"Output" ":" │ "␣Paris" · merges: no`."""
         left, right = (" ".join(f'"{visible(t)}"' for t in side) for side in (self.before, self.after))
         note = "" if self.natural or self.merges else " · encoded otherwise in running text"
         return f"…{left} │ {right} · merges: {'yes' if self.merges else 'no'}{note}"
 
 
 def audit(tokenizer: TextTokenizer, prompt: str, answer: str) -> Boundary:
-    """Return what happens in tokens where `answer` is put behind `prompt`, neither empty."""
+    """Return the tokens at the seam between `prompt` and `answer`, neither of which may be empty."""
     before, after = tokenizer.encode(prompt), tokenizer.encode(answer)
     whole = tokenizer.encode(prompt + answer)
     return Boundary(
@@ -51,7 +52,7 @@ def audit(tokenizer: TextTokenizer, prompt: str, answer: str) -> Boundary:
 
 
 def _has_end_at(tokenizer: TextTokenizer, tokens: list[int], prompt: str) -> bool:
-    """Return whether one of the tokens ends where the prompt does, so none reaches across."""
+    """Return whether one of the tokens ends exactly where the prompt ends, so that none crosses the seam."""
     size = len(tokens)
     text = tokenizer.decode(tokens)
     while size and len(text) > len(prompt):

@@ -1,7 +1,7 @@
-"""A variant: one way of putting an item, and the prompt and answers that it makes of one.
+"""Variants of the prompt, and rendering: the prompt and the answers of an item in a variant.
 
 Format, options, instruction, noise, examples and an irrelevant sentence are chosen independently of each
-other; whatever is chosen, the right answer stays the right answer.
+other. No choice changes which answer is right.
 """
 
 import functools
@@ -16,7 +16,7 @@ from steadyphi.prompts.formats import Format
 from steadyphi.prompts.grammar import NONE, OptionStyle
 from steadyphi.prompts.instructions import Instruction
 from steadyphi.prompts.item import Item
-from steadyphi.prompts.perturbations import Noise
+from steadyphi.prompts.perturbations import Perturbation
 
 Family = Literal["format", "grammar", "instruction", "noise", "shots", "options", "distractor"]
 Position = Literal["before", "after", "both"]
@@ -25,14 +25,15 @@ Side = Literal["before", "after"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of putting an item. What is left at its default is not done.
+    """One way of asking an item. The defaults add nothing to the format.
 
-    options: None shows no choices (cloze); else they are listed, in `option_order`.
-    position: of the instruction: before everything, after the question, or both.
-    shots: how many examples come first, in `shot_order`.
-    distractor: the index of an irrelevant sentence (`distractors.SENTENCES`), which stands on a side
-    of the question.
-    Orders are numbers: 0 is as handed in, for others see `option_order` and `render`.
+    options: how the choices are listed, in `option_order`; None shows no choices (cloze).
+    position: of the instruction: before the whole prompt, after the question, or both.
+    noise: the perturbation of the question.
+    shots: the number of examples before the question, in `shot_order`.
+    distractor: the index of an irrelevant sentence (see `distractors.SENTENCES`), placed on `side` of the
+        question.
+    Orders are numbers: 0 is the given order; for others see the functions `option_order` and `render`.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Variant:
     option_order: int = 0
     instruction: Instruction | None = None
     position: Position = "before"
-    noise: Noise | None = None
+    noise: Perturbation | None = None
     shots: int = 0
     shot_order: int = 0
     distractor: int | None = None
@@ -52,8 +53,8 @@ class Variant:
     def atoms(self) -> dict[str, str]:
         """The level of every factor; all variants have the same factors.
 
-        An instruction's level is its tone and a sentence's its side, for the wordings are a sample of
-        many that might have been written.
+        The level of an instruction is its tone and that of an irrelevant sentence its side, because the
+        wordings are only a sample of the possible ones.
         """
         return {
             **grammar.field_atoms(self.format),
@@ -70,28 +71,28 @@ class Variant:
 
 
 class Rendered(NamedTuple):
-    """What the model reads, and what it has to write for each of the item's choices, in the item's order."""
+    """The prompt, and the text that the model has to write for each of the item's choices, in their order."""
 
     prompt: str
     answers: tuple[str, ...]
 
 
 def render(variant: Variant, item: Item, shots: Sequence[Item], seed: int) -> Rendered:
-    """Return the prompt and the answers of an item; the same for the same seed.
+    """Return the prompt and the answers of an item; the same seed gives the same texts.
 
-    shots: the first `variant.shots` of them are the examples, whatever their order, which order 0 leaves
-    and others draw by the seed. They are put in the same format, options and all, with their right
-    answers, but without noise and irrelevant sentence. Examples, and an instruction before them, are
-    followed by an empty line.
-    Raises SteadyPhiError when there are too few examples, when the item is among them, or when an item has
-    more choices than the enumeration has labels.
+    shots: the first `variant.shots` of these items are the examples. Shot order 0 keeps their order; the seed
+        draws the others. The examples have the same format and options as the question, and their right
+        answers, but no noise and no irrelevant sentence. An empty line follows each example, and the
+        instruction before them.
+    Raises SteadyPhiError if there are too few examples, if the item is among them, or if an item has more
+    choices than the enumeration has labels.
     """
     parts = [
-        variant.format.prompt(_shown(variant, shot, shot.question, seed))
+        variant.format.prompt(_with_options(variant, shot, shot.question, seed))
         + _answers(variant, shot, seed)[shot.answer]
         for shot in _examples(variant, item, shots, seed)
     ]
-    question = _shown(variant, item, _asked(variant, item, seed), seed)
+    question = _with_options(variant, item, _perturbed(variant, item, seed), seed)
     if variant.instruction and variant.position != "before":
         question += ("\n" if variant.options else " ") + variant.instruction.text
     if variant.instruction and variant.position != "after":
@@ -101,23 +102,23 @@ def render(variant: Variant, item: Item, shots: Sequence[Item], seed: int) -> Re
 
 
 def option_order(variant: Variant, item: Item, seed: int) -> tuple[int, ...]:
-    """Return which of the item's choices is shown at each place, in the item's order without options.
+    """Return the index of the choice that is shown at each place; the item's own order without options.
 
-    The orders 0 to K - 1 turn the item's own order, so that each of its K choices stands at each place
-    once (CircularEval of MMBench, Liu et al. 2023, arXiv 2307.06281); the next K turn another, drawn by
-    seed and item, and so on.
+    The orders 0 to K - 1 rotate the item's own order, so that each of its K choices is shown at each place
+    once (CircularEval of MMBench, Liu et al. 2023, arXiv 2307.06281). The next K orders rotate another order,
+    drawn by seed and item, and so on.
     """
     places = list(range(len(item.choices)))
     if not variant.options:
         return tuple(places)
-    circle, turn = divmod(variant.option_order, len(places))
-    if circle:
-        random.Random(f"options {seed} {item.id} {circle}").shuffle(places)
+    rotation, turn = divmod(variant.option_order, len(places))
+    if rotation:
+        random.Random(f"options {seed} {item.id} {rotation}").shuffle(places)
     return tuple(places[turn:] + places[:turn])
 
 
-def _asked(variant: Variant, item: Item, seed: int) -> str:
-    """Return the question itself, with noise and an irrelevant sentence."""
+def _perturbed(variant: Variant, item: Item, seed: int) -> str:
+    """Return the question with its noise and its irrelevant sentence, if the variant has them."""
     question = variant.noise.apply(item, seed) if variant.noise else item.question
     if variant.distractor is None:
         return question
@@ -125,7 +126,7 @@ def _asked(variant: Variant, item: Item, seed: int) -> str:
     return f"{sentence} {question}" if variant.side == "before" else f"{question} {sentence}"
 
 
-def _shown(variant: Variant, item: Item, question: str, seed: int) -> str:
+def _with_options(variant: Variant, item: Item, question: str, seed: int) -> str:
     if not variant.options:
         return question
     return variant.options.listed(question, [item.choices[n] for n in option_order(variant, item, seed)])
@@ -143,21 +144,21 @@ def _answers(variant: Variant, item: Item, seed: int) -> tuple[str, ...]:
 def _examples(variant: Variant, item: Item, shots: Sequence[Item], seed: int) -> list[Item]:
     if variant.shots > len(shots):
         raise SteadyPhiError(
-            f"variant {variant.name}: {variant.shots} examples wanted, {len(shots)} there; "
-            "prepare more or ask for fewer shots"
+            f"variant {variant.name}: needs {variant.shots} examples, but there are {len(shots)}; "
+            "prepare more examples or request fewer shots"
         )
     examples = list(shots[: variant.shots])
     if any((shot.question, shot.choices) == (item.question, item.choices) for shot in examples):
         raise SteadyPhiError(
             f"variant {variant.name}: item {item.id} is among its own examples; "
-            "take the examples from other rows than the questions"
+            "take the examples and the questions from different rows"
         )
     return [examples[n] for n in _shuffled(len(examples), variant.shot_order, seed)]
 
 
 @functools.cache
 def _shuffled(count: int, order: int, seed: int) -> tuple[int, ...]:
-    """Return the `order`-th of count! distinct orders: 0 is as handed in, the others are drawn."""
+    """Return the `order`-th of count! distinct orders: 0 is the given order, the others are drawn."""
     rng = random.Random(f"shots {seed} {count}")
     orders = [tuple(range(count))]
     while len(orders) <= order:

@@ -1,1 +1,1 @@
-"""From the answers of an evaluation to its result, and the files that hold it."""
+"""Results of an evaluation: the analysis of its answers, and the files that store it."""

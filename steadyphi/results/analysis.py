@@ -1,4 +1,4 @@
-"""From the answers of an evaluation to its result: measures, variants, effects, recommendation, alarms."""
+"""Analysis of the answers of an evaluation: measures, variants, effects, recommendation and alarms."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ from steadyphi.stats.recommendation import FOLDS, Recommendation, recommend
 
 
 def analyse(label: str, answers: EvaluationAnswers) -> Result:
-    """Return the result of an evaluation, without rounding, long prompts, the search and the notes."""
+    """Return the result of an evaluation, except for rounding, long prompts, the search and the notes."""
     settings, resampling = answers.settings, answers.resampling
     core = answers.cells(answers.families()["format"])
     chance = _chance(answers, core)
@@ -51,19 +51,22 @@ def analyse(label: str, answers: EvaluationAnswers) -> Result:
 
 
 def _chance(answers: EvaluationAnswers, core: Cells) -> float:
-    """Return the accuracy of choosing blindly; where all items share their choices, of the commonest one."""
-    blind = float(np.mean(1 / core.choices))
+    """Return the accuracy of random guessing, or of the most frequent answer if that is higher.
+
+    The most frequent answer counts only if all items have the same choices.
+    """
+    uniform = float(np.mean(1 / core.choices))
     if not answers.same_choices:
-        return blind
-    return max(blind, max(Counter(core.answer.tolist()).values()) / len(core.items))
+        return uniform
+    return max(uniform, max(Counter(core.answer.tolist()).values()) / len(core.items))
 
 
 def _effects(answers: EvaluationAnswers) -> Attribution:
-    """Return the atoms' effects on accuracy, over the items that are asked in all formats concerned.
+    """Return the effects of the atoms on accuracy, over the items that are scored in all formats concerned.
 
-    The effects of the fields come from the named and the drawn formats that have a descriptor: a format
-    without one has no casing, separator or gap either, and would make all of these unclear. The effects of
-    the options come from all variants that list them.
+    The effects of the fields come from the named and the drawn formats that have a descriptor. A format
+    without a descriptor has no casing, separator or gap either, so none of these effects would be determined.
+    The effects of the options come from all variants that list options.
     """
     families = answers.families()
     formats = families["format"] + families.get("grammar", [])
@@ -91,7 +94,7 @@ def _skills(core: Cells) -> list[SkillRow]:
 
 
 def _options(answers: EvaluationAnswers) -> list[OptionRow]:
-    """Return, for each style that is asked in several orders, how much the positions of options matter."""
+    """Return the measures of option positions, for each style that is scored in several orders."""
     listed = answers.families().get("options", [])
     rows: list[OptionRow] = []
     for style, format_ in dict.fromkeys((v.options, v.format) for v in listed):
@@ -114,20 +117,20 @@ def _options(answers: EvaluationAnswers) -> list[OptionRow]:
 
 
 def _positions(orders: Cells, resampling: Resampling) -> dict[str, PositionMeasure]:
-    """Return the measures of positions, each beside its value for a model that prefers no position."""
+    """Return the measures of positions, each with its value for a model that prefers no position."""
     assert orders.places is not None
-    at, wanted = orders.positions, of_scope("option orders")
-    statistics = {m.key: m.value for m in wanted}
+    at, measures = orders.positions, of_scope("option orders")
+    statistics = {m.key: m.value for m in measures}
     unbiased = without_preference(statistics, orders.chosen, orders.places, at["right_at"], resampling)
     rows = {}
-    for key, interval in estimate(wanted, at, resampling).items():
+    for key, interval in estimate(measures, at, resampling).items():
         ends = bounded(interval)
         rows[key] = PositionMeasure(ends.value, ends.low, ends.high, unbiased[key])
     return rows
 
 
 def _recommendation(answers: EvaluationAnswers, core: Cells) -> Recommendation | None:
-    """Return the format to use; of equally good ones the shortest. None for too few items."""
+    """Return the recommended format: the shortest of equally good ones. None if there are too few items."""
     if len(core.items) < FOLDS:
         return None
     question = answers.items[0].question

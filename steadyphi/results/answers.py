@@ -1,4 +1,4 @@
-"""The answers of an evaluation, with what was asked: all that the analysis reads."""
+"""The answers of an evaluation with its questions and variants: the input of the analysis."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,10 @@ Rows = Sequence[Mapping[str, Any]]
 class EvaluationAnswers:
     """The answers of a model.
 
-    scores: rows of the table `cells.SCORES`. written: rows of `evaluation.open_answers.TEXTS`, maybe none.
-    variants: the default first. items: the questions; shots: the examples for few-shot prompts.
+    scores: rows of the table `cells.SCORES`.
+    written: rows of the table `evaluation.open_answers.TEXTS`; may be empty.
+    variants: the default comes first.
+    items: the questions. shots: the examples for few-shot prompts.
     """
 
     scores: Rows
@@ -35,12 +37,12 @@ class EvaluationAnswers:
 
     @property
     def default(self) -> Variant:
-        """The format that the others are compared with."""
+        """The format that the other variants are compared with."""
         return self.variants[0]
 
     @property
     def resampling(self) -> Resampling:
-        """How intervals are estimated."""
+        """The resampling settings for the intervals."""
         return Resampling(self.settings.confidence, self.settings.draws, self.settings.seed)
 
     @property
@@ -49,7 +51,7 @@ class EvaluationAnswers:
         return len({item.choices for item in self.items}) == 1
 
     def families(self) -> dict[str, list[Variant]]:
-        """Return the variants by family, without those that no item fits."""
+        """Return the variants by family, without variants that fit no item."""
         answered = {row["variant"] for row in self.scores}
         families: dict[str, list[Variant]] = {}
         for variant in self.variants:
@@ -58,11 +60,11 @@ class EvaluationAnswers:
         return families
 
     def cells(self, variants: Sequence[Variant]) -> Cells:
-        """Return the cells of these variants over the items that were asked in all of them."""
+        """Return the cells of these variants over the items that were scored in all of them."""
         return cells(self.scores, [v.name for v in variants], scorer=self.settings.scorer)
 
     def open_cells(self) -> tuple[list[str], NDArray[np.bool_]]:
-        """Return the variants with generated answers, and whether each is right, (items, variants)."""
+        """Return the variants with generated answers, and their correctness, (items, variants)."""
         names = list(dict.fromkeys(row["variant"] for row in self.written))
         columns = [[row["correct"] for row in self.written if row["variant"] == name] for name in names]
         return names, np.array(columns, dtype=bool).T

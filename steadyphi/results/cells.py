@@ -21,23 +21,25 @@ SCORES = pa.schema(
         ("answer", pa.int32()),
         ("chosen", pa.int32()),
         ("correct", pa.bool_()),
-        ("logprobs", pa.list_(pa.float32())),  # of each choice, nats, summed over its tokens
-        ("tokens", pa.list_(pa.int32())),  # how many tokens each choice has
+        ("logprobs", pa.list_(pa.float32())),  # of each choice, in nats, summed over its tokens
+        ("tokens", pa.list_(pa.int32())),  # the number of tokens of each choice
         (
             "free",
             pa.list_(pa.float32()),
-        ),  # log-probabilities after the prompt without content, null if not asked
-        ("places", pa.list_(pa.int32())),  # where each choice is shown, counted from 0; null if they are not
+        ),  # log-probabilities after the content-free prompt; null if not computed
+        ("places", pa.list_(pa.int32())),  # the position of each choice, counted from 0; null if not shown
     ]
 )
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Items N by variants T, with up to K choices; every item is asked in every variant.
+    """N items by T variants, with up to K choices. Every item is scored in every variant.
 
-    answer: (N,). correct, chosen: (N, T). logprobs, tokens: (N, T, K), -inf and 0 where there is no choice.
-    free: as logprobs, None where a variant has none. places: (N, T, K), None where choices are not shown.
+    answer: (N,). correct, chosen: (N, T).
+    logprobs, tokens: (N, T, K), -inf and 0 where an item has no such choice.
+    free: like logprobs, after the content-free prompt; None if a variant has none.
+    places: (N, T, K), the position of each choice; None if the choices are not shown.
     """
 
     items: list[str]
@@ -54,7 +56,7 @@ class Cells:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """What the choices are ranked by, (N, T, K): see the setting `evaluate.scorer`."""
+        """The scores that rank the choices, (N, T, K); see the setting `evaluate.scorer`."""
         return ranking(self.logprobs, self.tokens, self.scorer)
 
     @cached_property
@@ -64,7 +66,7 @@ class Cells:
 
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What the measures of the catalogue read, with the items first and, if any, the variants second."""
+        """The arrays that the measures of the catalogue read: (items,) or (items, variants, ...)."""
         return {
             "correct": self.correct,
             "chosen": self.chosen,
@@ -79,7 +81,7 @@ class Cells:
 
     @property
     def positions(self) -> dict[str, NDArray[np.int_]]:
-        """The position of the chosen and of the right choice, (N, T) each, where choices are shown."""
+        """The positions of the chosen and of the right choice, (N, T) each. The choices must be shown."""
         assert self.places is not None
         at = {"chosen_at": self.chosen, "right_at": self.answer}
         return {key: of_choice(self.places, choice) for key, choice in at.items()}
@@ -91,9 +93,9 @@ class Cells:
 
 
 def asked_in_all(rows: Sequence[Mapping[str, Any]], variants: Sequence[str]) -> list[str]:
-    """Return the items that are asked in all of the variants, in the rows' order."""
-    asked = {(row["item"], row["variant"]) for row in rows}
-    return [i for i in dict.fromkeys(row["item"] for row in rows) if all((i, v) in asked for v in variants)]
+    """Return the items that are scored in all of the variants, in the order of the rows."""
+    pairs = {(row["item"], row["variant"]) for row in rows}
+    return [i for i in dict.fromkeys(row["item"] for row in rows) if all((i, v) in pairs for v in variants)]
 
 
 def cells(
@@ -104,7 +106,8 @@ def cells(
 ) -> Cells:
     """Return the cells of the variants.
 
-    items: in this order; by default `asked_in_all`. Raises SteadyPhiError when there are none.
+    items: the ids of the items, in this order; by default those of `asked_in_all`.
+    Raises SteadyPhiError if there are no items.
     """
     table = {(row["item"], row["variant"]): row for row in rows}
     items = asked_in_all(rows, variants) if items is None else items

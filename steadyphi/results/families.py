@@ -1,4 +1,4 @@
-"""The changes, before and after, of the families beside the formats, of option orders and of long prompts."""
+"""The changes between two runs in families other than formats, in option orders and in long prompts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ LONG = ("right",)
 
 
 def family(name: str, before: Cells, after: Cells, resampling: Resampling) -> FamilyChange:
-    """Return the changes of a family; the first variant of the cells is the default format."""
+    """Return the changes of a family. The first variant of the cells is the default format."""
     count = len(before.variants) - 1
     keys = [key for key in FAMILY if count > 1 or key != "spread"]
     was, now = ({"correct": run.correct[:, 1:], "default": run.correct[:, :1]} for run in (before, after))
@@ -28,7 +28,7 @@ def family(name: str, before: Cells, after: Cells, resampling: Resampling) -> Fa
 
 
 def orders(style: str, before: Cells, after: Cells, resampling: Resampling) -> FamilyChange:
-    """Return how the effect of the order of options changed, for one style of listing them."""
+    """Return the change of the effect of the order of options, for one style of listing them."""
     was, now = ({"chosen": run.chosen, **run.positions} for run in (before, after))
     rows = measure_changes(was, now, [CATALOGUE[key] for key in ORDERS], resampling)
     return FamilyChange("options", style, len(before.items), len(before.variants), rows)
@@ -37,7 +37,7 @@ def orders(style: str, before: Cells, after: Cells, resampling: Resampling) -> F
 def long(before: Rows, after: Rows, resampling: Resampling) -> list[FamilyChange]:
     """Return the changes of each kind of long prompts, from rows of the table `evaluation.run.LONG`.
 
-    Only prompts that both were given count. An item is resampled with all its lengths and depths.
+    Only prompts of both runs count. An item is resampled with all its lengths and depths.
     """
     right = [{_place(row): row["failure"] is None for row in rows} for rows in (before, after)]
     both = [place for place in right[0] if place in right[1]]
@@ -58,7 +58,7 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _counts(items: Sequence[str], answers: Sequence[tuple[str, bool]]) -> Arrays:
-    """Return how often each item was asked and answered right, (items, 1) each."""
+    """Return the numbers of prompts and of right answers of each item, (items, 1) each."""
     rows = [[right for name, right in answers if name == item] for item in items]
     return {
         "right": np.array([[sum(row)] for row in rows]),

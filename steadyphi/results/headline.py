@@ -1,4 +1,4 @@
-"""The measures of an evaluation: for each scope of the catalogue its arrays, and the estimates over them."""
+"""The measures of an evaluation: the arrays for each scope of the catalogue, and the estimates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ OTHERS: tuple[Scope, ...] = ("grammar", "perturbations", "classes", "open answer
 
 
 def measure(answers: EvaluationAnswers, resampling: Resampling) -> dict[str, Estimate]:
-    """Return the estimate of every measure of the catalogue that these answers allow, by key."""
+    """Return the estimates, by key, of all measures of the catalogue that these answers allow."""
     estimates: dict[str, Interval] = {}
     for scope, kinds in FORMATS:
         if arrays := scope_arrays(scope, answers):
@@ -37,7 +37,7 @@ def measure(answers: EvaluationAnswers, resampling: Resampling) -> dict[str, Est
 
 
 def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]] | None:
-    """Return the arrays that the measures of a scope read, None if the answers have none of it."""
+    """Return the arrays that the measures of a scope read, or None if the answers do not cover the scope."""
     families = answers.families()
     formats = answers.cells(families["format"])
     if scope == "formats":
@@ -72,7 +72,7 @@ def _open_arrays(answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]] | Non
 
 
 def bounded(interval: Interval) -> Estimate:
-    """Return an interval as an estimate, whose ends are None where they are not known."""
+    """Return an interval as an estimate. Its ends are None if they are not finite."""
     if not np.isfinite([interval.low, interval.high]).all():
         return Estimate(interval.value)
     return Estimate(interval.value, interval.low, interval.high)

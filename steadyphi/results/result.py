@@ -1,4 +1,4 @@
-"""The result of an evaluation, as it is written to result.json, and of two evaluations side by side.
+"""The result of an evaluation, as stored in result.json, and the comparison of two evaluations.
 
 Accuracies, rates and spreads are shares between 0 and 1 unless the catalogue of measures gives another unit.
 `low` and `high` are the ends of a confidence interval.
@@ -13,7 +13,7 @@ from steadyphi.stats.measures import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
 
-SCHEMA = 2  # of result.json and comparison.json; 1 had no number
+SCHEMA = 2  # of result.json and comparison.json; files of version 1 have no such number
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Estimate:
 class OpenAccuracy:
     """The accuracy of generated answers in a format.
 
-    ranked: the accuracy by log-probability on the same items. items: the number of them.
+    items: the number of items. ranked: the accuracy by log-probability on the same items.
     """
 
     accuracy: float
@@ -43,13 +43,18 @@ class OpenAccuracy:
 class VariantRow:
     """A variant of the prompt.
 
-    seen: whether its format was a training style. atoms: the level of each factor. items: the number of
-    questions asked in it and in the default. changed: the share of prompts that differ from the default's.
-    prompt: of one question. boundary: the tokens where prompt and answer meet; merges: the share of prompts
-    whose last token would reach into the answer in running text.
-    accuracy: by the scorer of the evaluation. normalized, calibrated, batch_calibrated: accuracies by other
-    scorers, None if a scorer is not defined for the variant. open: of generated answers, None if not asked.
-    change: accuracy minus that of the default. p_holm: exact McNemar, adjusted for all variants.
+    seen: whether its format was a training style.
+    atoms: the level of each factor.
+    items: the number of questions scored in both this variant and the default.
+    changed: the share of prompts that differ from those of the default.
+    prompt: the prompt of one question. boundary: the tokens where prompt and answer meet.
+    merges: the share of prompts whose last token extends into the answer in running text.
+    accuracy: by the scorer of the evaluation.
+    normalized, calibrated, batch_calibrated: accuracies by other scorers, None if a scorer is not defined for
+        the variant.
+    open: the accuracy of generated answers, None if there are none.
+    change: accuracy minus that of the default.
+    p_holm: the exact McNemar test, adjusted for all variants.
     """
 
     name: str
@@ -86,9 +91,9 @@ class SkillRow:
 
 @dataclass(frozen=True)
 class PositionMeasure:
-    """How much the positions of options matter.
+    """A measure of the effect of option positions.
 
-    unbiased: the value to expect of a model that prefers no position.
+    unbiased: the expected value for a model that prefers no position.
     """
 
     value: float
@@ -99,7 +104,7 @@ class PositionMeasure:
 
 @dataclass(frozen=True)
 class OptionRow:
-    """A style of listing the options, asked in several orders; `variants` differ in the order alone."""
+    """A style of listing the options, scored in several orders. `variants` differ only in the order."""
 
     style: str
     variants: list[str]
@@ -115,8 +120,10 @@ class OptionRow:
 class LongShare:
     """The share of long prompts of a kind and length that are answered right.
 
-    kind: the position of the rule, the kind of padding, or the task. length: tokens of prompt and answer, 0
-    without padding. depth: of the needle, 0 to 1. exact: the share of generated texts that are the answer.
+    kind: the position of the rule, the kind of padding, or the task.
+    length: the number of tokens of prompt and answer, 0 without padding.
+    depth: the depth of the needle, 0 to 1.
+    exact: the share of generated texts that equal the answer.
     """
 
     kind: str
@@ -133,10 +140,13 @@ class LongShare:
 class LongSummary:
     """The results of long prompts.
 
-    needle: recall per length and depth. rules: followed, per position of the rule and length. padding:
-    accuracy per kind of padding and length. tracking: accuracy per task and length.
-    failures: the number of failures per cause. effective_length: in tokens, None if recall is too low at
-    every length. mid_dip: recall at the ends of the prompt minus recall in its middle, None if not known.
+    needle: recall per length and depth.
+    rules: the share of rules followed, per position of the rule and length.
+    padding: accuracy per kind of padding and length.
+    tracking: accuracy per task and length.
+    failures: the number of failures per cause.
+    effective_length: in tokens, None if recall is too low at every length.
+    mid_dip: recall at the ends of the prompt minus recall in its middle, None if not known.
     """
 
     needle: list[LongShare]
@@ -150,7 +160,7 @@ class LongSummary:
 
 @dataclass(frozen=True)
 class SearchedFormat:
-    """A format that the search names, the prompt of one question in it, and its accuracy."""
+    """The best or the worst format of the search, its prompt for one question, and its accuracy."""
 
     name: str
     prompt: str
@@ -161,9 +171,9 @@ class SearchedFormat:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The search for the best and the worst of many formats; see `stats.search.Found`.
+    """The search for the best and the worst of many formats; see `stats.search.SearchOutcome`.
 
-    formats: how many there are. cells: how many answers were scored, of `grid` in all.
+    formats: the number of formats. cells: the number of scored answers, out of `grid`.
     """
 
     formats: int
@@ -181,13 +191,18 @@ class SearchResult:
 class Result:
     """The result of the evaluation of one model.
 
-    label: "base" or "tuned". confidence, draws, seed: of the intervals. scorer: what choices are ranked by.
-    items, formats: the number of questions and of named formats. chance: the accuracy of choosing blindly.
-    default: the format that variants are compared with. measures: by key of the catalogue.
-    variants: the default first. quantiles: of accuracy over the named formats, by percent.
+    label: "base" or "tuned".
+    confidence, draws, seed: of the intervals.
+    scorer: the scorer that ranks the choices.
+    items, formats: the number of questions and of named formats.
+    chance: the accuracy of random guessing.
+    default: the format that the variants are compared with.
+    measures: by key of the catalogue.
+    variants: the default comes first.
+    quantiles: of accuracy over the named formats, by percent.
     effects, aliased, explained: see `stats.attribution.Attribution`.
     alarms: reasons not to rely on the numbers.
-    notes: what the suite asks for and was left out.
+    notes: the parts of the suite that were left out.
     """
 
     label: str
@@ -218,7 +233,7 @@ class Result:
 class FamilyChange:
     """The changes of a family of variants, a style of listing options or a kind of long prompts.
 
-    items: the number of questions that both evaluations asked. variants: in how many variants.
+    items: the number of questions in both evaluations. variants: the number of their variants.
     """
 
     part: Literal["family", "options", "long"]
@@ -230,9 +245,9 @@ class FamilyChange:
 
 @dataclass(frozen=True)
 class RunComparison(Comparison):
-    """Two evaluations on what both asked in the same words: the formats, then the other families.
+    """The comparison of two evaluations on their common prompts: the formats, then the other families.
 
-    items: the number of questions that both asked in all of their common formats.
+    items: the number of questions that both evaluations scored in all common formats.
     """
 
     items: int
@@ -241,7 +256,7 @@ class RunComparison(Comparison):
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of a run to one question, by format: the chosen choice, the right choice's probability."""
+    """The answers of a run to one question, by format: the choice, and the right choice's probability."""
 
     chosen: list[int]
     probability: list[float]
@@ -262,7 +277,7 @@ class QuestionAnswers:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """Every question that all runs were asked in all named formats."""
+    """The questions that all runs scored in all named formats."""
 
     variants: list[str]
     items: list[QuestionAnswers]
@@ -270,9 +285,9 @@ class AnswerTable:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a report shows: one evaluation, or the base model's and the tuned model's.
+    """The content of a report: the evaluation of one model, or of the base model and the tuned model.
 
-    settings: names of the choices, such as model and data. comparison: None for a single run.
+    settings: the names of the options, such as model and data. comparison: None for a single run.
     """
 
     settings: dict[str, Any]

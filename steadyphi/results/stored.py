@@ -1,4 +1,4 @@
-"""Evaluations read back from their folders, compared, and put together for the report."""
+"""Stored evaluations: read from their folders, compared, and combined for the report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -49,11 +49,11 @@ class Evaluation:
 
 
 def read(folder: Path) -> Evaluation:
-    """Read an evaluation; raise SteadyPhiError if the folder has none, or one of another version."""
+    """Read an evaluation. Raises SteadyPhiError if the folder has none, or one of another version."""
     result = _read_result(folder / "result.json")
     rows = read_table(folder / "scores.parquet")
     if rows and set(SCORES.names) - set(rows[0]):
-        raise SteadyPhiError(f"{folder / 'scores.parquet'}: is from another version; run dvc repro")
+        raise SteadyPhiError(f"{folder / 'scores.parquet'}: was written by another version; run dvc repro")
     return Evaluation(result, rows, read_items(folder / "items.parquet"), read_table(folder / "long.parquet"))
 
 
@@ -62,7 +62,7 @@ def _read_result(path: Path) -> Result:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SteadyPhiError(
-            f"{path}: {error.strerror}; name a folder that dvc repro makes, such as artifacts/scores/base"
+            f"{path}: {error.strerror}; give a folder that dvc repro writes, such as artifacts/scores/base"
         ) from None
     except ValueError as error:
         raise SteadyPhiError(f"{path}: not JSON ({error}); run dvc repro") from None
@@ -78,9 +78,9 @@ def _read_result(path: Path) -> Result:
 
 
 class _Pair:
-    """Two evaluations and what they share.
+    """Two evaluations and their common questions and variants.
 
-    items: the questions that both have. same: the variants whose prompts are the same in both.
+    items: the ids of the common questions. same: the variants whose prompts are the same in both.
     """
 
     def __init__(self, before: Evaluation, after: Evaluation) -> None:
@@ -97,15 +97,15 @@ class _Pair:
         self.same = {variant for _, variant in shared} - different
 
     def names(self, family: str) -> list[str]:
-        """Return the variants of a family that both have, in the order of the first."""
+        """Return the common variants of a family, in the order of the first evaluation."""
         rows = self.before.result.variants
         return [row.name for row in rows if row.family == family and row.name in self.same]
 
     def cells(self, names: Sequence[str]) -> tuple[Cells, Cells] | None:
-        """Return the cells of both over the items that both were asked in all variants; None if none."""
+        """Return the cells of both over the common items scored in all variants, or None if none are."""
         runs = (self.before, self.after)
-        asked = [set(asked_in_all(run.rows, names)) for run in runs]
-        items = [i for i in self.items if all(i in of_run for of_run in asked)]
+        scored = [set(asked_in_all(run.rows, names)) for run in runs]
+        items = [i for i in self.items if all(i in ids for ids in scored)]
         if not names or not items:
             return None
         before, after = (cells(run.rows, names, items, run.result.scorer) for run in runs)
@@ -113,9 +113,9 @@ class _Pair:
 
 
 def side_by_side(before: Evaluation, after: Evaluation) -> RunComparison:
-    """Compare two evaluations on what both asked in the same words.
+    """Compare two evaluations on the prompts that are the same in both.
 
-    Raises SteadyPhiError when they have nothing in common, or ranked choices by different scorers.
+    Raises SteadyPhiError if they have nothing in common, or if their scorers differ.
     """
     if before.result.scorer != after.result.scorer:
         raise SteadyPhiError(
@@ -128,7 +128,7 @@ def side_by_side(before: Evaluation, after: Evaluation) -> RunComparison:
     if not both:
         raise SteadyPhiError(
             "the two evaluations have no format or no question in common (with the same choices); "
-            "compare those of one task, file and seed"
+            "compare evaluations of the same task, file and seed"
         )
     settings = before.result
     resampling = Resampling(settings.confidence, settings.draws, settings.seed)
@@ -159,13 +159,13 @@ def _family_changes(pair: _Pair, resampling: Resampling) -> list[FamilyChange]:
 
 
 def experiment(settings: Mapping[str, Any], runs: Sequence[Evaluation]) -> Experiment:
-    """Return all that a report shows of one or two evaluations of the same items."""
+    """Return the content of a report on one or two evaluations of the same items."""
     comparison = side_by_side(runs[0], runs[1]) if len(runs) == 2 else None
     return Experiment(dict(settings), [run.result for run in runs], comparison, _answer_table(runs))
 
 
 def _answer_table(runs: Sequence[Evaluation]) -> AnswerTable:
-    """Return every item that all runs asked, with its prompts and answers in all formats."""
+    """Return the items that all runs scored, with their prompts and answers in all formats."""
     names = runs[0].formats
     known = set.intersection(*(set(asked_in_all(run.rows, names)) for run in runs))
     items = [item for item in runs[0].items if item.id in known]

@@ -1,4 +1,4 @@
-"""A row for each variant: its accuracy by every scorer, and its change against the default."""
+"""One row per variant: its accuracy by every scorer, and its difference from the default."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +15,12 @@ from steadyphi.stats import scorers
 from steadyphi.stats.measures import accuracy
 from steadyphi.stats.paired import holm, mcnemar, paired_difference
 
-AUDITED = 20  # items per variant whose boundary between prompt and answer is audited
-Prompts = Mapping[tuple[str, str], str]  # by item and variant
+AUDITED = 20  # items per variant whose seam between prompt and answer is audited
+Prompts = Mapping[tuple[str, str], str]  # from (item, variant) to the prompt
 
 
 def variant_rows(answers: EvaluationAnswers) -> list[VariantRow]:
-    """Return a row for each variant, family by family; p-values are adjusted for all of them together."""
+    """Return one row per variant, by family. The p-values are adjusted for all variants together."""
     prompts = {(row["item"], row["variant"]): row["prompt"] for row in answers.scores}
     opened = _open_accuracies(answers)
     rows = [
@@ -39,7 +39,7 @@ def _family_rows(
     prompts: Prompts,
     opened: Mapping[str, OpenAccuracy],
 ) -> list[VariantRow]:
-    """Return the rows of a family, over the items that it and the default share; p-values not adjusted."""
+    """Return the rows of a family, over the items shared with the default. p_holm is not adjusted yet."""
     settings, default = answers.settings, answers.default
     both = answers.cells([default, *(v for v in family if v != default)])
     shares = accuracy(both.correct, settings.confidence)
@@ -77,7 +77,7 @@ def _family_rows(
 
 
 def _boundary(answers: EvaluationAnswers, variant: Variant, both: Cells) -> tuple[str, str, float]:
-    """Return the prompt of one item, its boundary, and the share of prompts whose last token would merge."""
+    """Return the prompt of one item, its boundary, and the share of prompts whose last token merges."""
     audited = set(both.items[:AUDITED])
     prompts, boundaries = [], []
     for item in (item for item in answers.items if item.id in audited):
@@ -91,10 +91,10 @@ def _boundary(answers: EvaluationAnswers, variant: Variant, both: Cells) -> tupl
 def _other_scorers(
     answers: EvaluationAnswers, family_cells: Cells, family: Sequence[Variant]
 ) -> dict[str, list[float | None] | None]:
-    """Return the accuracies by other ways of ranking the choices, None where a way is not defined.
+    """Return the accuracies by other scorers, None where a scorer is not defined.
 
-    All labels have the same length, so normalizing by length is for answers that are texts. Batch calibration
-    is for classes: choices that all items share, or positions where options are shown.
+    All labels have the same length, so only text answers are normalized by length. Batch calibration needs
+    classes: choices that all items share, or positions if options are shown.
     """
     texts = {item.id: item.choices for item in answers.items}
     logprobs, free = family_cells.logprobs, family_cells.free
@@ -119,7 +119,7 @@ def _accuracies(family_cells: Cells, scores: NDArray[np.float64]) -> list[float 
 
 
 def _open_accuracies(answers: EvaluationAnswers) -> dict[str, OpenAccuracy]:
-    """Return each format's accuracy of generated answers, and by log-probability on the same items."""
+    """Return the accuracy of generated answers per format, and that by log-probability on the same items."""
     names, correct = answers.open_cells()
     if not names:
         return {}

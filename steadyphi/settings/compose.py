@@ -1,7 +1,7 @@
-"""From params.yaml and conf/ to checked settings.
+"""Compose checked settings from params.yaml and conf/.
 
-Hydra composes conf/ with the options that params.yaml names, the rest of params.yaml is laid on
-top, and every mistake is traced back to the file that it was written in.
+Hydra composes conf/ with the options that params.yaml names. The other keys of params.yaml then override the
+result. Every error message names the file with the mistake.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from steadyphi.settings.schema import GROUPS, Settings
 from steadyphi.settings.values import explain, location, validate
 
 PARAMS = "params.yaml"
-MOST_BYTES = 1 << 20  # of a file of settings
+MOST_BYTES = 1 << 20  # of a settings file
 INTERPOLATION = re.compile(r"\$\{((?:[\w.-]|\$\{[\w.-]+\})+)\}")  # `${model.lr.${method.name}}`
 UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, ValueError, RecursionError)
 Parts = tuple[str, ...]
-# What a stage needs of another section. It is said once there, so it is no key of conf/ or params.yaml.
+# Settings that a stage takes from another section. They are set there, not in the section of the stage.
 SHARED = {
     "prepare": {"data_file": "data_file", "task_file": "task_file"},
     "evaluate": {"formats": "prepare.formats", "styles": "prepare.styles"},
@@ -39,12 +39,12 @@ SHARED = {
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """Return what params.yaml says; raise SteadyPhiError when it is absent or not a YAML mapping."""
+    """Return the content of params.yaml. Raises SteadyPhiError if it is missing or not a YAML mapping."""
     if not path.is_file():
-        raise _error(path.name, "no such file; write it, if only `model: phi-tiny`")
+        raise _error(path.name, "no such file; create it, for example with the line `model: phi-tiny`")
     _refuse_aliases(path, path.name)
     try:
-        # Not PyYAML's own loader: it takes the `1e-05` that `dvc exp run -S` writes for text.
+        # Not PyYAML's own loader, because it reads the `1e-05` that `dvc exp run -S` writes as text.
         params = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except UNREADABLE as error:
         raise _broken(path.name, error) from None
@@ -56,30 +56,31 @@ def read_params(path: Path) -> dict[str, Any]:
 def compose(params: dict[str, Any], conf_dir: Path) -> Settings:
     """Compose conf/ with the choices in `params` and return the checked settings.
 
-    `params` holds options of the groups (`model: phi-2`) and any other key of the composed tree,
-    which is laid on top; None means what conf/ says. Folders that a setting names are looked for
-    beside `conf_dir`. Raises SteadyPhiError, one line with the file and key of the first mistake.
+    params: options of the groups (`model: phi-2`), and values that override any other key of the composed
+    settings; None keeps the value of conf/.
+    conf_dir: the folder conf/. Folders named in settings are relative to its parent.
+    Raises SteadyPhiError with one line that names the file and the key of the first mistake.
     """
     choices = {g: _option(g, params[g], conf_dir) for g in GROUPS if params.get(g) is not None}
-    said = {key: value for key, value in params.items() if key not in GROUPS}
+    overrides = {key: value for key, value in params.items() if key not in GROUPS}
     settable = {parts for parts in KEYS if len(parts) == 1 or parts[0] not in GROUPS}
-    for parts, value in _nodes(said):
+    for parts, value in _nodes(overrides):
         key = ".".join(parts)
         if parts not in settable:
             raise _error(PARAMS, f"{key}: {_unknown(parts, settable)}")
         if parts in SECTIONS and not isinstance(value, dict | None):
             raise _error(PARAMS, f"{key}: should be a mapping of keys, not {value!r}")
         if value == "???":
-            raise _error(PARAMS, f"{key}: ??? stands for a value; write one, or null for what conf/ says")
+            raise _error(PARAMS, f"{key}: ??? is a placeholder; write a value, or null for that of conf/")
     for file in sorted(conf_dir.rglob("*.yaml")):
         _refuse_aliases(file, f"{conf_dir.name}/{file.relative_to(conf_dir)}")
     with _without_resolvers():
-        return _Composed(_run_hydra(choices, conf_dir), _without_null(said), conf_dir).settings()
+        return _Composed(_run_hydra(choices, conf_dir), _without_null(overrides), conf_dir).settings()
 
 
 @contextlib.contextmanager
 def _without_resolvers() -> Iterator[None]:
-    """Let no resolver work within the block, so that `${oc.env:HF_TOKEN}` is refused."""
+    """Disable all resolvers within the block, so that `${oc.env:HF_TOKEN}` is refused."""
     registered = dict(BaseContainer._resolvers)
     BaseContainer._resolvers.clear()
     try:
@@ -90,23 +91,23 @@ def _without_resolvers() -> Iterator[None]:
 
 
 def _refuse_aliases(path: Path, name: str) -> None:
-    """Raise SteadyPhiError for a YAML file with aliases (`*name`): a few lines can make gigabytes."""
+    """Raise SteadyPhiError for a YAML file with aliases (`*name`): a few lines can expand to gigabytes."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise _error(name, f"has more than {MOST_BYTES:,} bytes, which are no settings")
+            raise _error(name, f"has more than {MOST_BYTES:,} bytes, too many for a settings file")
         for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 line = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
                 raise _error(name, f"{line}*{event.anchor} repeats a value; write the value itself")
     except (OSError, ValueError, yaml.YAMLError):
-        return  # said by the function that reads the file
+        return  # the function that reads the file reports the error
 
 
 def _run_hydra(choices: dict[str, str], conf_dir: Path) -> dict[str, Any]:
     overrides = [f"{group}={option}" for group, option in choices.items()]
     try:
         with hydra.initialize_config_dir(str(conf_dir.absolute()), version_base="1.3"):
-            BaseContainer._resolvers.clear()  # Hydra has registered its own
+            BaseContainer._resolvers.clear()  # Hydra has registered its own resolvers by now
             composed = hydra.compose("config", overrides, return_hydra_config=True)
     except MissingConfigException as error:
         raise _no_file(error.missing_cfg_file, conf_dir) from None
@@ -116,13 +117,13 @@ def _run_hydra(choices: dict[str, str], conf_dir: Path) -> dict[str, Any]:
 
 
 class _Composed:
-    """The composed tree, and where each of its values was written."""
+    """The composed settings, and the file in which each value was written."""
 
-    def __init__(self, tree: dict[str, Any], said: dict[str, Any], conf_dir: Path):
+    def __init__(self, tree: dict[str, Any], overrides: dict[str, Any], conf_dir: Path):
         self.chosen = tree.pop("hydra")["runtime"]["choices"]
-        self.conf, self.said, self.conf_dir = tree, said, conf_dir
+        self.conf, self.overrides, self.conf_dir = tree, overrides, conf_dir
         self.merged = OmegaConf.create(tree)
-        for name, value in said.items():
+        for name, value in overrides.items():
             try:
                 self.merged = typing.cast(DictConfig, OmegaConf.merge(self.merged, {name: value}))
             except OmegaConfBaseException as error:  # a date, for example
@@ -135,8 +136,8 @@ class _Composed:
             if parts not in KEYS:
                 raise self.refusal(key, _unknown(parts, KEYS))
             if value == "???":
-                raise self.refusal(key, "??? stands for a value that is still to be written")
-        # In the order of the fields: a group's own mistake comes before the stages that it feeds.
+                raise self.refusal(key, "??? is a placeholder; write a value")
+        # In the order of the fields, so that a mistake in a group is reported before the stages that use it.
         hints = typing.get_type_hints(Settings, include_extras=True)
         settings = Settings(**{name: self.section(name, kind) for name, kind in hints.items()})
         for key, problem in mistakes(settings, self.conf_dir.parent):
@@ -144,7 +145,7 @@ class _Composed:
         return settings
 
     def section(self, name: str, kind: Any) -> Any:
-        """Return the part of the settings called `name`, resolved and validated as `kind`."""
+        """Return the section `name` of the settings, resolved and validated as `kind`."""
         if name not in self.merged:
             raise self.refusal(name, "missing")
         try:
@@ -158,7 +159,7 @@ class _Composed:
             raise self.refusal(location(first, name), explain(first)) from None
 
     def with_shared(self, name: str, section: Any) -> Any:
-        """Return a section with what its stage needs of other sections."""
+        """Return a section together with the settings that its stage takes from other sections."""
         if not isinstance(section, dict):
             return section
         shared = {key: OmegaConf.select(self.merged, source) for key, source in SHARED.get(name, {}).items()}
@@ -169,7 +170,7 @@ class _Composed:
         return {**section, **plain}
 
     def unresolved(self, error: OmegaConfBaseException, section: str) -> SteadyPhiError:
-        """Return the refusal of an interpolation that leads nowhere."""
+        """Return the error for an interpolation that cannot be resolved."""
         if isinstance(error, UnsupportedInterpolationType):
             problem = "settings must not depend on the machine; write the value itself"
             return self.refusal(error.full_key or section, problem, follow=False)
@@ -181,22 +182,27 @@ class _Composed:
         return self.refusal(key, problem, follow=False)
 
     def refusal(self, key: str, problem: str, follow: bool = True) -> SteadyPhiError:
-        """Return the error that names the file in which the value of `key` is written."""
+        """Return the error that names the file in which the value of `key` is written.
+
+        follow: follow `${...}` to the key that holds the value.
+        """
         key = self.origin(key) if follow else key
         group = key.split(".")[0]
         file = f"{group}/{self.chosen[group]}.yaml" if group in self.chosen else "config.yaml"
-        return _error(PARAMS if _has(self.said, key) else f"{self.conf_dir.name}/{file}", f"{key}: {problem}")
+        return _error(
+            PARAMS if _has(self.overrides, key) else f"{self.conf_dir.name}/{file}", f"{key}: {problem}"
+        )
 
     def origin(self, key: str) -> str:
-        """Return the key that `key` takes its value from in the end, by way of `${...}`."""
+        """Return the key that holds the value of `key`, found by following `${...}`."""
         seen: set[str] = set()
-        while key not in seen and not _has(self.said, key):
+        while key not in seen and not _has(self.overrides, key):
             seen.add(key)
             key = self.interpolated_from(key)
         return key
 
     def interpolated_from(self, key: str) -> str:
-        """Return the key that `key`, or a mapping that it stands in, points to; else `key` itself."""
+        """Return the key that `key`, or a mapping that contains it, refers to; else `key` itself."""
         parts, node = key.split("."), typing.cast(Any, self.conf)
         for i, part in enumerate(parts, 1):
             node = node.get(part) if isinstance(node, dict) else None
@@ -209,7 +215,7 @@ class _Composed:
 
 
 def _keys(kind: Any) -> Iterator[Parts]:
-    """Yield the key of every setting that a dataclass, or a union of them, can hold."""
+    """Yield the key of every setting in a dataclass, or in a union of dataclasses."""
     for member in typing.get_args(kind):
         yield from _keys(member)
     if dataclasses.is_dataclass(kind):
@@ -223,7 +229,7 @@ SECTIONS = frozenset(parts[:-1] for parts in KEYS)
 
 
 def _nodes(tree: Any, above: Parts = ()) -> Iterator[tuple[Parts, Any]]:
-    """Yield the key and value of every mapping and leaf in `tree`, the outer before the inner."""
+    """Yield the key and value of every mapping and leaf in `tree`, outer ones before inner ones."""
     for name, value in tree.items() if isinstance(tree, dict) else ():
         parts = (*above, str(name))
         yield parts, value
@@ -240,10 +246,10 @@ def _without_null(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(parts: Parts, known: typing.Collection[Parts]) -> str:
-    """Say that a key is unknown, and name the nearest: of the same mapping, else of any."""
+    """Return the message for an unknown key, with the nearest key of the same mapping, else of any."""
     last = parts[-1]
     if len(parts) == 2 and last in SHARED.get(parts[0], {}):
-        return f"is not set by itself; set {SHARED[parts[0]][last]}"
+        return f"cannot be set here; set {SHARED[parts[0]][last]}"
     if "." in last and tuple(last.split(".")) in known:
         return f"unknown key; write it as {last.replace('.', ': {')}: ..." + "}" * last.count(".")
     beside = {k[-1]: k for k in sorted(known) if k[:-1] == parts[:-1]}
@@ -266,7 +272,7 @@ def _option(group: str, option: object, conf_dir: Path) -> str:
 
 
 def _no_file(missing: str | None, conf_dir: Path) -> SteadyPhiError:
-    """Return the refusal of an option in the defaults list that has no file in conf/."""
+    """Return the error for an option in the defaults list that has no file in conf/."""
     config = f"{conf_dir.name}/config.yaml"
     if not missing or not (conf_dir / "config.yaml").is_file():
         return _error(config, "missing; compose needs it")
@@ -276,7 +282,7 @@ def _no_file(missing: str | None, conf_dir: Path) -> SteadyPhiError:
 
 
 def _blame(error: Exception, conf_dir: Path) -> SteadyPhiError:
-    """Return the refusal of the first file in conf/ that cannot be read; where all can, of config.yaml."""
+    """Return the error for the first file in conf/ that cannot be read; for config.yaml if all can."""
     for file in sorted(conf_dir.rglob("*.yaml")):
         try:
             OmegaConf.load(file)

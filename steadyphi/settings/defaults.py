@@ -1,4 +1,4 @@
-"""The settings of a training method as conf/method has them, for estimates that no run is composed for."""
+"""The settings of a training method in conf/method, for memory estimates without composed settings."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from steadyphi.settings.values import explain, validate
 
 
 def lora_settings(method: str) -> Lora | str:
-    """Return the settings of the method "lora" or "qlora", or a line that says why there are none.
+    """Return the settings of the method "lora" or "qlora", or one line with the reason why there are none.
 
-    They are read from conf/method below the current folder, else from that of this repository.
+    They are read from conf/method in the current folder, or else from that of this repository.
     """
     repository = Path(steadyphi.__file__).parents[1]
     paths = [root / "conf" / "method" / f"{method}.yaml" for root in (Path.cwd(), repository)]

@@ -1,7 +1,7 @@
-"""The settings as typed dataclasses: what may be said, section by section, and in which range.
+"""The settings as typed dataclasses, with the range of each value.
 
-`steadyphi.settings.compose` makes a `Settings` out of params.yaml and conf/; a stage reads its own
-section back with `load`.
+`steadyphi.settings.compose` creates `Settings` from params.yaml and conf/. A stage reads its own section with
+`load`.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, config=STRICT)
 class Rates:
-    """A model's learning rate for each method."""
+    """The learning rate of a model for each method."""
 
     lora: Positive
     full: Positive
@@ -53,7 +53,7 @@ class Rates:
 
 @dataclass(frozen=True, config=STRICT)
 class Model:
-    """conf/model: which Phi, and what suits it. `threads` None means all cores."""
+    """conf/model: a Phi, and the settings that depend on it. `threads` None means all cores."""
 
     name: Text
     source: Text
@@ -69,7 +69,7 @@ class Model:
 
 @dataclass(frozen=True, config=STRICT)
 class Data:
-    """conf/data: what is learnt from. `examples` None means all of them."""
+    """conf/data: the training data. `examples` None means all of them."""
 
     name: Text
     source: Source
@@ -84,8 +84,8 @@ class Data:
 class Lora:
     """conf/method: low-rank adapters of rank `r` on the `targets`, scaled by `alpha / r`.
 
-    rslora: scaled by `alpha / sqrt(r)`. dora: direction and magnitude are learnt apart.
-    qlora: the frozen base is held in four bits.
+    rslora: scaled by `alpha / sqrt(r)`. dora: direction and magnitude are trained separately.
+    qlora: the frozen base is stored in four bits.
     """
 
     name: Literal["lora", "qlora"]
@@ -109,11 +109,11 @@ Method = Annotated[Lora | Full, Field(discriminator="name")]
 
 @dataclass(frozen=True, config=STRICT)
 class Families:
-    """Which variants beside the formats are asked, of the first `items` questions.
+    """The variants besides the formats, evaluated on the first `items` questions.
 
-    0 or an empty list leaves a family out. grammar: formats drawn from the grammar; grammar_options: the same
-    with listed options; option_styles: common ways to list them, each in `option_orders` orders; shots:
-    numbers of examples, each in `shot_orders`.
+    0 or an empty list leaves a family out. grammar: number of formats drawn from the grammar.
+    grammar_options: the same, with listed options. option_styles: number of ways to list the options, each in
+    `option_orders` orders. shots: numbers of few-shot examples, each in `shot_orders` orders.
     """
 
     items: Count
@@ -132,7 +132,7 @@ class Families:
 
 @dataclass(frozen=True, config=STRICT)
 class Open:
-    """How many questions are also answered in the model's own words, and in how many tokens at most."""
+    """Open answers: the number of questions with a generated answer, and the most tokens of each."""
 
     items: Whole
     max_new_tokens: Count
@@ -140,7 +140,7 @@ class Open:
 
 @dataclass(frozen=True, config=STRICT)
 class Long:
-    """Long prompts: their lengths in tokens, the needle's depths, and questions for each of them."""
+    """Long prompts: lengths in tokens, depths of the needle, and the number of questions for each of them."""
 
     lengths: Annotated[tuple[Count, ...], Field(min_length=1)]
     depths: Annotated[tuple[Share, ...], Field(min_length=1)]
@@ -149,7 +149,7 @@ class Long:
 
 @dataclass(frozen=True, config=STRICT)
 class Search:
-    """Search for the best and the worst of so many formats by scoring so many cells (item and format)."""
+    """Search for the best and the worst of `formats` formats by scoring `cells` pairs of item and format."""
 
     formats: Annotated[int, Field(ge=2, le=5505)]
     cells: Count
@@ -158,7 +158,7 @@ class Search:
 
 @dataclass(frozen=True, config=STRICT)
 class Suite:
-    """conf/suite: how many questions are asked, in which formats and variants of them."""
+    """conf/suite: the number of questions, and the formats and other variants of each."""
 
     name: Text
     items: Count
@@ -171,9 +171,9 @@ class Suite:
 
 @dataclass(frozen=True, config=STRICT)
 class Task:
-    """conf/task: which questions are asked, and where their choices and answers stand.
+    """conf/task: the questions, and where their choices and answers are found.
 
-    `steadyphi.data.choices` says what `choices` and `answer_is` may be. The last five are for the Hub.
+    `steadyphi.data.choices` explains `choices` and `answer_is`. The last five fields are for the Hub.
     """
 
     name: Text
@@ -196,7 +196,11 @@ class Task:
 
 @dataclass(frozen=True, config=STRICT)
 class Fetch:
-    """What the stage `fetch` needs: a folder, or a Hub id at a commit; which weights, if it has several."""
+    """The settings of the stage `fetch`.
+
+    source, revision: a folder, or a Hub id and a commit. from_safetensors: the weights to read if there are
+    both kinds.
+    """
 
     source: Text
     revision: Commit | None
@@ -205,7 +209,7 @@ class Fetch:
 
 @dataclass(frozen=True, config=STRICT)
 class Convert:
-    """What the stage `convert` needs."""
+    """The settings of the stage `convert`."""
 
     dtype: Literal["keep", "float16", "bfloat16", "float32"]
     check_finite: bool
@@ -213,7 +217,7 @@ class Convert:
 
 @dataclass(frozen=True, config=STRICT)
 class Prepare:
-    """What the stage `prepare` needs."""
+    """The settings of the stage `prepare`."""
 
     data_file: Text
     source: Source
@@ -234,7 +238,7 @@ class Prepare:
 
 @dataclass(frozen=True, config=STRICT)
 class Finetune:
-    """What the stage `finetune` needs."""
+    """The settings of the stage `finetune`."""
 
     method: Method
     lr: Positive
@@ -261,7 +265,7 @@ class Finetune:
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluate:
-    """What the stage `evaluate` needs."""
+    """The settings of the stage `evaluate`."""
 
     formats: Names
     families: Families | None
@@ -281,28 +285,28 @@ class Evaluate:
 
 @dataclass(frozen=True, config=STRICT)
 class Gate:
-    """What the stage `gate` needs: whether it fails when the tuned model is surely less steady."""
+    """The setting of the stage `gate`: whether it fails if the tuned model is surely less steady."""
 
     gate: bool
 
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluation(Evaluate):
-    """The section `evaluate`: what is evaluated, and whether the stage `gate` judges it."""
+    """The section `evaluate`: the settings of the stage, and whether the stage `gate` may fail."""
 
     gate: bool
 
 
 @dataclass(frozen=True, config=STRICT)
 class Destination:
-    """Where the results are published: the name of the MLflow experiment."""
+    """The destination of the published results: the name of the MLflow experiment."""
 
     experiment: Text
 
 
 @dataclass(frozen=True, config=STRICT)
 class Publish(Destination):
-    """What the stage `publish` needs: beside the destination, all that the results came from."""
+    """The settings of the stage `publish`: the destination, and all settings that the results depend on."""
 
     digest: str
     settings: dict[str, Any]
@@ -310,7 +314,7 @@ class Publish(Destination):
 
 @dataclass(frozen=True, config=STRICT)
 class Settings:
-    """Everything: the groups' values first, then one section a stage."""
+    """All settings: first the values of the groups, then one section per stage."""
 
     seed: Seed
     data_file: Text
@@ -337,7 +341,7 @@ def _plain(value: object) -> Any:
 
 
 def digest(settings: Settings) -> str:
-    """Return 12 hex digits that stand for all that determines results: SHA-256 over canonical JSON."""
+    """Return 12 hex digits that identify all settings that affect results: SHA-256 of canonical JSON."""
     tree = _plain(settings)
     tree["evaluate"].pop("gate")
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
@@ -345,9 +349,9 @@ def digest(settings: Settings) -> str:
 
 
 def stage_files(settings: Settings) -> dict[str, str]:
-    """Return for each stage the YAML text of its settings; same settings, same bytes."""
+    """Return the YAML text of the settings of each stage. The same settings give the same bytes."""
     tree = _plain(settings)
-    # The judge has a file of its own, so that turning it on evaluates nothing anew.
+    # `gate` has its own file, so that switching it on does not repeat the evaluation.
     tree["gate"] = {"gate": tree["evaluate"].pop("gate")}
     record = {group: tree[group]["name"] for group in GROUPS} | {"seed": tree["seed"]}
     record |= {stage: tree[stage] for stage in STAGES if stage not in ("publish", "gate")}
@@ -360,9 +364,9 @@ def stage_files(settings: Settings) -> dict[str, str]:
 
 
 def load(path: Path, cls: type[T]) -> T:
-    """Read one resolved stage file back, e.g. `load(Path("artifacts/config/finetune.yaml"), Finetune)`.
+    """Read the settings file of one stage, e.g. `load(Path("artifacts/config/finetune.yaml"), Finetune)`.
 
-    Raises SteadyPhiError when the file is absent, or is not what `compose` writes.
+    Raises SteadyPhiError if the file is missing, or not as `compose` writes it.
     """
     try:
         section: T = validate(yaml.safe_load(path.read_bytes()), cls)

@@ -1,4 +1,4 @@
-"""The kinds of values that settings hold, and what people are told about a wrong one."""
+"""The types of values in settings, and the error messages for wrong values."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 def no_twice(names: tuple[T, ...]) -> tuple[T, ...]:
-    """Return the values; raise ValueError where one is named more than once."""
+    """Return the values. Raises ValueError if one occurs more than once."""
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"should name {name} once")
@@ -28,13 +28,13 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _template(text: str) -> str:
     if not re.search(r"\{[^{}]+\}", text):
-        raise ValueError("should hold a column's name in braces, such as {question}")
+        raise ValueError("should contain the name of a column in braces, such as {question}")
     return text
 
 
 def _commit(revision: str) -> str:
     if not re.fullmatch("[0-9a-f]{40}", revision):
-        raise ValueError("should be a commit, all 40 hex digits of it")
+        raise ValueError("should be a commit of 40 hex digits")
     return revision
 
 
@@ -69,14 +69,14 @@ Names = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
 Template = Annotated[str, AfterValidator(_template)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch both take
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy and torch both accept
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[Real, Field(gt=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Precision = Annotated[Literal["auto", "float32", "bfloat16"], BeforeValidator(_no_float16)]
 Source = Literal["textbook", "jsonl"]
 TaskSource = Literal["textbook", "jsonl", "hub"]
-# A column, several, or none. Any, for of a union pydantic reports an error as one of each member.
+# A column, several columns, or None. Any, because for a union pydantic reports one error per member.
 Columns = Annotated[Any, AfterValidator(_columns)]
 Commit = Annotated[str, AfterValidator(_commit)]
 Regex = Annotated[str, AfterValidator(_one_group)]
@@ -85,11 +85,11 @@ Target = Literal["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "lm_head", "wte"
 Targets = Annotated[tuple[Target, ...], AfterValidator(_distinct)]
 
 
-ROWS = (".jsonl", ".json", ".csv", ".parquet")  # files of rows; all but the last may end in .gz too
+ROWS = (".jsonl", ".json", ".csv", ".parquet")  # files of rows; all but the last may also end in .gz
 
 
 def rows_suffix(name: str) -> str:
-    """Return which of `ROWS` a file's name says that it is, in any case and without .gz; "" if none."""
+    """Return the suffix in `ROWS` that a file name has, ignoring case and .gz; "" if it has none."""
     stem = name.lower()
     packed = stem.endswith(".gz")
     suffix = "." + stem.removesuffix(".gz").rpartition(".")[2]
@@ -97,25 +97,25 @@ def rows_suffix(name: str) -> str:
 
 
 def validate(value: object, kind: Any) -> Any:
-    """Return `value`, plain YAML data, as an instance of `kind`; raise pydantic's ValidationError."""
-    # By way of JSON, for pydantic's strict mode then takes a list for a tuple and a mapping for a dataclass.
+    """Return `value`, plain YAML data, as an instance of `kind`. Raises pydantic's ValidationError."""
+    # Through JSON, because strict mode then accepts a list as a tuple, and a mapping as a dataclass.
     return TypeAdapter(kind).validate_json(json.dumps(value, default=str))
 
 
 def location(error: ErrorDetails, section: str = "") -> str:
-    """Return the dotted key that `error`, raised for the value of `section`, is about."""
-    # Pydantic adds the place in a list, and behind `method` which of the methods it tried.
+    """Return the dotted key of an error that was raised for the value of `section`."""
+    # Pydantic adds the index in a list, and after `method` the name of the method that it tried.
     names = ["", section, *(part for part in error["loc"] if isinstance(part, str))]
     tried = [("method", method) for method in ("lora", "qlora", "full")]
     return ".".join(pair[1] for pair in itertools.pairwise(names) if pair[1] and pair not in tried)
 
 
 def explain(error: ErrorDetails) -> str:
-    """Return what is wrong with a value, and how to write it right where that is known."""
+    """Return what is wrong with a value, and how to write it correctly if that is known."""
     if error["type"] == "missing":
         return "missing; write a value"
     if error["type"] == "unexpected_keyword_argument":
-        return "no such key with this method"  # the one place where the keys depend on a value
+        return "no such key with this method"  # only here do the keys depend on a value
     if error["type"].startswith("union_tag"):
         return "name should be lora, qlora or full"
     if error["type"] == "float16":

@@ -1,27 +1,28 @@
-"""What would make every other number of an evaluation idle, each said in one sentence."""
+"""Alarms: a sentence for each condition that makes the other numbers of an evaluation meaningless."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steadyphi.stats import measures
 
-ROUNDING = 1e-3  # nats: sums of float32 log-probabilities agree better than this, other weights do not
+ROUNDING = 1e-3  # nats: sums of float32 log-probabilities of equal weights differ by less than this
 
 
 def chance_alarm(correct: NDArray[np.bool_], chance: float, confidence: float) -> str | None:
     """Return a sentence if even the best variant of `correct` (items, variants) may be guessing.
 
-    chance: accuracy of choosing blindly. The best of T variants is the luckiest one, so its Wilson interval
-    is taken at the confidence 1 - (1 - confidence) / T (Bonferroni).
+    chance: the accuracy of random guessing. The best of T variants is selected, so its accuracy is biased
+    upwards; its Wilson interval therefore has the confidence 1 - (1 - confidence) / T (Bonferroni).
     """
     shares, variants = correct.mean(axis=0), correct.shape[1]
     best = int(shares.argmax())
-    (found,) = measures.accuracy(correct[:, [best]], 1 - (1 - confidence) / variants)
-    if found.low > chance:
+    (interval,) = measures.accuracy(correct[:, [best]], 1 - (1 - confidence) / variants)
+    if interval.low > chance:
         return None
     return (
-        f"Even the best of {variants} variants, {found.value:.1%} right ({found.low:.1%} to"
-        f" {found.high:.1%}), may be guessing ({chance:.1%}): differences between prompts mean nothing here."
+        f"Even the best of {variants} variants, {interval.value:.1%} right ({interval.low:.1%} to"
+        f" {interval.high:.1%}), may be guessing ({chance:.1%}): differences between prompts mean nothing"
+        " here."
     )
 
 
@@ -29,18 +30,18 @@ def equal_alarm(
     chosen: tuple[NDArray[np.int_], NDArray[np.int_]],
     logprobs: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> str | None:
-    """Return a sentence if the tuned model answers as the base does; each pair is (base, tuned).
+    """Return a sentence if the tuned model gives the same answers as the base. Each pair is (base, tuned).
 
-    chosen: (items, variants). logprobs: (items, variants, choices), -inf where there is no such choice.
+    chosen: (items, variants). logprobs: (items, variants, choices), -inf where an item has no such choice.
     """
     if logprobs is not None and np.allclose(*logprobs, rtol=0, atol=ROUNDING):
         return (
-            "The tuned model's log-probabilities are those of the base model: nothing was learnt, or the"
+            "The tuned model's log-probabilities equal the base model's: training changed nothing, or the"
             " tuned weights were not loaded."
         )
     if np.array_equal(*chosen):
         return (
-            f"The tuned model chooses as the base model does in all {chosen[0].size} cases: fine-tuning"
+            f"The tuned model's answers equal the base model's in all {chosen[0].size} cases: fine-tuning"
             " changed no answer."
         )
     return None

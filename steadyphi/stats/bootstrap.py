@@ -1,16 +1,16 @@
-"""How surely: what a number would have been with other items of the same kind.
+"""Bootstrap intervals: the uncertainty of a number with respect to other items of the same kind.
 
-An item is asked in every variant and its difficulty is in all of its answers, so items are what is drawn
-again, whole, with all their variants: a cluster bootstrap. Where the variants are themselves a sample, of a
-grammar of formats for instance, and the question is about formats not tried, they can be drawn again too,
-independently: the pigeonhole bootstrap (Owen 2007, doi 10.1214/07-AOAS122), whose intervals are a little too
+Each item is scored in every variant, and its difficulty affects all of its answers. Items are therefore
+resampled whole, with all their variants: a cluster bootstrap. If the variants are a sample too, for instance
+of a grammar of formats, and the question is about other formats, the variants can be resampled as well,
+independently: the pigeonhole bootstrap (Owen 2007, doi 10.1214/07-AOAS122). Its intervals are slightly too
 wide rather than too narrow.
 
-A bootstrap of a maximum, as in the spread, adds the noise of the draw to the noise that is there, so its
-draws lie too high, by about as much as the number itself lies above the truth. The percentile interval
-doubles that error (with 24 equal variants it never contained the true spread of 0). So `intervals` reflects
-the draws at the value, the basic interval, which takes most of it away; for means both are nearly the same.
-Whether there is any spread at all is a question for `variants_differ` and `variance_components`.
+The bootstrap of a maximum, such as the spread, adds the noise of the draw to the noise of the data. Its draws
+are too high by about as much as the number itself is above the true value. The percentile interval doubles
+that error (with 24 equal variants it never contained the true spread of 0). `intervals` therefore reflects
+the draws at the value: the basic interval, which removes most of the error. For means both intervals are
+nearly equal. `variants_differ` and `variance_components` tell whether there is any spread at all.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,15 +25,16 @@ from steadyphi.stats.measures import Interval
 Arrays = Mapping[str, NDArray[Any]]  # each (items, variants) or (items, variants, more)
 Statistic = Callable[[Arrays], float]
 
-CHUNK = 256  # draws whose counts of items are in memory at once
+CHUNK = 256  # the number of draws whose item counts are in memory at once
 
 
 @dataclass(frozen=True)
 class Resampling:
     """How intervals and p-values are estimated by resampling.
 
-    confidence: level of the intervals, such as 0.95. draws: number of resamples. seed: of the draws; the same
-    seed draws the same items for every run that is compared.
+    confidence: the level of the intervals, such as 0.95.
+    draws: the number of resamples.
+    seed: of the draws. The same seed draws the same items for all runs that are compared.
     """
 
     confidence: float = 0.95
@@ -45,11 +46,11 @@ DEFAULT = Resampling()
 
 
 def resamples(arrays: Arrays, resampling: Resampling, redraw_variants: bool = False) -> Iterator[Arrays]:
-    """Yield the arrays with their items drawn again with replacement, once per draw.
+    """Yield the arrays with their items resampled with replacement, once per draw.
 
-    All arrays get the same items each time, so what is paired stays paired. `redraw_variants` draws the
-    variants too. A variant drawn twice agrees with itself: a mean over pairs of T variants (a flip rate) then
-    comes out smaller by the factor 1 - 1/T.
+    All arrays get the same items in a draw, so paired values stay paired.
+    redraw_variants: resample the variants too. A variant that is drawn twice agrees with itself, so a mean
+    over pairs of T variants (a flip rate) is then smaller by the factor 1 - 1/T.
     """
     rng = np.random.default_rng(resampling.seed)
     items, variants = next(iter(arrays.values())).shape[:2]
@@ -77,43 +78,43 @@ def distributions(
 
 
 def item_means(values: NDArray[Any], resampling: Resampling) -> NDArray[np.float64]:
-    """Return means over items drawn again, (draws, columns), of values (items, columns).
+    """Return the means of values (items, columns) over resampled items, (draws, columns).
 
-    The quick way for whatever is a function of means over items: one matrix product of how often each item
-    was drawn with the values.
+    This is the fast way for functions of means over items: one matrix product of the number of times that
+    each item was drawn and the values.
     """
     rng = np.random.default_rng(resampling.seed)
     items, draws = len(values), resampling.draws
-    wanted = np.asarray(values, dtype=float)
+    floats = np.asarray(values, dtype=float)
     chunks = []
     for start in range(0, draws, CHUNK):
         counts = rng.multinomial(items, np.full(items, 1 / items), size=min(CHUNK, draws - start))
-        chunks.append(counts @ wanted / items)
+        chunks.append(counts @ floats / items)
     return np.concatenate(chunks)
 
 
 def basic_interval(value: float, drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Return 2 value - q(1 - a/2) and 2 value - q(a/2), q being the quantiles of what was drawn.
+    """Return 2 value - q(1 - a/2) and 2 value - q(a/2), where q are the quantiles of the draws.
 
-    Davison & Hinkley 1997, Bootstrap Methods and their Application, section 5.2. It corrects for the bias
-    that the draws show, so of a biased number it may lie to one side, or end before it.
+    Davison & Hinkley 1997, Bootstrap Methods and their Application, section 5.2. It corrects the bias
+    that the draws show, so the interval of a biased number may lie to one side of it, or not contain it.
     """
     low, high = np.quantile(drawn, tails(confidence))
     return float(2 * value - high), float(2 * value - low)
 
 
 def centred_interval(value: float, drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Return the percentile interval of the draws, moved so that their mean is the value.
+    """Return the percentile interval of the draws, shifted so that their mean is the value.
 
-    For the difference between two runs, where the bias of both is about the same and goes away by itself:
-    correcting for what is left of it doubled the false alarms in simulation.
+    It is for the difference between two runs, whose biases are about equal and cancel. Correcting the rest of
+    the bias doubled the false alarms in simulation.
     """
     low, high = np.quantile(drawn - drawn.mean(), tails(confidence))
     return float(value + low), float(value + high)
 
 
 def tails(confidence: float) -> tuple[float, float]:
-    """Return the two quantiles that leave the same share outside on both sides."""
+    """Return the two quantiles that exclude the same share on both sides."""
     return (1 - confidence) / 2, (1 + confidence) / 2
 
 
@@ -128,9 +129,9 @@ def intervals(
 
     statistics: functions of the same mapping as `arrays`, for example
         `{"spread": lambda arrays: spread(arrays["correct"])}`.
-    bounds: the least and the greatest possible value; the intervals are clipped to them. Raises ValueError
+    bounds: the least and the greatest possible value. The intervals are clipped to them. Raises ValueError
         for a value outside.
-    The ends are NaN where the statistic is not a number in some of the draws.
+    The ends are NaN if the statistic is NaN in some of the draws.
     """
     drawn = distributions(statistics, arrays, resampling, redraw_variants)
     estimates = {}

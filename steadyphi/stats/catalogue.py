@@ -1,7 +1,7 @@
-"""Every measure of the project, once: its name, unit, meaning, source and the function that computes it.
+"""The catalogue of measures: the name, unit, meaning, source and function of each.
 
-The results of an evaluation, the comparison before and after, the gate, the report,
-`metrics/summary.json` and the table in docs/metrics.md follow from this list. To add a measure, add an entry.
+The results of an evaluation, the comparison before and after, the gate, the report, `metrics/summary.json`
+and the table in docs/metrics.md are generated from this list. To add a measure, add an entry.
 """
 
 from collections.abc import Mapping
@@ -481,10 +481,10 @@ CATALOGUE: Mapping[str, Measure] = {measure.key: measure for measure in _MEASURE
 
 
 def of_scope(*scopes: Scope, kinds: tuple[Kind, ...] = ()) -> list[Measure]:
-    """Return the measures of these scopes, of these kinds if any are given, in the catalogue's order."""
+    """Return the measures of these scopes and, if given, of these kinds, in the order of the catalogue."""
     return [m for m in CATALOGUE.values() if m.scope in scopes and (not kinds or m.kind in kinds)]
 
 
 def used_in(use: Use) -> list[Measure]:
-    """Return the measures of the summary, of the verdict, or that the gate watches."""
+    """Return the measures that the summary, the verdict or the gate uses."""
     return [m for m in CATALOGUE.values() if use in m.uses]

@@ -1,4 +1,4 @@
-"""Base and tuned on the same items and variants: the change of each measure and of each variant."""
+"""The comparison of base and tuned on the same items and variants: changes of measures and of variants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from steadyphi.stats.paired import changes
 
 @dataclass(frozen=True)
 class MeasureChange:
-    """A measure before and after, and the change with its interval; the ends are None if not known."""
+    """A measure before and after, and its change with an interval, whose ends are None if unknown."""
 
     key: str
     before: float
@@ -28,7 +28,7 @@ class MeasureChange:
 
 @dataclass(frozen=True)
 class VariantChange:
-    """A variant's accuracy before and after; the change, its interval, the p-value adjusted by Holm."""
+    """A variant's accuracy before and after, its change with an interval, and the p-value after Holm."""
 
     name: str
     before: float
@@ -63,9 +63,9 @@ def compare(
     """Return the comparison of two runs.
 
     before, after: `correct` and `chosen` (items, variants), `logprobs` (items, variants, choices) if known,
-        and whatever else the measures read, with the items first, the same in both.
+        and the other arrays that the measures read, with the items first; the same arrays in both.
     names: of the variants.
-    Raises SteadyPhiError if the runs are not of the same shape.
+    Raises SteadyPhiError if the runs have different arrays or shapes.
     """
     _check(before, after, names)
     logprobs = (before["logprobs"], after["logprobs"]) if "logprobs" in before else None
@@ -127,7 +127,9 @@ def _variants(before: Arrays, after: Arrays, names: Sequence[str], confidence: f
 
 def _check(before: Arrays, after: Arrays, names: Sequence[str]) -> None:
     if set(before) != set(after):
-        raise SteadyPhiError(f"{sorted(set(before) ^ set(after))}: known of one run only; score both alike")
+        raise SteadyPhiError(
+            f"{sorted(set(before) ^ set(after))}: only one run has these arrays; score both in the same way"
+        )
     for key, array in before.items():
         if array.shape[:2] != after[key].shape[:2]:
             raise SteadyPhiError(

@@ -1,16 +1,16 @@
-"""Variance components: how much accuracies differ between variants once the noise of few items is removed.
+"""Variance components: how much accuracies differ between variants once the sampling noise is removed.
 
-Of T variants that are all equally good, the best seems better than the worst, because each is asked on a
-sample of items only. The two-way analysis of variance of `correct` (items N, variants T) tells this noise
-from real differences. With cell x, its row mean, column mean and the grand mean,
+Even if T variants are equally good, the best seems better than the worst, because only a sample of items is
+asked. The two-way analysis of variance of `correct` (items N, variants T) separates this noise from real
+differences. With cell x, its row mean, its column mean and the grand mean,
 
     MS_T   = N sum_t (column_t - grand)^2 / (T - 1)
     MS_res = sum_it (x_it - row_i - column_t + grand)^2 / ((N - 1)(T - 1))
     sigma_T^2 = (MS_T - MS_res) / N, at least 0
 
 (the crossed random-effects model without replication, by the method of moments: Searle, Casella & McCulloch
-1992, Variance Components, chapter 4). An item's difficulty is common to its row and falls out. MS_res / N is
-the noise in the variance of the observed accuracies, MS_T / N.
+1992, Variance Components, chapter 4). An item's difficulty is common to its row and cancels. MS_res / N is
+the part of the variance of the observed accuracies, MS_T / N, that is noise.
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,13 @@ from steadyphi.stats.measures import Interval
 class Components:
     """Standard deviations and spreads in accuracy (0 to 1).
 
-    sigma: between variants, noise removed (sigma_T); its interval comes from the items drawn again.
-    noise: of one variant's accuracy, by the sample of items alone, beyond what all variants have in common.
-    noise_share: of the variance of the observed accuracies; 0 if they are all equal.
-    spread: best less worst, as observed.
-    corrected_spread: the same with the noise removed, see `variance_components`.
+    sigma: the standard deviation between variants without noise (sigma_T); its interval comes from resampled
+        items.
+    noise: the standard deviation of one variant's accuracy due to the sample of items, without the part that
+        all variants share.
+    noise_share: the share of noise in the variance of the observed accuracies; 0 if they are all equal.
+    spread: best minus worst, as observed.
+    corrected_spread: the spread without noise, see `variance_components`.
     """
 
     sigma: Interval
@@ -46,16 +48,17 @@ class Components:
 def variance_components(correct: NDArray[np.bool_], resampling: Resampling = DEFAULT) -> Components:
     """Return the variance components of `correct` (items, variants), and the spread without noise.
 
-    The corrected spread is the observed one times sigma_T / S, S being the standard deviation of the observed
-    accuracies: it is the spread of accuracies drawn together until they vary as much as the true ones do
-    (constrained empirical Bayes; Louis 1984, doi 10.1080/01621459.1984.10478062). For normally distributed
-    accuracies that is sigma_T times `expected_range(T)`, without taking it for granted that they are normal.
-    It is still too large when most variants crowd at both ends; `best_and_worst` of held-out items is not.
+    The corrected spread is the observed one times sigma_T / S, where S is the standard deviation of the
+    observed accuracies. It is the spread after the accuracies are shrunk towards their mean until they vary
+    as much as the true ones (constrained empirical Bayes; Louis 1984, doi 10.1080/01621459.1984.10478062).
+    For normally distributed accuracies it equals sigma_T times `expected_range(T)`, but it does not assume a
+    normal distribution. It is still too large if most variants lie near the two extremes;
+    `heldout.best_and_worst` is not.
 
-    Interval: items drawn again. A draw adds its own noise to sigma_T^2, so the draws are moved back to have
-    the estimate as their mean, then cut at 0. It covers at least as often as it says when variants resemble
-    each other in groups, where the interval by the noncentral F distribution covered 65% instead of 95%.
-    With fewer than two items or variants nothing varies: all is 0.
+    The intervals come from resampled items. Each resample adds its own noise to sigma_T^2, so the draws are
+    shifted to have the estimate as their mean, then clipped at 0. Their coverage is at least nominal when the
+    variants resemble each other in groups; there the interval from the noncentral F distribution covered 65%
+    instead of 95%. With fewer than two items or variants, everything but `spread` is 0.
     """
     items, variants = correct.shape
     spread = measures.spread(correct)
@@ -94,9 +97,9 @@ def noise_share(correct: NDArray[np.bool_], resampling: Resampling) -> float:
 
 
 def _sums(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return per item what the sums of squares are made of: its cells, its squared mean, and its mean.
+    """Return, for each item, the terms of the sums of squares: its cells, its squared mean, and its mean.
 
-    The mean of an item's squared cells is its mean, for 0 and 1 are their own squares.
+    The mean of an item's squared cells equals its mean, because 0 and 1 are their own squares.
     """
     share = correct.mean(axis=1, keepdims=True)
     return np.hstack([correct, share**2, share])
@@ -107,7 +110,7 @@ def _variances(means: NDArray[np.float64], items: int) -> tuple[NDArray[np.float
     columns, squares, shares = means[:, :-2], means[:, -2], means[:, -1]
     variants = columns.shape[1]
     observed = columns.var(axis=1, ddof=1)
-    # Per item: the sum of squares within rows, less that between columns, is what neither explains.
+    # Per item: the sum of squares within rows minus that between columns is the residual.
     residual = variants * (shares - squares) - (variants - 1) * observed
     return observed, np.maximum(0.0, residual) / ((items - 1) * (variants - 1))
 

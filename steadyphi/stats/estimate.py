@@ -1,4 +1,4 @@
-"""What a measure is, and its value with a confidence interval for the answers of an evaluation."""
+"""Measures, and their estimates with confidence intervals from the answers of an evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, interv
 from steadyphi.stats.measures import Interval
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
-# What a measure is computed over.
+# The data from which a measure is computed.
 Scope = Literal[
     "formats",  # the named formats, all questions
-    "several formats",  # the same, if there are two formats and two questions at least
+    "several formats",  # the same, with at least two formats and two questions
     "new formats",  # the formats that were not trained on
     "grammar",  # the formats drawn from the grammar
     "perturbations",  # the default format, then the perturbed variants
@@ -25,10 +25,10 @@ Scope = Literal[
     "long prompts",
     "rounding",  # the same prompts in other batches
 ]
-# How the value follows from `function(*arrays)`, and what its interval is.
+# How the value follows from `function(*arrays)`, and how its interval is computed.
 Kind = Literal[
     "bootstrap",  # the value itself; the interval by resampling items
-    "pigeonhole",  # the same, resampling variants too
+    "pigeonhole",  # the same, but the interval resamples variants too
     "item mean",  # an array (items,), whose mean is the value; the interval by resampling items
     "own interval",  # an Interval; the function takes a Resampling last
     "resampled",  # the value itself, without an interval; the function takes a Resampling last
@@ -41,8 +41,8 @@ Use = Literal["summary", "verdict", "gate"]
 class Measure:
     """A measure.
 
-    key: in metrics/*.json and result.json. name: as the report shows it. label: within a sentence.
-    function: of the arrays named in `arrays`, whose shapes its docstring gives.
+    key: in metrics/*.json and result.json. name: in the report. label: within a sentence.
+    function: takes the arrays named in `arrays`; its docstring gives their shapes.
     worse: 1 if a greater value is worse, -1 if a smaller one is, 0 if neither. bounds: the possible values.
     uses: "summary" (metrics/summary.json and report.md), "verdict" (the report's first paragraph), "gate".
     """
@@ -73,10 +73,10 @@ class Measure:
 
 
 def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling) -> dict[str, Interval]:
-    """Return each measure's value and interval; ends are NaN where there is none.
+    """Return each measure's value and interval; the ends are NaN if the measure has no interval.
 
-    arrays: those that the measures name, each with the items first. A measure that is not defined for them is
-    left out.
+    arrays: those that the measures name, each with the items first. A measure that is undefined for these
+    arrays is left out.
     """
     return {
         **_bootstrapped(measures, "bootstrap", arrays, resampling),
@@ -93,12 +93,12 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
 def _bootstrapped(
     measures: Sequence[Measure], kind: Kind, arrays: Arrays, resampling: Resampling
 ) -> dict[str, Interval]:
-    """Return the measures of a kind that is bootstrapped, all from the same resamples."""
-    chosen = [measure for measure in measures if measure.kind == kind]
-    if not chosen:
+    """Return the estimates of the measures of a bootstrapped kind, all from the same resamples."""
+    of_kind = [measure for measure in measures if measure.kind == kind]
+    if not of_kind:
         return {}
-    read = {name: arrays[name] for name in dict.fromkeys(name for m in chosen for name in m.arrays)}
-    return intervals({m.key: m.value for m in chosen}, read, resampling, kind == "pigeonhole")
+    inputs = {name: arrays[name] for name in dict.fromkeys(name for m in of_kind for name in m.arrays)}
+    return intervals({m.key: m.value for m in of_kind}, inputs, resampling, kind == "pigeonhole")
 
 
 def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval | None:

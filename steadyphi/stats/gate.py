@@ -23,11 +23,11 @@ def decide(before: NDArray[np.bool_], after: NDArray[np.bool_], resampling: Resa
     """Fail the tuned model if a measure that the catalogue marks for the gate gets significantly worse.
 
     before, after: `correct` (items, variants) of base and tuned on the same items and variants. Each measure
-    is tested one-sidedly, with items resampled for both runs together: the p-value is the share of draws that
-    deviate from their mean by at least the observed change (centred at the hypothesis of no change: Hall &
-    Wilson 1991, doi 10.2307/2532163), (b + 1) / (m + 1). `holm` keeps the probability that any fails at
-    alpha = 1 - confidence; it is smaller if nothing changed. The observed spread contains noise: it does grow
-    if accuracies with the same true spread move to its two ends.
+    gets a one-sided test, with items resampled for both runs together. The p-value is (b + 1) / (m + 1),
+    where b of the m draws exceed their mean by at least the observed change (centred at the hypothesis of no
+    change: Hall & Wilson 1991, doi 10.2307/2532163). `holm` keeps the probability of any false alarm at
+    alpha = 1 - confidence; it is smaller if nothing changed. The observed spread contains noise: it grows if
+    accuracies with the same true spread move to the two ends.
     """
     watched = used_in("gate")
     pair = {"before": before, "after": after}

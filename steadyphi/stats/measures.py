@@ -1,10 +1,10 @@
-"""How much answers depend on the prompt, from what was chosen and whether it was right.
+"""Measures of how much the answers depend on the prompt, from the chosen answers and their correctness.
 
-The arrays: `chosen`, an integer array (items, variants) of the choice that the model ranks first, and
-`correct`, a boolean array of the same shape. All results are shares between 0 and 1 unless said
-otherwise. With a single variant nothing can differ: spreads and rates of change are then 0.
+`chosen` is an integer array (items, variants) of the choice that the model ranks first. `correct` is a
+boolean array of the same shape. All results are shares between 0 and 1 unless stated otherwise. With a single
+variant, spreads and rates of change are 0.
 
-What needs the probabilities of the choices stands in `agreement` and `calibration`.
+Measures that need the probabilities of the choices are in `agreement` and `calibration`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ QUANTILES = (5, 25, 50, 75, 95)  # percent of the variants
 
 @dataclass(frozen=True)
 class Interval:
-    """A share with its confidence interval, all between 0 and 1."""
+    """A share and the ends of its confidence interval, all between 0 and 1."""
 
     value: float
     low: float
@@ -26,15 +26,15 @@ class Interval:
 
 
 def accuracy(correct: NDArray[np.bool_], confidence: float) -> list[Interval]:
-    """Return each variant's share of right answers with its Wilson score interval.
+    """Return the share of right answers of each variant with its Wilson score interval.
 
-    Wilson 1927, doi 10.1080/01621459.1927.10502953: unlike the normal approximation it stays within
-    0 and 1 and keeps its coverage for small samples and shares near the ends.
+    Wilson 1927, doi 10.1080/01621459.1927.10502953. Unlike the normal approximation, the interval stays
+    within 0 and 1 and keeps its coverage for small samples and for shares near 0 or 1.
     """
     intervals = []
     for column in correct.T:
-        found = binomtest(int(column.sum()), len(column)).proportion_ci(confidence, method="wilson")
-        intervals.append(Interval(float(column.mean()), float(found.low), float(found.high)))
+        interval = binomtest(int(column.sum()), len(column)).proportion_ci(confidence, method="wilson")
+        intervals.append(Interval(float(column.mean()), float(interval.low), float(interval.high)))
     return intervals
 
 
@@ -48,7 +48,7 @@ def quantiles(accuracies: NDArray[np.float64]) -> dict[str, float]:
 
 
 def spread(correct: NDArray[np.bool_]) -> float:
-    """Return the best variant's accuracy less the worst's (Sclar et al. 2024, arXiv 2310.11324)."""
+    """Return the accuracy of the best variant minus the worst (Sclar et al. 2024, arXiv 2310.11324)."""
     shares = correct.mean(axis=0)
     return float(shares.max() - shares.min())
 
@@ -69,20 +69,20 @@ def mean_difference(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> f
 
 
 def pooled_share(right: NDArray[np.int_], asked: NDArray[np.int_]) -> float:
-    """Return the share of right answers, from the counts of each item, arrays of one shape."""
+    """Return the share of right answers, from the numbers of right and of asked prompts of each item."""
     return float(right.sum() / asked.sum())
 
 
 def changed_share(chosen: NDArray[np.int_], again: NDArray[np.int_]) -> float:
-    """Return the share of answers that differ between two arrays of one shape."""
+    """Return the share of answers that differ between two arrays of the same shape."""
     return float((chosen != again).mean())
 
 
 def worst_case(correct: NDArray[np.bool_]) -> float:
     """Return the share of items that are answered right in every variant.
 
-    This is what a user gets whose prompt is the worst one for each question; `correct.mean()` is the
-    mean case.
+    It is the accuracy of a user whose prompt is the worst one for each question; `correct.mean()` is the mean
+    case.
     """
     return float(correct.all(axis=1).mean())
 
@@ -90,24 +90,24 @@ def worst_case(correct: NDArray[np.bool_]) -> float:
 def best_case(correct: NDArray[np.bool_]) -> float:
     """Return the share of items that are answered right in at least one variant.
 
-    It grows with the number of variants even for a model that guesses: with K choices and T variants
+    It increases with the number of variants even for a model that guesses: with K choices and T variants,
     independent guesses reach 1 - (1 - 1/K)^T.
     """
     return float(correct.any(axis=1).mean())
 
 
 def saturation(correct: NDArray[np.bool_]) -> float:
-    """Return Sat = 1 - (MaxP - AvgP): how near the average variant comes to the best one.
+    """Return Sat = 1 - (MaxP - AvgP): how close the average variant is to the best one.
 
     MaxP and AvgP are the largest and the mean accuracy over variants (Mizrahi et al. 2024,
-    arXiv 2401.00595, the combined performance score's first factor).
+    arXiv 2401.00595, the first factor of the combined performance score).
     """
     shares = correct.mean(axis=0)
-    return float(min(1.0, 1 - (shares.max() - shares.mean())))  # the mean of equal numbers may exceed them
+    return float(min(1.0, 1 - (shares.max() - shares.mean())))  # rounding can give slightly more than 1
 
 
 def combined_performance_score(correct: NDArray[np.bool_]) -> float:
-    """Return CPS = Sat * MaxP: high for a model that is both able and steady.
+    """Return CPS = Sat * MaxP: high for a model that is both accurate and steady.
 
     Mizrahi et al. 2024, arXiv 2401.00595.
     """
@@ -118,7 +118,7 @@ def consistency(chosen: NDArray[np.int_]) -> NDArray[np.float64]:
     """Return for each item the share of pairs of variants that agree on the answer, shape (items,).
 
     P_i = sum_k n_ik (n_ik - 1) / (T (T - 1)), where n_ik of the T variants choose k (Fleiss 1971,
-    doi 10.1037/h0031619, eq. 2). 1 where there is a single variant.
+    doi 10.1037/h0031619, eq. 2). It is 1 if there is a single variant.
     """
     variants = chosen.shape[1]
     if variants < 2:
@@ -136,8 +136,8 @@ def mean_consistency(chosen: NDArray[np.int_]) -> float:
 def flip_rate(chosen: NDArray[np.int_]) -> float:
     """Return the mean share of items whose chosen answer differs between two variants.
 
-    The mean is over all pairs of variants, so it is 1 less the mean `consistency`; 0 when every item
-    gets the same answer in all of them. With one variant there is no pair and nothing can flip.
+    The mean is over all pairs of variants, so it equals 1 minus the mean `consistency`. It is 0 if every item
+    gets the same answer in all variants, and with a single variant.
     """
     return float(1 - consistency(chosen).mean())
 
@@ -145,8 +145,8 @@ def flip_rate(chosen: NDArray[np.int_]) -> float:
 def mean_gap(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of |a - b| over all pairs of values along the last axis; 0 for a single value.
 
-    Gini's mean difference. The r-th step between neighbours in sorted order lies within r (n - r) of the
-    pairs, so no pair has to be formed, and equal values give exactly 0.
+    This is Gini's mean difference. The r-th step between neighbours in sorted order lies between the values
+    of r (n - r) pairs, so the pairs need not be formed, and equal values give exactly 0.
     """
     count = values.shape[-1]
     if count < 2:
@@ -160,19 +160,20 @@ def mean_gap(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def prompt_sensi_score(scores: NDArray[np.float64] | NDArray[np.bool_]) -> float:
     """Return PSS, the mean over items of the mean |Y(p_a) - Y(p_b)| over pairs of variants.
 
-    scores: (items, variants), a quality between 0 and 1, or `correct`. Zhuo et al. 2024 (ProSA),
-    arXiv 2410.12405: S_i = sum_{a<b} |Y(p_a) - Y(p_b)| / C(T, 2), PSS = sum_i S_i / N. It is read as a
-    number between 0 and 1, but with more than two variants 1 is out of reach: see `prompt_sensi_score_limit`.
+    Zhuo et al. 2024 (ProSA), arXiv 2410.12405: S_i = sum_{a<b} |Y(p_a) - Y(p_b)| / C(T, 2),
+    PSS = sum_i S_i / N. It is described as a number between 0 and 1, but with more than two variants it
+    cannot reach 1: see `prompt_sensi_score_limit`.
+    scores: (items, variants), a quality between 0 and 1, or `correct`.
     """
     return float(mean_gap(scores.astype(np.float64)).mean())
 
 
 def prompt_sensi_score_limit(correct: NDArray[np.bool_]) -> float:
-    """Return the largest PSS with T variants, of `correct` (items, T): floor(T/2) ceil(T/2) / C(T, 2).
+    """Return the largest possible PSS for `correct` (items, T): floor(T/2) ceil(T/2) / C(T, 2).
 
-    It is reached when half of the variants score 1 and the other half 0 on every item: a pair differs
-    only across the halves. 1 for two variants, 2/3 for three, 6/11 for the twelve of the paper, and 1/2
-    in the limit; 0 for one variant.
+    It is reached if half of the variants score 1 and the other half 0 on every item, because only pairs
+    across the halves differ. It is 1 for two variants, 2/3 for three, 6/11 for the twelve of the paper, 1/2
+    in the limit, and 0 for one variant.
     """
     variants = correct.shape[1]
     if variants < 2:
@@ -181,11 +182,12 @@ def prompt_sensi_score_limit(correct: NDArray[np.bool_]) -> float:
 
 
 def performance_drop_rate(correct: NDArray[np.bool_]) -> float | None:
-    """Return PDR = 1 - perturbed / clean: the part of an accuracy that a perturbation takes away.
+    """Return PDR = 1 - perturbed / clean: the relative loss of accuracy by perturbations.
 
-    correct: (items, variants), the clean variant first, the others perturbed; `perturbed` is their mean
-    accuracy. Zhu et al. 2023 (PromptBench), arXiv 2306.04528. Negative if the perturbation helps; None if
-    no clean answer is right, because then nothing can drop.
+    Zhu et al. 2023 (PromptBench), arXiv 2306.04528. It is negative if the perturbation helps, and None if no
+    clean answer is right, because then accuracy cannot drop.
+    correct: (items, variants), first the clean variant, then the perturbed ones; `perturbed` is the mean
+        accuracy of the latter.
     """
     shares = correct.mean(axis=0)
     clean, perturbed = float(shares[0]), float(shares[1:].mean())
@@ -193,10 +195,10 @@ def performance_drop_rate(correct: NDArray[np.bool_]) -> float | None:
 
 
 def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> float | None:
-    """Return the mean length of generated answers over that of the reference's, both in tokens.
+    """Return the mean length of generated answers divided by that of the reference, both in tokens.
 
-    Above 1 the first prompt makes the model talk more, as a newline after `Output:` may. The ratio of
-    means, not the mean of ratios: an empty answer to one item does no harm. None where all of the
-    reference's answers are empty.
+    Above 1, the first prompt makes the answers longer, as a newline after `Output:` may. It is the ratio of
+    means, not the mean of ratios, so that single empty answers are no problem. None if all answers of the
+    reference are empty.
     """
     return float(lengths.mean() / reference.mean()) if reference.any() else None

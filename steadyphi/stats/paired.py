@@ -1,4 +1,4 @@
-"""Two variants, or one variant before and after, on the same items: tests and intervals for pairs."""
+"""Tests and intervals for paired data: two variants, or one variant before and after, on the same items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from steadyphi.stats.measures import Interval
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return the two-sided exact p-value of "both are right equally often", arrays (items,).
+    """Return the two-sided exact p-value of the hypothesis that both arrays (items,) have equal accuracy.
 
-    Items that both have right, or both wrong, say nothing; of the others, half should favour each (McNemar
-    1947, doi 10.1007/BF02295996, with the binomial distribution). 1 if there are none.
+    Items that both have right, or both wrong, carry no information. Under the hypothesis, each array has half
+    of the other, discordant items right (McNemar 1947, doi 10.1007/BF02295996, with the binomial
+    distribution). The p-value is 1 if there are no discordant items.
     """
     better = int((second & ~first).sum())
     discordant = int((second != first).sum())
@@ -23,11 +24,12 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for there being several, in the order given.
+    """Return the p-values adjusted for multiple tests, in the given order.
 
-    The i-th smallest of m, counted from 0, is multiplied by m - i; none gets smaller than one before it nor
-    larger than 1 (Holm 1979, jstor 4615733). Rejecting where it is below alpha errs anywhere at all with a
-    probability of at most alpha, whatever the dependence between the tests.
+    The i-th smallest of m, counted from 0, is multiplied by m - i. No adjusted value is smaller than the one
+    before it or larger than 1 (Holm 1979, jstor 4615733). If each hypothesis with an adjusted value below
+    alpha is rejected, the probability of any false rejection is at most alpha, for any dependence between the
+    tests.
     """
     adjusted = [1.0] * len(p_values)
     largest = 0.0
@@ -38,11 +40,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], confidence: float) -> Interval:
-    """Return the accuracy of the second less that of the first, arrays (items,), with its interval.
+    """Return the accuracy of the second minus that of the first, arrays (items,), with its interval.
 
-    Newcombe 1998, doi 10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C, method 10: the two
-    Wilson intervals put together as squares, less what the pairs have in common, phi with its correction for
-    continuity. Of two equal columns the difference is 0 and so are both ends.
+    Newcombe 1998, doi 10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C, method 10: the
+    deviations of the two Wilson intervals are added as squares, minus a term for the correlation of the
+    pairs, phi with its continuity correction. For two equal columns the difference and both ends are 0.
     """
     if np.array_equal(first, second):
         return Interval(0.0, 0.0, 0.0)
@@ -56,7 +58,7 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], confi
 
 @dataclass(frozen=True)
 class Change:
-    """A change of accuracy, after less before, with its interval and the p-value adjusted by `holm`."""
+    """A change of accuracy, after minus before, with its interval and the p-value adjusted by `holm`."""
 
     change: float
     low: float
@@ -65,7 +67,7 @@ class Change:
 
 
 def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: float) -> list[Change]:
-    """Return the change of accuracy of each column of arrays (items, columns).
+    """Return the change of accuracy of each column, for arrays (items, columns).
 
     The p-values are adjusted for all columns together.
     """
@@ -77,12 +79,12 @@ def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: flo
     ]
 
 
-def _join(one: float, other: float, phi: float) -> float:
-    return float(np.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2)))
+def _join(first: float, second: float, phi: float) -> float:
+    return float(np.sqrt(max(0.0, first**2 - 2 * phi * first * second + second**2)))
 
 
 def _phi(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return the correlation of two columns, nearer 0 by Newcombe's correction; 0 if one is constant."""
+    """Return the correlation of two columns, with Newcombe's correction; 0 if a column is constant."""
     items = len(first)
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
     lost, won = int((first & ~second).sum()), int((~first & second).sum())

@@ -1,4 +1,4 @@
-"""Answers permuted within their items: what is to be expected where the variant does not matter."""
+"""Permutation of answers within items: the expected values if the variant has no effect."""
 
 from collections.abc import Mapping
 
@@ -10,15 +10,15 @@ from steadyphi.stats.scorers import of_choice
 
 
 def variants_differ(correct: NDArray[np.bool_], resampling: Resampling = DEFAULT) -> float:
-    """Return the p-value of "an item's answers do not depend on the variant", correct (items, variants).
+    """Return the p-value of the hypothesis that the answers to an item do not depend on the variant.
 
-    If that were so, each item's row could as well stand in any other order. The statistic is the variance of
-    the variants' accuracies; a permutation leaves row totals as they are, so it orders like Cochran's Q
-    (Cochran 1950, doi 10.1093/biomet/37.3-4.256). The p-value is (b + 1) / (m + 1) for b of m permutations
-    at least as extreme (Phipson & Smyth 2010, doi 10.2202/1544-6115.1585): never 0, and exact under the
-    hypothesis.
+    Under the hypothesis, all orders of the answers in a row of `correct` (items, variants) are equally
+    likely. The statistic is the variance of the accuracies of the variants. Permutations keep the row totals,
+    so the statistic has the same order as Cochran's Q (Cochran 1950, doi 10.1093/biomet/37.3-4.256). The
+    p-value is (b + 1) / (m + 1) if b of m permutations are at least as extreme (Phipson & Smyth 2010, doi
+    10.2202/1544-6115.1585). It is never 0, and exact under the hypothesis.
     """
-    mixed = correct[correct.any(axis=1) & ~correct.all(axis=1)].astype(np.int64)  # other rows stay the same
+    mixed = correct[correct.any(axis=1) & ~correct.all(axis=1)].astype(np.int64)  # other rows do not change
     rng, permutations = np.random.default_rng(resampling.seed), resampling.draws
     observed = _statistic(mixed)
     extreme = sum(_statistic(rng.permuted(mixed, axis=1)) >= observed for _ in range(permutations))
@@ -32,15 +32,17 @@ def without_preference(
     right_at: NDArray[np.int_],
     resampling: Resampling,
 ) -> dict[str, float]:
-    """Return what measures of the options' places are on average for a model to which places mean nothing.
+    """Return the expected measures of option positions for a model that ignores positions.
 
-    Such a model gives an item's answers in any order over the variants with equal chance. So they are
-    permuted within each item and put where the choice then stands; the mean over the permutations is the
-    expectation, given each item's answers (randomization: Fisher 1935, The Design of Experiments). It is
-    above 0 because a few answers do not fall evenly, and because a wrong choice that is preferred for what it
-    says may stand unevenly; where each item gets a single answer it is what was observed.
-    statistics: of `chosen_at` and `right_at`, (items, variants). chosen: alike, the indices of choices.
-    places: (items, variants, K), where each choice is shown. The variants must differ in that alone.
+    For such a model, all orders of an item's answers over the variants are equally likely. The answers are
+    therefore permuted within each item, and each is placed at the position of its choice in the new variant.
+    The mean over the permutations is the expectation given the answers of each item (randomization: Fisher
+    1935, The Design of Experiments). It is above 0 because few answers are not distributed evenly, and
+    because the positions of a wrong choice that is preferred for its content may be uneven. If each item has
+    a single answer, it equals the observed value.
+    statistics: functions of `chosen_at` and `right_at`, (items, variants).
+    chosen: (items, variants), the indices of the chosen choices.
+    places: (items, variants, K), the position of each choice. The variants must differ only in the positions.
     """
     rng = np.random.default_rng(resampling.seed)
     values: dict[str, list[float]] = {key: [] for key in statistics}
@@ -52,5 +54,5 @@ def without_preference(
 
 
 def _statistic(counted: NDArray[np.int64]) -> int:
-    """Return the sum of squared column totals: whole numbers, so that ties are exact."""
+    """Return the sum of squared column totals, as an integer, so that ties are exact."""
     return int((counted.sum(axis=0) ** 2).sum())

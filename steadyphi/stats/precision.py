@@ -1,6 +1,7 @@
-"""How precise an evaluation of N items in T variants can be; `docs/statistics.md` has the figures.
+"""The precision of an evaluation of N items in T variants; `docs/statistics.md` has the numbers.
 
-All follow from the discordance: the share of items that one of two variants has right and the other wrong.
+All of them follow from the discordance: the share of items that one of two variants has right and the other
+wrong.
 """
 
 from math import sqrt
@@ -14,9 +15,10 @@ from steadyphi.stats.components import expected_range
 
 
 def discordance(correct: NDArray[np.bool_]) -> float:
-    """Return the mean share of items right in one and wrong in the other of two variants, over all pairs.
+    """Return the mean share, over all pairs of variants, of items that are right in exactly one of them.
 
-    correct: (items, variants), at least two variants. An item that k of T have right counts 2k(T-k)/(T(T-1)).
+    correct: (items, variants), at least two variants. An item that is right in k of T variants contributes
+        2k(T-k)/(T(T-1)).
     """
     variants = correct.shape[1]
     right = correct.sum(axis=1)
@@ -31,17 +33,17 @@ def accuracy_error(accuracy: float, items: int) -> float:
 def difference_error(discordance: float, items: int, difference: float = 0.0) -> float:
     """Return the standard error of a paired difference, sqrt((psi - d^2) / N).
 
-    An item's difference is -1, 0 or 1; its square has the mean psi, the discordance.
+    The difference of an item is -1, 0 or 1. The mean of its square is psi, the discordance.
     """
     return sqrt((discordance - difference**2) / items)
 
 
 def detectable_difference(discordance: float, items: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the true difference that McNemar's two-sided test finds with this power.
+    """Return the true difference that McNemar's two-sided test detects with this power.
 
-    The d for which N d^2 = (z(1 - alpha/2) sqrt(psi) + z(power) sqrt(psi - d^2))^2 (Connor 1987,
-    doi 10.2307/2531961, equation for N). With several tests, give the alpha of one, say 0.05 / 23.
-    At most the discordance itself, when no fewer items than that would do: NaN then.
+    It is the d for which N d^2 = (z(1 - alpha/2) sqrt(psi) + z(power) sqrt(psi - d^2))^2 (Connor 1987,
+    doi 10.2307/2531961, equation for N). For several tests, give the alpha of a single one, such as
+    0.05 / 23. The difference cannot exceed the discordance. NaN if even that difference needs more items.
     """
 
     def lack(difference: float) -> float:
@@ -53,9 +55,9 @@ def detectable_difference(discordance: float, items: int, alpha: float = 0.05, p
 
 
 def noise_spread(discordance: float, items: int, variants: int) -> float:
-    """Return the spread to expect of variants that are all equally good: d2(T) sqrt(psi / 2N).
+    """Return the expected spread of variants that are all equally good: d2(T) sqrt(psi / 2N).
 
-    A difference between two accuracies has the variance psi / N, so each has psi / 2N beyond what they share;
-    d2 is the expected range of T standard normal numbers.
+    The difference between two accuracies has the variance psi / N, so each accuracy has the variance psi / 2N
+    in addition to the shared part. d2 is the expected range of T standard normal numbers.
     """
     return expected_range(variants) * sqrt(discordance / (2 * items))

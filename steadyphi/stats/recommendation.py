@@ -1,8 +1,8 @@
-"""Which prompt to use, what it gains over the default, and how much a better choice could still gain.
+"""The recommended prompt, its gain over the default, and the gain that a better choice could still have.
 
-The rule: take the cheapest of the variants within one standard error of the best (the one-standard-error
-rule of Breiman et al. 1984, Classification and Regression Trees, section 3.4.3); but stay with the default
-unless variants chosen so are surely better than it on items that had no part in choosing them.
+The recommended variant is the cheapest within one standard error of the best (the one-standard-error rule of
+Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). The default is kept unless variants
+chosen by this rule are significantly better than it on items that were not used for the choice.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from steadyphi.stats.measures import Interval
 from steadyphi.stats.paired import paired_difference
 
 FOLDS = 5
-EXACT = 1e-9  # what rounding leaves of a zero
+EXACT = 1e-9  # values below this are rounding errors
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A variant to use; gains and the regret are differences in accuracy, 0 to 1.
+    """A recommended variant. The gain and the regret are differences in accuracy, 0 to 1.
 
-    gain, low, high: over the default, on items that had no part in the choice.
-    regret: with the confidence asked for, no variant is better than this one by more.
-    chosen_on, tested_on: how many items each choice that was tested was made by, and how many it was tested
-        on, all folds together.
+    gain, low, high: the gain over the default, on items that were not used for the choice, with its interval.
+    regret: with the given confidence, no variant is better than this one by more than this difference.
+    chosen_on: the number of items that each tested choice was based on.
+    tested_on: the number of items that the choices were tested on, over all folds.
     """
 
     variant: str
@@ -46,29 +46,34 @@ def recommend(
     resampling: Resampling,
     costs: Sequence[float] | None = None,
 ) -> Recommendation:
-    """Choose a variant by `correct` (items, variants); names has the variants', default among them.
+    """Choose a variant by `correct` (items, variants).
 
-    costs: of each variant, for example its prompt's tokens; without them, the best is taken.
-    The gain is cross-fitted: five times a variant is chosen by four fifths of the items and compared with the
-    default on the other fifth, and the default is kept unless the interval of all these differences
-    (`paired_difference`) lies above 0. The variant named is the choice by all items. In simulations with 300
-    and 400 items, at 95%, the default was left for one of equally good variants in 2% to 7%; and since lucky
-    gains pass sooner, the interval of one that passed held the named variant's true gain in 80% to 95%.
-    SteadyPhiError for an unknown default or fewer items than folds.
+    The gain is cross-fitted: five times, a variant is chosen on four fifths of the items and compared with
+    the default on the other fifth. The default is kept unless the interval of all these differences
+    (`paired_difference`) lies above 0. The recommended variant is the choice on all items. In simulations
+    with 300 and 400 items at 95%, an equally good variant replaced the default in 2% to 7% of cases. Gains
+    that are overestimated pass more often, so the interval of a gain that passed contained the true gain of
+    the recommended variant in 80% to 95%.
+    names: of the variants, including the default.
+    costs: the cost of each variant, for example the tokens of its prompt. Without costs, the most accurate
+        variant is chosen.
+    Raises SteadyPhiError for an unknown default, or if there are fewer items than folds.
     """
     if default not in names:
-        raise SteadyPhiError(f"{default}: not among the {len(names)} variants asked; choose one that is")
+        raise SteadyPhiError(
+            f"{default}: not among the {len(names)} variants; choose the default from these variants"
+        )
     items = len(correct)
     if items < FOLDS:
-        raise SteadyPhiError(f"{items} items are too few to recommend a prompt by; ask at least {FOLDS}")
-    own = list(names).index(default)
-    paid = np.zeros(len(names)) if costs is None else np.asarray(costs, dtype=float)
+        raise SteadyPhiError(f"{items} items are too few to recommend a prompt; use at least {FOLDS}")
+    default_index = list(names).index(default)
+    prices = np.zeros(len(names)) if costs is None else np.asarray(costs, dtype=float)
     gain = paired_difference(
-        correct[:, own], _held_out(correct, paid, resampling.seed), resampling.confidence
+        correct[:, default_index], _held_out(correct, prices, resampling.seed), resampling.confidence
     )
-    picked = cheapest_of_the_best(correct, paid)
-    if picked == own or gain.low <= 0:
-        picked, gain = own, Interval(0.0, 0.0, 0.0)
+    picked = cheapest_of_the_best(correct, prices)
+    if picked == default_index or gain.low <= 0:
+        picked, gain = default_index, Interval(0.0, 0.0, 0.0)
     regret = regret_bound(correct, picked, resampling)
     chosen_on = items - -(-items // FOLDS)
     return Recommendation(names[picked], gain.value, gain.low, gain.high, regret, chosen_on, items)
@@ -77,8 +82,8 @@ def recommend(
 def cheapest_of_the_best(correct: NDArray[np.bool_], costs: NDArray[np.float64]) -> int:
     """Return the cheapest column of `correct` (items, variants) within one standard error of the best.
 
-    The standard error is that of the paired difference from the best. Of equal costs the more accurate is
-    taken, of equal accuracy the first.
+    The standard error is that of the paired difference from the best. Of variants with equal costs the most
+    accurate is chosen, and of those with equal accuracy the first.
     """
     accuracies = correct.mean(axis=0)
     best = int(accuracies.argmax())
@@ -88,7 +93,7 @@ def cheapest_of_the_best(correct: NDArray[np.bool_], costs: NDArray[np.float64])
 
 
 def _held_out(correct: NDArray[np.bool_], costs: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
-    """Return for each item whether the variant chosen without it has it right."""
+    """Return, for each item, whether the variant chosen without this item answers it correctly."""
     folds = np.random.default_rng(seed).permutation(len(correct)) % FOLDS
     right = np.empty(len(correct), dtype=bool)
     for fold in range(FOLDS):
@@ -98,13 +103,13 @@ def _held_out(correct: NDArray[np.bool_], costs: NDArray[np.float64], seed: int)
 
 
 def regret_bound(correct: NDArray[np.bool_], chosen: int, resampling: Resampling) -> float:
-    """Return by how much, at most, the truly best variant is better than the chosen one.
+    """Return an upper bound of the difference between the truly best variant and the chosen one.
 
-    The largest, over the variants, of the observed difference from the chosen one plus c standard errors of
-    this difference. c is the quantile, over items drawn again, of the largest error of any difference between
-    two variants in its standard errors. As that holds for all pairs at once, the bound holds whichever is
-    chosen and by whatever rule, by these same items too (Tukey's simultaneous comparisons, by bootstrap; Hsu
-    1996, Multiple Comparisons, chapter 5).
+    It is the maximum over the variants of the observed difference from the chosen variant plus c standard
+    errors of this difference. c is the quantile, over resampled items, of the largest error of any difference
+    between two variants, in standard errors of that difference. Because it holds for all pairs at once, the
+    bound holds for any chosen variant and any rule of choice, even one that uses the same items (Tukey's
+    simultaneous comparisons, by bootstrap; Hsu 1996, Multiple Comparisons, chapter 5).
     """
     accuracies = correct.mean(axis=0)
     errors = item_means(correct, resampling) - accuracies
@@ -112,8 +117,8 @@ def regret_bound(correct: NDArray[np.bool_], chosen: int, resampling: Resampling
     for column in errors.T:
         gaps = errors - column[:, None]
         deviations = gaps.std(axis=0)
-        sure = deviations < EXACT  # the same answers, as those of the variant itself
-        largest = np.maximum(largest, (gaps / np.where(sure, 1.0, deviations)).max(axis=1))
+        constant = deviations < EXACT  # the same answers, for instance the variant itself
+        largest = np.maximum(largest, (gaps / np.where(constant, 1.0, deviations)).max(axis=1))
     deviations = (errors - errors[:, [chosen]]).std(axis=0)
     bounds = accuracies - accuracies[chosen] + np.quantile(largest, resampling.confidence) * deviations
     return float(min(1.0, bounds.max()))

@@ -1,9 +1,9 @@
-"""From the log-probabilities of the choices to an answer: the usual scorers of multiple choice.
+"""Scorers for multiple choice: they turn the log-probabilities of the choices into scores.
 
-The arrays: `logprobs` (items, variants, K), the summed log-probability in nats of each choice's
-continuation, -inf where an item has fewer than K choices. A scorer returns `scores` of the same shape, again
--inf where there is no choice; `choose` and `probabilities` read any of them. The raw scorer is no function:
-its scores are `logprobs`.
+`logprobs` (items, variants, K) are the summed log-probabilities, in nats, of the choices' continuations. They
+are -inf where an item has fewer than K choices. A scorer returns `scores` of the same shape, also with -inf
+where there is no choice. `choose` and `probabilities` read the scores of any scorer. The raw scorer has no
+function, because its scores are `logprobs`.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ Ints = NDArray[np.int_]
 def choose(scores: Floats) -> Ints:
     """Return the index of the choice with the best score, shape (items, variants).
 
-    Of choices with the same score the first one is taken. Raises SteadyPhiError for a score that is NaN or
-    +inf, and for an item without any choice.
+    Of several choices with the same score, the first is chosen. Raises SteadyPhiError for a score that is NaN
+    or +inf, and for an item without choices.
     """
     _check(scores)
     return np.argmax(scores, axis=-1)
@@ -31,7 +31,7 @@ def choose(scores: Floats) -> Ints:
 def probabilities(scores: Floats) -> Floats:
     """Return the softmax of the scores over each item's choices; 0 where there is no choice.
 
-    Of raw scores it is the probability of each choice given that one of them is the answer. Raises
+    For raw scores it is the probability of each choice given that one of them is the answer. Raises
     SteadyPhiError as `choose` does.
     """
     _check(scores)
@@ -40,43 +40,44 @@ def probabilities(scores: Floats) -> Floats:
 
 
 def of_choice(values: NDArray, chosen: Ints) -> NDArray:
-    """Return (items, variants) values of the choice given by index, from values (items, variants, K).
+    """Return the values of the chosen choices, (items, variants), from values (items, variants, K).
 
-    chosen: (items, variants), or (items,) for the same index in every variant, as the right answer is.
+    chosen: the index of the choice, (items, variants), or (items,) if it is the same in all variants, as for
+        the right answer.
     """
     index = np.broadcast_to(chosen if chosen.ndim == 2 else chosen[:, None], values.shape[:2])
     return np.take_along_axis(values, index[:, :, None], axis=2)[:, :, 0]
 
 
 def ranking(logprobs: Floats, tokens: Ints, scorer: str) -> Floats:
-    """Return the scores that `evaluate.scorer` asks for: "raw", or else by tokens, as `length_normalized`."""
+    """Return the scores of the setting `evaluate.scorer`: "raw", otherwise `length_normalized` by tokens."""
     return logprobs if scorer == "raw" else length_normalized(logprobs, tokens)
 
 
 def length_normalized(logprobs: Floats, lengths: Ints) -> Floats:
-    """Return log P(choice) / length: long choices are no longer less likely for being long.
+    """Return log P(choice) / length, so that long choices are not at a disadvantage.
 
-    lengths: positive where there is a choice; its shape broadcasts to that of `logprobs`. Tokens of the
-    continuation give the score of GPT-3 (Brown et al. 2020, arXiv 2005.14165, section 2.4), which depends
-    on the tokenizer; `byte_lengths` gives one that does not (byte-length normalization in Gao 2021,
-    https://blog.eleuther.ai/multiple-choice-normalization). For ASCII text the latter is `acc_norm` of
-    lm-evaluation-harness, which counts characters.
-    Raises SteadyPhiError where the length of a choice is not positive.
+    The number of tokens of the continuation as length gives the score of GPT-3 (Brown et al. 2020, arXiv
+    2005.14165, section 2.4), which depends on the tokenizer. `byte_lengths` gives a score that does not
+    (byte-length normalization in Gao 2021, https://blog.eleuther.ai/multiple-choice-normalization). For ASCII
+    text it equals `acc_norm` of lm-evaluation-harness, which counts characters.
+    lengths: positive where there is a choice. The shape broadcasts to that of `logprobs`.
+    Raises SteadyPhiError if the length of a choice is not positive.
     """
-    there = np.isfinite(logprobs)
+    exists = np.isfinite(logprobs)
     lengths = np.broadcast_to(lengths, logprobs.shape)
-    if (lengths[there] <= 0).any():
-        item, variant, choice = np.argwhere(there & (lengths <= 0))[0]
+    if (lengths[exists] <= 0).any():
+        item, variant, choice = np.argwhere(exists & (lengths <= 0))[0]
         raise SteadyPhiError(
             f"item {item}, variant {variant}: choice {choice} has no length; leave out empty choices"
         )
-    return np.divide(logprobs, lengths, out=np.full(logprobs.shape, -np.inf), where=there)
+    return np.divide(logprobs, lengths, out=np.full(logprobs.shape, -np.inf), where=exists)
 
 
 def byte_lengths(choices: Sequence[Sequence[str]]) -> Ints:
-    """Return the length in UTF-8 bytes of each item's choices, shape (items, 1, K), 0 where none is.
+    """Return the lengths in UTF-8 bytes of the choices, shape (items, 1, K), 0 where there is no choice.
 
-    Of the choice's own text: a space that leads into the answer belongs to the variant and is not counted.
+    Only the text of the choice counts. A space before the answer belongs to the variant and is not counted.
     """
     widest = max(len(texts) for texts in choices)
     rows = [[len(text.encode()) for text in texts] + [0] * (widest - len(texts)) for texts in choices]
@@ -88,37 +89,39 @@ def contextual(logprobs: Floats, free: Floats) -> Floats:
 
     free: log-probabilities of the same choices after the same prompts with a content-free input, such as
     "N/A", in place of the question; shape (items or 1, variants, K).
-    Where all items share their choices (yes and no) and `free` has one row, this is contextual calibration
+    If all items share their choices (yes and no) and `free` has one row, this is contextual calibration
     (Zhao et al. 2021, arXiv 2102.09690): the answer is the argmax of W p with W = diag(p_cf)^-1. Their
-    normalization of p and p_cf over the labels shifts all of an item's scores alike, so it is left out,
-    and so is their softmax around W p, which keeps the argmax; `probabilities` gives W p itself, normalized.
-    Where choices differ by item and `free` has a row for each, it is the domain-conditional pointwise
+    normalization of p and p_cf over the labels adds the same constant to all scores of an item, so it is left
+    out. Their softmax of W p is left out too, because it keeps the argmax; `probabilities` returns the
+    normalized W p.
+    If the choices differ by item and `free` has one row per item, this is the domain-conditional pointwise
     mutual information PMI_DC (Holtzman et al. 2021, arXiv 2104.08315).
     """
-    there = np.isfinite(logprobs)
+    exists = np.isfinite(logprobs)
     free = np.broadcast_to(free, logprobs.shape)
-    return np.subtract(logprobs, free, out=np.full(logprobs.shape, -np.inf), where=there)
+    return np.subtract(logprobs, free, out=np.full(logprobs.shape, -np.inf), where=exists)
 
 
 def batch_calibrated(logprobs: Floats, classes: Ints | None = None) -> Floats:
-    """Return log p(choice) less the mean of log p over all items for the same class, variant by variant.
+    """Return log p(choice) minus the mean of log p over all items for the same class, per variant.
 
-    Batch calibration (Zhou et al. 2023, arXiv 2309.17249): what a prompt makes likely whatever the
-    question is estimated from the unlabelled items themselves and taken off. Implemented in log space: the
-    bias is the mean log-probability of a class, and p is normalized over the item's choices.
-    classes: what is biased, a number for each choice, in a shape that broadcasts to (items, variants, K),
-    any number where there is no choice. By default the choice's index, which means something only where all
-    items share their choices. Where choices differ by item give the position at which each is shown (its
-    label); where they are not shown there is no class, and batch calibration does not apply.
-    The items should be many and their right answers balanced over the classes; a single item is its own
-    mean, so that all its scores are 0. Raises SteadyPhiError as `choose` does.
+    This is batch calibration (Zhou et al. 2023, arXiv 2309.17249): the bias of a prompt towards a class is
+    estimated from the unlabelled items themselves and subtracted. It is computed in log space: the bias is
+    the mean log-probability of a class, where p is normalized over the choices of the item. There should be
+    many items, with right answers that are balanced over the classes. A single item equals its own mean, so
+    all its scores are 0.
+    classes: the class of each choice, in a shape that broadcasts to (items, variants, K), with any number
+        where there is no choice. By default it is the index of the choice, which is meaningful only if all
+        items share their choices. If the choices differ by item, give the position at which each is shown
+        (its label). If they are not shown, there are no classes and batch calibration does not apply.
+    Raises SteadyPhiError as `choose` does.
     """
     _check(logprobs)
-    there = np.isfinite(logprobs)
+    exists = np.isfinite(logprobs)
     labels = np.broadcast_to(np.arange(logprobs.shape[2]) if classes is None else classes, logprobs.shape)
     scores: Floats = log_softmax(logprobs, axis=-1)
-    for label in np.unique(labels[there]):
-        same = there & (labels == label)
+    for label in np.unique(labels[exists]):
+        same = exists & (labels == label)
         for variant in np.flatnonzero(same.any(axis=(0, 2))):
             members = same[:, variant]
             scores[:, variant][members] -= scores[:, variant][members].mean()
@@ -136,4 +139,6 @@ def _check(scores: Floats) -> None:
     empty = np.argwhere(~np.isfinite(scores).any(axis=-1))
     if len(empty):
         item, variant = empty[0]
-        raise SteadyPhiError(f"item {item}, variant {variant}: no choice has a score; give it choices")
+        raise SteadyPhiError(
+            f"item {item}, variant {variant}: no choice has a score; give every item at least one choice"
+        )

@@ -161,7 +161,7 @@ def test_a_whole_model_is_converted(lit_tiny: Path, tmp_path: Path) -> None:
     assert made["layout"] == "hub" and "adapter" not in made
     assert torch.equal(weights(out)["lm_head.weight"], model.lm_head.weight.half())
     assert made["digest"] == convert(tuned, folder(tmp_path / "again"))["digest"]
-    with pytest.raises(SteadyPhiError, match=r"has a whole model, .* and no adapter$"):
+    with pytest.raises(SteadyPhiError, match=r"has a full model, .* but no adapter$"):
         export(tuned, lit_tiny, folder(tmp_path / "adapter"), as_adapter=True)
 
 

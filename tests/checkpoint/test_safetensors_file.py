@@ -99,8 +99,8 @@ def check_against_library(data: bytes) -> None:
         (b"", "its header would be"),
         (b"\xff" * 8 + b"{}", "18,446,744,073,709,551,615 bytes long"),
         ((10**8 + 1).to_bytes(8, "little") + b"{}", "100,000,001 bytes long"),
-        (b"\2\0\0\0\0\0\0\0[]", "no JSON object"),
-        (b"\3\0\0\0\0\0\0\0{x}", "no JSON"),
+        (b"\2\0\0\0\0\0\0\0[]", "not a JSON object"),
+        (b"\3\0\0\0\0\0\0\0{x}", "not JSON"),
     ],
 )
 def test_what_is_wrong_is_said(data: bytes, message: str) -> None:
@@ -113,7 +113,7 @@ def test_overlap_gap_and_twice() -> None:
         return f'{{"dtype":"F16","shape":[{(end - begin) // 2}],"data_offsets":[{begin},{end}]}}'
 
     for first, second, message in (
-        (entry(0, 8), entry(4, 12), "'b' begins at byte .* was to be expected"),
+        (entry(0, 8), entry(4, 12), "'b' begins at byte .*, but .* was expected"),
         (entry(0, 4), entry(8, 12), "'b' begins at byte"),
         (entry(4, 8), entry(8, 12), "'a' begins at byte"),
         (entry(0, 4), entry(4, 8), "end at byte .*, the file at"),
@@ -122,7 +122,7 @@ def test_overlap_gap_and_twice() -> None:
         with pytest.raises(SteadyPhiError, match=message):
             read(len(text).to_bytes(8, "little") + text + bytes(12))
     text = f'{{"a":{entry(0, 8)},"a":{entry(0, 8)}}}'.encode()
-    with pytest.raises(SteadyPhiError, match="a key twice"):
+    with pytest.raises(SteadyPhiError, match="a duplicate key"):
         read(len(text).to_bytes(8, "little") + text + bytes(8))
 
 

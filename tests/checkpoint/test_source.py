@@ -72,13 +72,13 @@ def test_the_index_lies_about_the_size(folder: Path) -> None:
 
 def test_the_index_lies_about_a_tensor(folder: Path) -> None:
     edit_index(folder, weight_map={"lm_head.bias": shards(folder)[1].name})
-    refused(folder, r"says that lm_head\.bias lies in|does not name lm_head\.bias|both")
+    refused(folder, r"says that lm_head\.bias is in|does not name lm_head\.bias|both")
     edit_index(folder, weight_map={"lm_head.bias": shards(folder)[0].name, "more": shards(folder)[0].name})
-    refused(folder, r"says that more lies in model-00001.*it does not")
+    refused(folder, r"says that more is in model-00001.*, but it is not")
     values = json.loads((folder / INDEX).read_text())
     del values["weight_map"]["more"], values["weight_map"]["lm_head.bias"]
     (folder / INDEX).write_text(json.dumps(values))
-    refused(folder, r"does not name lm_head\.bias, which lies in model-00001")
+    refused(folder, r"does not name lm_head\.bias, which is in model-00001")
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "a\0b", 7, ["x"]])

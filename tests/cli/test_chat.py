@@ -1,4 +1,4 @@
-"""The two commands as people and scripts use them: arguments, pipes, and a real terminal with Ctrl-C."""
+"""The two commands as people and scripts use them: arguments, pipes, and a terminal with Ctrl-C."""
 
 import io
 import json
@@ -25,7 +25,7 @@ from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT, make_hub_folder
 
 TINY = ROOT / "assets" / "phi-tiny"
-Say = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 def run(*arguments: object) -> None:
@@ -45,7 +45,7 @@ def expected_text(prompt: str, new: int) -> str:
     return generate(model, tokenizer, [tokenizer.encode(prompt)], Options(new))[0].text
 
 
-def test_generate(capsys: Say) -> None:
+def test_generate(capsys: Capture) -> None:
     run("generate", TINY, "The old ship", "--max-new-tokens", 12)
     out, err = capsys.readouterr()
     assert out == expected_text("The old ship", 12) + "\n"
@@ -56,7 +56,7 @@ def test_generate(capsys: Say) -> None:
 
 
 def test_several_prompts_and_files_are_one_batch(
-    tmp_path: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "prompt.txt").write_text("A red box\n")
     stdin = io.TextIOWrapper(io.BytesIO("Täg".encode()))
@@ -73,7 +73,7 @@ def test_several_prompts_and_files_are_one_batch(
     assert err.startswith("[16 tokens, ") and "\n2: cut at 8 tokens" in err
 
 
-def test_style_stop_seed_and_draft(tmp_path: Path, capsys: Say) -> None:
+def test_style_stop_seed_and_draft(tmp_path: Path, capsys: Capture) -> None:
     def row(*arguments: object) -> dict[str, object]:
         run("generate", TINY, *arguments, "--json")
         return json.loads(capsys.readouterr().out)
@@ -91,14 +91,14 @@ def test_style_stop_seed_and_draft(tmp_path: Path, capsys: Say) -> None:
     assert row("The old ship", "--draft", TINY, "--max-new-tokens", 30)["tokens"] == whole["tokens"]
 
 
-def test_the_context_is_said(capsys: Say) -> None:
+def test_the_context_is_said(capsys: Capture) -> None:
     long = "The old ship is here. " * 90
     count = len(TextTokenizer(TINY).encode(long))
     assert count > 512
-    said = refused("generate", TINY, long)
+    message = refused("generate", TINY, long)
     assert (
-        said
-        == f"error: the prompt: is {count} tokens long, the model's context is 512: nothing can follow it"
+        message
+        == f"error: the prompt: is {count} tokens long and fills the model's context of 512; shorten it"
     )
     run("generate", TINY, "The old ship is here. " * 72, "--max-new-tokens", 500, "--temperature", 3)
     assert "cut: the model's context of 512 tokens is full" in capsys.readouterr().err
@@ -128,9 +128,9 @@ def session() -> Session:
 
 
 def piped(
-    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say, text: str, new: int = 20
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture, text: str, new: int = 20
 ) -> tuple[str, str, Chat]:
-    """A chat whose input is not a terminal."""
+    """Run a chat whose input is not a terminal."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     chat = Chat(session, Conversation(session.tokenizer), Options(new))
     chat.run()
@@ -138,7 +138,7 @@ def piped(
 
 
 def test_a_script_gets_answers_and_no_prompts(
-    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     out, err, chat = piped(session, monkeypatch, capsys, "What is a lighthouse?\n\nWhy?\n")
     turns = chat.conversation.turns
@@ -147,13 +147,15 @@ def test_a_script_gets_answers_and_no_prompts(
     assert len(re.findall(r"^\[\d+ tokens", err, re.M)) == 2
 
 
-def test_messages_of_several_lines(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say) -> None:
+def test_messages_of_several_lines(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     text = 'one\\\ntwo\n"""\nfirst\n\n/reset\n"""\nthree\n'
     *_, chat = piped(session, monkeypatch, capsys, text, new=2)
     assert [turn.question for turn in chat.conversation.turns] == ["one\ntwo", "first\n\n/reset", "three"]
 
 
-def test_commands(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say, tmp_path: Path) -> None:
+def test_commands(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:
     text = (
         f"one\n/reset\n/style chat\ntwo\n/style nonsense\n/nothing\n/style\n/save {tmp_path}/talk.txt\n"
         f"/save {tmp_path}/talk.txt\n/save {tmp_path}/talk.jsonl\n/save {tmp_path}/talk.txt/within\n/save\n"
@@ -165,7 +167,7 @@ def test_commands(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say
     assert (tmp_path / "talk.txt").read_text().startswith("Alice: two\nBob:")
     row = json.loads((tmp_path / "talk.jsonl").read_text())
     assert row == {"instruction": "two", "response": turn.answer.strip()}
-    for said in (
+    for message in (
         "no style 'nonsense'",
         "no such command",
         "chat of phi2, ",
@@ -173,11 +175,13 @@ def test_commands(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say
         "which file?",
         "/reset ",
     ):
-        assert said in err, said
+        assert message in err, message
     assert err.count("error: ") == 5
 
 
-def test_dropping_old_turns_is_said(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say) -> None:
+def test_dropping_old_turns_is_said(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     lines = [f"Tom has {n} apples, and Ann has {n} more of them. " * 4 + "\n" for n in range(9)]
     _, err, chat = piped(session, monkeypatch, capsys, "".join(lines), new=20)
     assert "the oldest turn was dropped, to stay within the context of 512 tokens" in err
@@ -187,7 +191,7 @@ def test_dropping_old_turns_is_said(session: Session, monkeypatch: pytest.Monkey
 
 
 def test_the_model_s_control_characters_are_not_printed(
-    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Say
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(type(session.tokenizer), "decode", lambda *_: "\x1b[31mx\r")
     out, _, _ = piped(session, monkeypatch, capsys, "Why?\n", new=2)
@@ -195,14 +199,14 @@ def test_the_model_s_control_characters_are_not_printed(
 
 
 class Terminal:
-    """`steadyphi chat` on a pseudo-terminal; its model takes 0.05 s a token and never ends a text itself."""
+    """`steadyphi chat` on a pseudo-terminal. Its model takes 0.05 s per token and never ends a text."""
 
     PROGRAM = (
         "import time; from steadyphi.inference import cache, generate; from steadyphi.cli.main import main\n"
         "extend = cache.Cache.extend\n"
         "cache.Cache.extend = lambda *a: (time.sleep(0.05), extend(*a))[1]\n"
-        "push = generate.Writing.push\n"
-        "generate.Writing.push = lambda text, token: push(text, token or 50)\n"
+        "push = generate.GenerationState.push\n"
+        "generate.GenerationState.push = lambda text, token: push(text, token or 50)\n"
         "main()"
     )
 
@@ -235,25 +239,25 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def interrupt(self) -> None:
-        """As the terminal does it: to everything that runs in it."""
-        time.sleep(0.3)  # between writing its prompt and waiting for a key, readline is deaf to signals
+        """Send SIGINT to all processes, as a terminal does."""
+        time.sleep(0.3)  # readline ignores signals between writing its prompt and waiting for a key
         os.killpg(self.process.pid, signal.SIGINT)
 
     def until(self, pattern: str, seconds: float = 60) -> str:
-        """Read until a pattern is there; return all up to it."""
+        """Read until a pattern occurs; return the text up to its end."""
         end = time.monotonic() + seconds
         while not (found := re.search(pattern, self.seen)):
             assert time.monotonic() < end, (pattern, self.seen)
             if select.select([self.master], [], [], 0.2)[0]:
                 try:
                     self.seen += os.read(self.master, 4096).decode(errors="replace")
-                except OSError:  # closed: the program is gone
+                except OSError:  # closed: the program has ended
                     assert re.search(pattern, self.seen), (pattern, self.seen)
         text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
         return text
 
     def end(self) -> int:
-        """Read to the end, for readline's farewell waits until it has been read; return the exit status."""
+        """Read to the end, because readline waits until its last output is read; return the exit status."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if select.select([self.master], [], [], 0.2)[0]:
@@ -296,7 +300,7 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(
     terminal.until("2 turns")
     rows = [json.loads(line) for line in (tmp_path / "talk.jsonl").read_text().splitlines()]
     assert [row["instruction"] for row in rows] == ["What is a lighthouse?", "Why?"]
-    assert rows[0]["response"]  # what there was of it stays
+    assert rows[0]["response"]  # the text generated so far is kept
     terminal.until("> ")
     terminal.interrupt()
     terminal.until("press Ctrl-C again to quit")

@@ -1,4 +1,4 @@
-"""Turns as the model reads them, what is dropped when there is no room, and what is not read twice."""
+"""The turns as the model reads them, dropped turns in a full context, and tokens that are not read twice."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_old_turns_are_dropped_whole_and_no_more_than_needed() -> None:
     assert dropped == 1 and [turn.question for turn in conversation.turns] == ["What?"]
     assert TOKENIZER.decode(tokens) == "Instruct: What?\nOutput: a ship\nInstruct: Why?\nOutput:"
     alone = TOKENIZER.encode("Instruct: Why?\nOutput:")
-    assert talk().ask("Why?", len(alone) + 1, 100) == (alone, 2)  # the answer will be cut, and that said
+    assert talk().ask("Why?", len(alone) + 1, 100) == (alone, 2)  # the answer will be cut
     conversation = talk()
     with pytest.raises(SteadyPhiError, match=rf"the message is {len(alone)} tokens"):
         conversation.ask("Why?", len(alone), 100)
@@ -110,7 +110,7 @@ def ignore(index: int, text: str) -> None:
 
 
 def count_reads(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note how many tokens each pass through the model reads."""
+    """Record the number of tokens of each forward pass."""
     reads: list[int] = []
     run: Callable[..., torch.Tensor] = cache.Cache._run
 

@@ -1,4 +1,4 @@
-"""The command line: what it writes, what it refuses, and what it leaves behind when it is stopped."""
+"""The command line: its output, its errors, and the files that it leaves when it is stopped."""
 
 import json
 import signal
@@ -37,9 +37,9 @@ def test_convert_there_and_back(phi_tiny: Path, tmp_path: Path, capsys: pytest.C
     run("convert", phi_tiny, tmp_path / "legacy", "--to", "legacy")
     run("convert", tmp_path / "legacy", tmp_path / "hub", "--to", "hub", "--dtype", "float32")
     run("convert", tmp_path / "hub", tmp_path / "again", "--to", "hub", "--dtype", "float16")
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(f"{tmp_path / 'legacy'}: layout legacy, dtype float16, digest xxh3_128:")
-    assert said[0].split()[-1] == said[2].split()[-1] != said[1].split()[-1]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'legacy'}: layout legacy, dtype float16, digest xxh3_128:")
+    assert lines[0].split()[-1] == lines[2].split()[-1] != lines[1].split()[-1]
     original = {k: v for path in phi_tiny.glob("*.safetensors") for k, v in by_hand.load_file(path).items()}
     by_hand.assert_equal(by_hand.load(tmp_path / "again"), original)
 

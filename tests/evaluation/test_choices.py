@@ -1,4 +1,4 @@
-"""Evaluation: what it says of rounding."""
+"""Multiple choice: the effect of rounding."""
 
 import pytest
 

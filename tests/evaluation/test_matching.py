@@ -1,4 +1,4 @@
-"""Open answers: SQuAD's normalization, numbers as GSM8K's are read, and where an answer ends."""
+"""Open answers: SQuAD's normalization, numbers in the form of GSM8K, and the end of an answer."""
 
 import json
 import re
@@ -18,7 +18,7 @@ SMALL = settings(max_examples=60, deadline=None)
 
 
 def squad(s: str) -> str:
-    """`normalize_answer` as SQuAD's evaluate-v1.1.py nests it."""
+    """`normalize_answer` of SQuAD's evaluate-v1.1.py, with its nested functions."""
 
     def remove_articles(text: str) -> str:
         return re.sub(r"\b(a|an|the)\b", " ", text)
@@ -64,7 +64,7 @@ def test_normalize(text: str, plain: str) -> None:
         ("#### none, but 4 before it", "4"),
         ("It costs $1,250.00.", "1250"),
         ("7, 3, 5", "5"),
-        ("12,34", "34"),  # no thousands
+        ("12,34", "34"),  # not a thousands separator
         ("1,2345", "2345"),
         ("1,234,567.50 in all", "1234567.5"),
         ("so -3", "-3"),
@@ -119,7 +119,7 @@ def test_what_is_not_just_a_number(text: str) -> None:
         ("68\nWhat is 2 plus 2? 4", "68", True),  # a first line that is just a number is the answer
         ("The sum is 68.\nExercise 2: What is 2 plus 2?\nAnswer: 4", "68", True),
         ("First 60.\nThen 8 more.\nSo 68", "68", True),
-        ("First 60.\n\nThen 8 more.\n#### 68", "68", True),  # paragraphs, where the marker tells the end
+        ("First 60.\n\nThen 8 more.\n#### 68", "68", True),  # with a marker, all paragraphs count
         ("First 60.\n\nThen 68 more.", "68", False),
         ("68.0", "68", True),
         ("$68", "68", True),
@@ -141,11 +141,11 @@ def test_exact_match(text: str, answer: str, right: bool) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_next_exercise_is_cut_off(name: str) -> None:
-    """Whichever head a format gives a question; `bare` and alpaca's first sentence have none to know."""
+    """Each format has its own heading of a question. `bare` and the first sentence of alpaca have none."""
     prompt = FORMATS[name].prompt("How many?")
     text = said(f" carrot\n\n{prompt}{FORMATS[name].answer('1')}")
-    headed = not name.startswith(("bare", "phi15", "alpaca"))
-    assert (text == "carrot") is headed, text
+    has_heading = not name.startswith(("bare", "phi15", "alpaca"))
+    assert (text == "carrot") is has_heading, text
     assert text.split("\n")[0] == "carrot"
 
 
@@ -154,7 +154,7 @@ def test_a_sentence_that_begins_like_a_head_stays() -> None:
 
 
 def test_textbook_answers_match_themselves_alone() -> None:
-    """No wrong choice counts as right: normalizing leaves the choices apart."""
+    """No wrong choice counts as right: the choices are still different after normalization."""
     for question in textbook.questions("evaluate", 3, 300):
         for choice in question.choices:
             for text in (f" {choice}", f"{choice.capitalize()}.\n\nQuestion: What is 1 plus 1?\nAnswer: 2"):
@@ -162,7 +162,7 @@ def test_textbook_answers_match_themselves_alone() -> None:
 
 
 def test_gsm8k_solutions_give_their_answers(shared: Path) -> None:
-    """Read by another way: the text after the marker, as Python's decimals read it."""
+    """Compared with another method: the text after the marker, parsed by Python's Decimal."""
     lines = (shared / "data/gsm8k/test.jsonl").read_text().splitlines()
     answers = [json.loads(line)["answer"] for line in lines]
     for solution, other in zip(answers, answers[1:] + answers[:1], strict=True):

@@ -1,4 +1,4 @@
-"""A whole evaluation of phi-tiny: answers as transformers gives them, and the numbers that follow."""
+"""A whole evaluation of phi-tiny: answers equal to those of transformers, and the numbers from them."""
 
 import dataclasses
 import json
@@ -208,7 +208,7 @@ def test_only_the_same_questions_are_compared(
     one = stored.read(tmp_path)
     changed = dataclasses.replace(one.items[0], question="Another?")
     other = dataclasses.replace(one, items=[changed, *one.items[1:]])
-    assert stored.side_by_side(one, other).items == 23  # without the one that is another question now
+    assert stored.side_by_side(one, other).items == 23  # without the changed question
     with pytest.raises(SteadyPhiError, match="no format or no question in common"):
         stored.side_by_side(one, dataclasses.replace(one, items=[]))
     mean = dataclasses.replace(one, result=dataclasses.replace(one.result, scorer="mean"))
@@ -228,7 +228,7 @@ def test_a_family_that_does_not_fit_is_left_out_and_said(material: tuple[Any, ..
 
 
 def test_classes_have_measures_of_their_own(material: tuple[Any, ...]) -> None:
-    """Where all items share their choices, the commonest is what choosing blindly finds."""
+    """If all items have the same choices, the most common answer is the accuracy of a blind choice."""
     model, _, _, items, shots, settings = material
     asked = [
         dataclasses.replace(item, choices=("yes", "no"), answer=int(n < 4))
@@ -287,7 +287,7 @@ def test_a_result_of_another_version_is_refused_in_one_line(
 
 
 class Parrot:
-    """A back end without a model: it scores by the last token's parity, and repeats the prompt's end."""
+    """A back end without a model: scores are the parity of the last token, texts the end of the prompt."""
 
     context = 512
 

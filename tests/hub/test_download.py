@@ -67,7 +67,7 @@ def test_a_line_that_stays_cut_ends_in_one_line_and_the_next_process_goes_on(
     with pytest.raises(SteadyPhiError, match="the connection failed") as caught:
         client.fetch()
     text = str(caught.value)
-    assert BIG in text and "what arrived is kept" in text and "\n" not in text
+    assert BIG in text and "the received data is kept" in text and "\n" not in text
     assert begun(client).stat().st_size == 100_000
     assert len(ranges(client)) == retries.RETRY.tries
     client.hub.requests.clear()
@@ -105,7 +105,7 @@ def test_a_storage_address_that_ran_out_is_asked_for_anew(client: Client) -> Non
     assert client.whole() and len([r for r in client.hub.gets(BIG) if "/resolve/" in r.path]) == 2
     (client.cache / "files" / BIG).unlink()
     client.hub.faults.answers.append(Answer(f"/storage/{BIG}", 403, times=99))
-    with pytest.raises(SteadyPhiError, match=rf"{BIG}: the storage of \S+ refuses \(403\) again and again"):
+    with pytest.raises(SteadyPhiError, match=rf"{BIG}: the storage of \S+ refuses \(403\) repeatedly"):
         client.fetch()
 
 
@@ -120,7 +120,9 @@ def test_a_corrupt_file_of_the_right_size_is_fetched_again_once(client: Client) 
 
 def test_a_file_that_stays_corrupt_is_named_and_never_used(client: Client) -> None:
     client.hub.faults.corrupt[BIG] = 2
-    with pytest.raises(SteadyPhiError, match=f"{BIG}: comes with another SHA-256 than is listed, both times"):
+    with pytest.raises(
+        SteadyPhiError, match=f"{BIG}: has a different SHA-256 than the Hub lists; it was fetched twice"
+    ):
         client.fetch()
     assert ranges(client) == [None, None]
     assert BIG not in {p.name for p in client.weights.iterdir()}
@@ -173,7 +175,7 @@ def test_a_partial_file_may_be_whole_or_too_long(client: Client, left: int) -> N
 
 def test_never_more_than_is_listed_is_written(client: Client) -> None:
     client.hub.faults.endless.add(BIG)
-    with pytest.raises(SteadyPhiError, match=f"{BIG}: comes with more than the 300,000 bytes listed"):
+    with pytest.raises(SteadyPhiError, match=f"{BIG}: has more than the 300,000 bytes that the Hub lists"):
         client.fetch()
     assert sum(p.stat().st_size for p in client.base.rglob("*") if p.name.startswith(BIG)) <= 2 * SIZE
     assert not begun(client).exists()
@@ -183,7 +185,11 @@ def test_never_more_than_is_listed_is_written(client: Client) -> None:
 def test_a_file_that_is_shorter_than_listed(client: Client, announced: bool) -> None:
     client.hub.faults.shorter.add(BIG)
     client.hub.faults.lengths = announced
-    says = "has 299,999 bytes on the server, 300,000 are listed" if announced else "ends before byte 299,999"
+    says = (
+        "has 299,999 bytes on the server, but the Hub lists 300,000"
+        if announced
+        else "ends at byte 299,999, but the Hub lists 300,000"
+    )
     with pytest.raises(SteadyPhiError, match=f"{BIG}: {says}"):
         client.fetch()
     assert not (client.cache / "files" / BIG).exists()

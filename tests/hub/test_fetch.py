@@ -59,7 +59,7 @@ def test_a_second_fetch_takes_no_bytes(client: Client) -> None:
 def test_a_small_file_is_checked_too(client: Client) -> None:
     """Its git blob id is what the Hub lists; here it is corrupt each time it comes."""
     client.hub.faults.corrupt["config.json"] = 2
-    with pytest.raises(SteadyPhiError, match=r"config.json: comes with another git blob id .* both times"):
+    with pytest.raises(SteadyPhiError, match=r"config.json: has a different git blob id .* fetched twice"):
         client.fetch()
 
 
@@ -117,7 +117,7 @@ def test_safetensors_are_preferred_and_either_can_be_forced(client: Client) -> N
         (client.hub.folder / name).unlink()
     assert set(client.fetch()["files"]) == NEEDED - tensors | bins
     with pytest.raises(
-        SteadyPhiError, match=r"only .bin weights, no safetensors as fetch.from_safetensors: true"
+        SteadyPhiError, match=r"only .bin weights, but fetch.from_safetensors: true requires safetensors"
     ):
         client.fetch(from_safetensors=True)
 
@@ -127,13 +127,13 @@ def test_a_repository_without_weights(client: Client) -> None:
         (client.hub.folder / name).unlink()
     with pytest.raises(SteadyPhiError, match=r"has no weights, neither safetensors nor \.bin"):
         client.fetch()
-    with pytest.raises(SteadyPhiError, match=r"has only safetensors weights, no \.bin"):
+    with pytest.raises(SteadyPhiError, match=r"has only safetensors weights, but \S+ false requires \.bin"):
         choose(PHI, {"model.safetensors": Listed("model.safetensors", 1, "none", "")}, False, local=False)
 
 
 def test_a_shard_that_the_index_names_and_the_hub_lacks(client: Client) -> None:
     (client.hub.folder / SHARDS[1]).unlink()
-    with pytest.raises(SteadyPhiError, match=f"{SHARDS[1]}: is named by .*index.json but not there"):
+    with pytest.raises(SteadyPhiError, match=f"{SHARDS[1]}: is listed in .*index.json but does not exist"):
         client.fetch()
 
 

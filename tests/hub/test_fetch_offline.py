@@ -105,5 +105,5 @@ def test_half_a_snapshot_is_not_taken_for_a_whole_one(
     """The library's cache may hold some files of a commit only; the index tells."""
     snapshot_download(REPO, revision=COMMIT, endpoint=client.hub.endpoint, ignore_patterns=[BIG])
     go_offline(client, monkeypatch)
-    with pytest.raises(SteadyPhiError, match=f"{BIG}: is named by .* but not there"):
+    with pytest.raises(SteadyPhiError, match=f"{BIG}: is listed in .* but does not exist"):
         client.fetch()

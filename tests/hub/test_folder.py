@@ -79,15 +79,15 @@ def test_a_fetched_folder_is_checked_by_its_manifest(source: Path, into: Path) -
     for name in (BIG, "config.json"):
         kept = (into / name).read_bytes()
         spoil(into / name)
-        with pytest.raises(SteadyPhiError, match=f"{name}: has another digest than manifest.json says"):
+        with pytest.raises(SteadyPhiError, match=f"{name}: has a different digest than manifest.json says"):
             fetch(into, again)
         assert not (again / name).exists()
         (into / name).write_bytes(kept + b" ")
-        with pytest.raises(SteadyPhiError, match=f"{name}: has another size than manifest.json says"):
+        with pytest.raises(SteadyPhiError, match=f"{name}: has a different size than manifest.json says"):
             fetch(into, again)
         (into / name).write_bytes(kept)
     (into / SHARDS[1]).unlink()
-    with pytest.raises(SteadyPhiError, match=f"{SHARDS[1]}: is named by manifest.json but not there"):
+    with pytest.raises(SteadyPhiError, match=f"{SHARDS[1]}: is listed in manifest.json but does not exist"):
         fetch(into, again)
 
 
@@ -110,7 +110,7 @@ def test_a_lit_gpt_checkpoint(tmp_path: Path, into: Path) -> None:
     made = fetch(lit, into)
     assert set(made["files"]) == {"lit_model.pth", "model_config.yaml", "lit_config.json", "tokenizer.json"}
     (lit / "lit_model.pth").write_bytes(b"weight")
-    with pytest.raises(SteadyPhiError, match=r"lit_model\.pth: has another size than manifest.json says"):
+    with pytest.raises(SteadyPhiError, match=r"lit_model\.pth: has a different size than manifest.json says"):
         fetch(lit, into)
     for forced in (True, False):
         with pytest.raises(SteadyPhiError, match="has only lit-gpt weights"):
@@ -136,7 +136,7 @@ def test_a_snapshot_in_the_librarys_cache_is_checked(client: Client, into: Path)
     for name in ("config.json", BIG):
         kept = (snapshot / name).read_bytes()
         spoil(snapshot / name)
-        with pytest.raises(SteadyPhiError, match=f"{name}: has another digest than its name in"):
+        with pytest.raises(SteadyPhiError, match=f"{name}: has a different digest than its name in"):
             fetch(snapshot, into)
         (snapshot / name).resolve().write_bytes(kept)
 
@@ -151,7 +151,7 @@ def test_a_folder_made_by_the_library_is_checked(client: Client, into: Path) -> 
     for name in ("config.json", BIG):
         kept = (copied / name).read_bytes()
         spoil(copied / name)
-        with pytest.raises(SteadyPhiError, match=rf"{name}: has another digest than \S+\.metadata says"):
+        with pytest.raises(SteadyPhiError, match=rf"{name}: has a different digest than \S+\.metadata says"):
             fetch(copied, into)
         (copied / name).write_bytes(kept)
     spoil(copied / "config.json")

@@ -1,4 +1,4 @@
-"""The cache beside the model without one: the same hidden states, however the tokens came."""
+"""The cache against the model without a cache: the same hidden states, however the tokens are read."""
 
 import pytest
 import torch
@@ -74,19 +74,19 @@ def test_who_remains_is_who_was_not_dropped(case: tuple[int, set[int]]) -> None:
 
 
 def test_one_row_goes_on_by_several_tokens_and_back(model: Phi) -> None:
-    """As a chat and speculative decoding have it: a prefix stays, what came after it is replaced."""
+    """As in a chat and in speculative decoding: a prefix stays, and the tokens after it are replaced."""
     first, second = documents()[3], documents()[0]
     cache = Cache(model, 1, 64)
     states = torch.cat([cache.extend(first[:10]), cache.extend(first[10:11]), cache.extend(first[11:])])
     close(states, model.hidden(torch.tensor(first), [len(first)]))
     cache.truncate(15)
-    cache.truncate(20)  # longer than it is: nothing to forget
+    cache.truncate(20)  # more than the row has: nothing to remove
     assert cache.lengths == [15]
     close(cache.extend(second)[-1], last(model, first[:15] + second))
 
 
 def test_a_row_sees_nothing_of_the_others(model: Phi) -> None:
-    """To the bit: another text in a neighbouring row changes nothing."""
+    """Another text in a neighbouring row does not change a bit."""
     outcomes = []
     for other in (3, 4):
         cache = Cache(model, 2, 40)
@@ -110,12 +110,12 @@ def test_the_cache_is_allocated_once(model: Phi) -> None:
     for back in range(6, 0, -1):
         cache.step([text[-back] for text in texts])
     assert (cache.keys.data_ptr(), cache.values.data_ptr()) == places
-    with pytest.raises(ValueError, match="beyond the context"):
+    with pytest.raises(ValueError, match="capacity 129 is more than the model's context of 128"):
         Cache(model, 1, 129)
 
 
 def test_the_step_of_fixed_shapes_gives_the_same(model: Phi) -> None:
-    """One graph without breaks, traced here and compiled on a GPU; dropped rows are computed in vain."""
+    """One graph without breaks, which is traced here and compiled on a GPU. Dropped rows are computed too."""
     cache, texts = filled(model, 6)
     step = FixedStep(cache, backend="eager")
     for back, gone in ((6, []), (5, [2]), (4, [0, 1]), (3, [])):

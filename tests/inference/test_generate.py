@@ -1,4 +1,4 @@
-"""Batched greedy generation beside transformers and beside itself one by one; why and where it ends."""
+"""Batched greedy generation against transformers, and against one prompt at a time; where and why it ends."""
 
 import random
 from pathlib import Path
@@ -27,7 +27,7 @@ def prompts_of(count: int, longest: int = 60, vocab: int = 211) -> list[list[int
 
 
 def theirs(reference: Any, prompt: list[int], new: int, eos: int | None = None) -> list[int]:
-    """What transformers' own generate gives, one prompt at a time."""
+    """Return the tokens of transformers' generate, one prompt at a time."""
     reference.generation_config.eos_token_id = eos
     reference.generation_config.pad_token_id = 0
     ids = torch.tensor([prompt])
@@ -48,7 +48,7 @@ def test_fifty_prompts_equal_transformers_generate(shape: str) -> None:
     prompts = prompts_of(50)
     ours = tokens_of(generate(model, VOCABULARY, prompts, Options(max_new_tokens=12)))
     assert ours == [theirs(reference, prompt, 12) for prompt in prompts]
-    assert len({tuple(t) for t in ours}) > 40  # they are not all one and the same loop
+    assert len({tuple(t) for t in ours}) > 40  # they are not all the same loop
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def tiny(phi_tiny: Path) -> tuple[Phi, TextTokenizer]:
 def test_fifty_prompts_equal_transformers_generate_with_phi_tiny(
     phi_tiny: Path, tiny: tuple[Phi, TextTokenizer]
 ) -> None:
-    """Real text: some answers end with eos, others run into the limit, each at its own time."""
+    """Real text: some answers end with eos, others at the limit, each at a different step."""
     transformers = pytest.importorskip("transformers")
     model, tokenizer = tiny
     reference = transformers.AutoModelForCausalLM.from_pretrained(phi_tiny, dtype=torch.float32).eval()
@@ -79,7 +79,7 @@ def test_fifty_prompts_equal_transformers_generate_with_phi_tiny(
 
 
 def test_each_prompt_of_a_batch_is_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ends at different times, several groups of attention, several batches and reads of prompts."""
+    """With different numbers of steps, several groups of attention, several batches and prompt passes."""
     model, _ = make_pair("phi-2")
     prompts = prompts_of(24, longest=100)
     options = Options(max_new_tokens=40)
@@ -126,9 +126,13 @@ def test_the_context_is_filled_and_no_more() -> None:
     assert result.tokens == theirs(reference, prompt, 5)
     (result,) = generate(model, VOCABULARY, [prompt], Options(max_new_tokens=5))
     assert result.reason == "length"
-    with pytest.raises(SteadyPhiError, match="prompt 2: is 128 tokens long, the model's context is 128"):
+    with pytest.raises(
+        SteadyPhiError, match="prompt 2: is 128 tokens long and fills the model's context of 128; shorten it"
+    ):
         generate(model, VOCABULARY, [prompt, prompt + [1] * 5])
-    with pytest.raises(SteadyPhiError, match="the prompt: is empty"):
+    with pytest.raises(
+        SteadyPhiError, match="the prompt: is empty; the model needs at least one token to continue"
+    ):
         generate(model, VOCABULARY, [[]])
 
 
@@ -138,16 +142,16 @@ def test_stop_strings_end_each_text_of_a_batch() -> None:
     free = generate(model, VOCABULARY, prompts, Options(max_new_tokens=30))
     stop = free[2].text[10:12]
     cut = free[2].text.index(stop)
-    said: dict[int, str] = dict.fromkeys(range(4), "")
+    streamed: dict[int, str] = dict.fromkeys(range(4), "")
 
-    def say(index: int, text: str) -> None:
-        said[index] += text
+    def on_text(index: int, text: str) -> None:
+        streamed[index] += text
 
-    stopped = generate(model, VOCABULARY, prompts, Options(max_new_tokens=30, stop=(stop,)), say)
+    stopped = generate(model, VOCABULARY, prompts, Options(max_new_tokens=30, stop=(stop,)), on_text)
     assert stopped[2].reason == "stop" and stopped[2].text == free[2].text[:cut]
     assert stopped[2].tokens == free[2].tokens[:cut]
     for whole, result in zip(free, stopped, strict=True):
-        assert result.text == whole.text.partition(stop)[0] == said[result_index(stopped, result)]
+        assert result.text == whole.text.partition(stop)[0] == streamed[result_index(stopped, result)]
 
 
 def result_index(results: list[Result], result: Result) -> int:
@@ -172,7 +176,7 @@ def test_the_repetition_penalty_counts_prompt_and_text() -> None:
 
 
 def test_bfloat16_stays_near_float32() -> None:
-    """The float32 cache beside bfloat16 weights: the same steps, rounded, not another computation."""
+    """The float32 cache with bfloat16 weights: the same computation, apart from rounding."""
     model, _ = make_pair("phi-2")
     prompts = prompts_of(8)
     exact = generate(model, VOCABULARY, prompts, Options(max_new_tokens=1))
@@ -183,10 +187,10 @@ def test_bfloat16_stays_near_float32() -> None:
 def test_broken_weights_are_said() -> None:
     model, _ = make_pair("phi-2")
     torch.nn.init.constant_(model.lm_head.bias, float("nan"))
-    with pytest.raises(SteadyPhiError, match="weights are broken"):
+    with pytest.raises(SteadyPhiError, match="the logits are NaN; the model's weights are broken"):
         generate(model, VOCABULARY, [[1, 2]])
 
 
 def test_max_new_tokens_is_checked() -> None:
-    with pytest.raises(SteadyPhiError, match="max_new_tokens: 0"):
+    with pytest.raises(SteadyPhiError, match="max_new_tokens: should be 1 or more, not 0"):
         Options(max_new_tokens=0)

@@ -1,4 +1,4 @@
-"""A language model as evaluation sees it: texts in the prompts' order, kept, and never generated twice."""
+"""A language model as evaluation uses it: texts in the order of the prompts, cached, not generated twice."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PROMPTS = ["abc", "b", "hello there", "abc", "zz"]
 
 
 class Tokens(Letters):
-    """Letters as tokens, as many texts at once as a tokenizer of the project takes."""
+    """Letters as tokens, with the batch encoding of the project's tokenizer."""
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [[ord(letter) % 200 + 1 for letter in text] for text in texts]
@@ -24,7 +24,7 @@ class Tokens(Letters):
 
 @pytest.fixture
 def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many prompts each call of `generate` had."""
+    """The number of prompts of each call of `generate`."""
     sizes: list[int] = []
 
     def counted(model: object, vocabulary: object, prompts: list, options: Options) -> list:
@@ -45,7 +45,7 @@ def test_each_as_if_it_were_alone(
     found = LanguageModel(model, tokenizer, 64).generate(PROMPTS, 5, "write")  # type: ignore[arg-type]
     options = Options(max_new_tokens=5)
     alone = [generate(model, tokenizer, tokenizer.encode_batch([p]), options)[0] for p in PROMPTS]
-    assert found == [(one.text, len(one.tokens)) for one in alone]
+    assert found == [(result.text, len(result.tokens)) for result in alone]
     assert max(generated) <= together and sum(generated) == len(PROMPTS)
 
 

@@ -1,4 +1,4 @@
-"""Every layout loads to the same model; what lies in the file as the model has it stays there."""
+"""Every layout loads as the same model. Tensors that need no change stay memory-mapped."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_every_layout_is_one_model(layout: str, dtype: torch.dtype, hub: Path, l
 
 
 def mapped(tensor: torch.Tensor, folder: Path) -> bool:
-    """Whether a tensor's memory is that of a file in the folder."""
+    """Return whether the memory of a tensor is a mapped file in the folder."""
     address = tensor.data_ptr()
     for line in Path("/proc/self/maps").read_text().splitlines():
         start, end = (int(x, 16) for x in line.split()[0].split("-"))
@@ -81,7 +81,7 @@ def test_what_needs_no_change_stays_in_the_file(hub: Path, lit: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's figures")
 def test_rounding_takes_no_more_than_the_model_and_one_tensor(tmp_path: Path) -> None:
-    """A model of 100 MB in float16 becomes bfloat16: twice that would be the file's pages beside it."""
+    """A model of 100 MB in float16 becomes bfloat16. Twice that would mean that the file stays in memory."""
     from steadyphi.checkpoint import configs, layouts
     from steadyphi.checkpoint.convert import open_writers
     from steadyphi.files import write_json
@@ -102,7 +102,7 @@ def test_rounding_takes_no_more_than_the_model_and_one_tensor(tmp_path: Path) ->
         "from steadyphi.inference.load import load_model\n"
         "status = lambda: Path('/proc/self/status').read_text()\n"
         "peak = lambda: int(re.search('VmHWM:[^0-9]*([0-9]+)', status())[1]) * 1000\n"
-        "first = load_model(Path(sys.argv[1]), None, torch.bfloat16)  # with all that is imported once\n"
+        "first = load_model(Path(sys.argv[1]), None, torch.bfloat16)  # includes all imports\n"
         "before = peak(); second = load_model(Path(sys.argv[1]), None, torch.bfloat16)\n"
         "print(peak() - before)"
     )
@@ -122,7 +122,7 @@ KINDS = {
 
 
 def make_adapter(lit: Path, kind: str) -> Path:
-    """An adapter of random numbers, as the stage finetune writes it."""
+    """Return an adapter of random numbers, as the stage finetune writes it."""
     folder = lit.parent / kind
     if not folder.exists():
         folder.mkdir()
@@ -142,7 +142,7 @@ def adapter(lit: Path) -> Path:
 def test_a_merged_adapter_computes_what_was_trained(
     kind: str, dtype: torch.dtype, hub: Path, lit: Path
 ) -> None:
-    """The same for every base's layout, merged in float32 and rounded once."""
+    """The result is the same for every layout of the base, merged in float32 and rounded once."""
     settings = finetune_settings(method=KINDS[kind])
     trained = adapters.load_for_training(lit, settings, torch.float32, torch.device("cpu"))
     trained.load_state_dict(load_file(make_adapter(lit, kind) / "adapter_model.safetensors"), strict=False)

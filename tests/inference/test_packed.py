@@ -1,4 +1,4 @@
-"""Weights in oneDNN's layout give what plain ones give, but for the order of sums."""
+"""Weights in oneDNN's layout give the results of plain ones, except for the order of summation."""
 
 import pytest
 import torch

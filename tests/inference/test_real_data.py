@@ -1,4 +1,4 @@
-"""Real questions, scored through the tree and by transformers; `benchmarks.equality` takes all of them."""
+"""Real questions, scored through the tree and by transformers. `benchmarks.equality` scores all of them."""
 
 from pathlib import Path
 

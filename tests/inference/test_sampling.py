@@ -1,4 +1,4 @@
-"""Each cut beside transformers' own, and small ones by hand."""
+"""Each filter against that of transformers, and small cases by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Kept scores: found by the same model and tokens alone, whole batches or none, and never in the way."""
+"""Cached scores: for the same model and tokens only, whole batches or none; a broken cache does no harm."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def cache_at(path: Path, model: str = "one", dtype: torch.dtype = torch.float32)
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens each batch that was computed had."""
+    """The number of tokens of each batch that was computed."""
     sizes: list[int] = []
     compute = scoring._compute
 
@@ -81,7 +81,7 @@ def test_another_model_type_or_code_finds_nothing(tmp_path: Path, monkeypatch: p
         assert cache_at(tmp_path).get([other]) is None
         assert cache_at(tmp_path).get([request, other]) is None
     cache_at(tmp_path).put([request, other], [-1.7, -2.0])
-    assert cache_at(tmp_path).get([request]) == [-1.5]  # for in another batch it is rounded otherwise
+    assert cache_at(tmp_path).get([request]) == [-1.5]  # because in another batch it is rounded differently
     monkeypatch.setattr(score_cache, "_digest_of_code", lambda _: "changed")
     assert cache_at(tmp_path).get([request]) is None
 
@@ -109,7 +109,7 @@ def test_a_broken_file_is_said_and_not_needed(
     (tmp_path / "scores.sqlite").write_bytes(content)
     found = score(model, requests, 60, cache=cache_at(tmp_path))
     assert found == score(model, requests, 60)
-    assert ("scores are not kept" in capsys.readouterr().err) == bool(content)
+    assert ("scores are not cached" in capsys.readouterr().err) == bool(content)
 
 
 PROGRAM = """

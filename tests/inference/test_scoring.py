@@ -14,7 +14,7 @@ from tests.test_model import make_pair
 
 
 def random_requests(count: int) -> list[Request]:
-    """Requests as evaluation makes them: a few prompts, several continuations each, some beginning alike."""
+    """Return requests as in evaluation: few prompts, several continuations each, some prefixes in common."""
     rng = random.Random(0)
     prompts = [tuple(rng.randrange(211) for _ in range(rng.randint(1, 20))) for _ in range(count // 4)]
     prompts += [(*p, 5, 6) for p in prompts[:3]]  # one prompt begins another
@@ -70,7 +70,7 @@ def test_the_head_goes_row_by_row_or_all_at_once(rows: int, monkeypatch: pytest.
 def test_a_score_that_is_no_number_is_an_error() -> None:
     model, _ = make_pair("phi-2")
     torch.nn.init.constant_(model.lm_head.bias, float("nan"))
-    with pytest.raises(SteadyPhiError, match="item 3: its score is not a number"):
+    with pytest.raises(SteadyPhiError, match="item 3: the score is NaN; the weights are broken"):
         score(model, [Request((1,), (2,), "item 3")], 100)
 
 

@@ -1,4 +1,4 @@
-"""Speculative decoding writes what the model would: exactly under greedy, in distribution when drawn."""
+"""Speculative decoding generates the text of the model: exactly if greedy, in distribution if sampled."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ VOCABULARY = Letters()
 
 
 def draft_of(model: Phi, noise: float) -> Phi:
-    """A model that guesses well but not always: the same with noise in its weights."""
+    """Return a model that guesses well but not always: the same model with noise in its weights."""
     draft = Phi(model.config).eval()
     draft.load_state_dict(model.state_dict())
     generator = torch.Generator().manual_seed(0)
@@ -43,7 +43,7 @@ def test_greedy_text_is_the_model_s_own(drafted: int, penalty: float) -> None:
             expected.reason,
         )
         drafts, kept = drafts + counts.drafted, kept + counts.kept
-    assert 0.1 * drafts < kept < 0.98 * drafts  # both ways are taken
+    assert 0.1 * drafts < kept < 0.98 * drafts  # some guesses are kept and some are not
 
 
 def test_ends_as_generate_does() -> None:
@@ -68,11 +68,11 @@ def test_an_equal_draft_is_always_right() -> None:
     model, _ = make_pair("phi-1.5")
     options = Options(max_new_tokens=20, sampling=Sampling(temperature=0.8, top_p=0.9))
     result, counts = speculate(model, model, VOCABULARY, prompts_of(1)[0], options)
-    assert len(result.tokens) == 20 and counts.kept >= counts.drafted - 1  # but for rounding
+    assert len(result.tokens) == 20 and counts.kept >= counts.drafted - 1  # except for rounding
 
 
 def test_accepted_tokens_are_distributed_as_the_model_s() -> None:
-    """The rule alone, on bare distributions: the first token of a round must follow the model's p."""
+    """The acceptance rule alone, on given distributions: the first token of a round has distribution p."""
     stats = pytest.importorskip("scipy.stats")
     p = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
     q = torch.tensor([0.6, 0.3, 0.1, 0.0])
@@ -82,12 +82,14 @@ def test_accepted_tokens_are_distributed_as_the_model_s() -> None:
         kept, last = accept(p, [q], [guess], generator)
         counts[guess if kept else last] += 1
     assert stats.chisquare(counts, 6000 * p[0]).pvalue > 0.01
-    assert stats.chisquare(counts, 6000 * torch.tensor([0.15, 0.2, 0.27, 0.38])).pvalue < 1e-6  # it can tell
+    assert (
+        stats.chisquare(counts, 6000 * torch.tensor([0.15, 0.2, 0.27, 0.38])).pvalue < 1e-6
+    )  # the test has power
 
 
 @pytest.mark.slow
 def test_drawn_texts_are_distributed_as_the_model_s() -> None:
-    """All texts of three tokens over a vocabulary of four, beside their probabilities computed one by one."""
+    """All texts of three tokens over a vocabulary of four, against their probabilities."""
     stats = pytest.importorskip("scipy.stats")
     config = PhiConfig(2, 2, 32, 64, 4, 32, 0.5, 10000.0, 1e-5)
     model, draft = Phi(config).eval(), Phi(config).eval()

@@ -1,4 +1,4 @@
-"""Streaming beside the plain way: decode everything, then cut at the first stop string."""
+"""Streaming against the plain method: decode everything, then cut at the first stop string."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def pieces_of(tokens: list[int], vocabulary: TextTokenizer = TINY) -> list[str]:
 @given(st.lists(st.integers(0, TINY.size - 1), max_size=40))
 @settings(deadline=None, max_examples=300)
 def test_any_tokens_give_the_text_of_all_at_once(tokens: list[int]) -> None:
-    """Tokens at random are mostly no UTF-8: bytes that begin characters, and others that end none."""
+    """Random tokens are mostly not valid UTF-8: incomplete characters and stray continuation bytes."""
     assert "".join(pieces_of(tokens)) == TINY.decode(tokens)
 
 
@@ -44,7 +44,7 @@ def test_a_character_of_many_tokens_comes_with_the_last_of_them() -> None:
 
 
 def test_the_real_tokenizer(shared: Path) -> None:
-    """Its runs of spaces are added tokens, and stand for themselves."""
+    """In its vocabulary, runs of spaces are added tokens, which decode to themselves."""
     vocabulary = TextTokenizer(shared / "hub" / "phi-2")
     text = "def f():\n        return 'naïve 日本 🙂'\n\n  # end"
     tokens = vocabulary.encode(text)
@@ -53,7 +53,7 @@ def test_the_real_tokenizer(shared: Path) -> None:
 
 
 def stream(pieces: list[str], stops: list[str]) -> tuple[str, str | None]:
-    """What is shown, and the stop string found; what follows that one is never asked for."""
+    """Return the text that is shown, and the stop string, if one was found. Later pieces are not read."""
     stopper = Stops(stops)
     shown = ""
     for piece in pieces:
@@ -63,7 +63,7 @@ def stream(pieces: list[str], stops: list[str]) -> tuple[str, str | None]:
 
 
 def plain(text: str, stops: list[str]) -> tuple[str, str | None]:
-    """Cut at the stop string that is complete first; of those that end together, at the longest."""
+    """Cut at the stop string that ends first; of several, at the longest."""
     for end in range(len(text) + 1):
         ending = [stop for stop in stops if text[:end].endswith(stop)]
         if ending:

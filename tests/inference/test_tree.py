@@ -1,4 +1,4 @@
-"""The tree: each shared token once, and attention as if every sequence had been alone."""
+"""The tree: each shared token is computed once, and attention equals that of each sequence alone."""
 
 import itertools
 
@@ -68,7 +68,7 @@ def test_hidden_states_equal_those_of_each_sequence_alone(
 
 
 def test_in_bfloat16_it_is_no_further_from_the_truth(pair: tuple) -> None:
-    """Putting softmaxes together must not add to what rounding costs anyway."""
+    """Combining softmaxes must not add to the usual rounding error."""
     model, reference = pair
     torch.manual_seed(0)
     stem = tuple(torch.randint(0, 211, (60,)).tolist())

@@ -1,4 +1,4 @@
-"""A vocabulary for random models: token n is written as the character n + 192, and none ends a text."""
+"""A vocabulary for random models: token n decodes to the character n + 192, and no token ends a text."""
 
 
 class Letters:

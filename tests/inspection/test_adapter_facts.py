@@ -95,6 +95,7 @@ def test_adapter_on_the_hub(online: None, adapter: Path, monkeypatch: pytest.Mon
         ({"r": 8}, r"lora_A.weight is \(4, 160\), adapter_config.json says r is 8"),
         ({"r": None, "lora_alpha": "x", "target_modules": 3}, "says r is None"),
         (None, "adapter_config.json: cannot be read"),
+        ("config", "adapter_config.json: not found; without it peft"),
         ("weights", "has no weights; looked for adapter_model.safetensors"),
         ("half", "lora_A.weight has no counterpart .*lora_B.weight"),
         ("nan", "lora_B.weight has NaN"),
@@ -108,6 +109,8 @@ def test_broken_adapters(adapter: Path, change: Any, expected: str) -> None:
         edit_json(adapter / "adapter_config.json", lambda config: config.update(change))
     elif change is None:
         (adapter / "adapter_config.json").write_text("[1]")
+    elif change == "config":
+        (adapter / "adapter_config.json").unlink()
     elif change == "weights":
         weights.unlink()
     elif change == "half":

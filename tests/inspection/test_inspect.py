@@ -109,7 +109,7 @@ def test_weights_of_both_kinds(folder: Path) -> None:
     by_hand.save(folder, random_state(), "bin")
     facts = inspect.inspect(str(folder))
     assert facts["weights"]["kind"] == "safetensors"
-    assert "there are .bin weights too; they were not read" in facts["notes"]
+    assert "there are also .bin weights; they were not read" in facts["notes"]
 
 
 def test_what_is_worth_knowing(folder: Path) -> None:

@@ -29,7 +29,7 @@ def test_the_page_of_phi_2(shared: Path) -> None:
     text = page.render(inspect.inspect(str(shared / "hub" / "phi-2")))
     for expected in (
         "A Phi checkpoint of 2,779,683,840 parameters, in the layout hub",
-        "32 layers of width 2,560, 32 heads of 80 (32 of them rotated)",
+        "32 layers of width 2,560, 32 heads of 80 dimensions (32 rotated)",
         "2 problems; see the end.",
         "merges.txt 456,318 the merges of byte-pair encoding",
         "partial_rotary_factor 0.4 fraction of each head rotated by position",
@@ -83,7 +83,7 @@ def test_of_many_problems_the_first_are_shown(tmp_path: Path) -> None:
     assert count == 2 * 14 + 5 - 1 - 2  # every tensor but the head's bias and each layer's fc1.bias
     assert f"{count} problems; see the end." in text
     assert text.count("the configuration asks for") == 20
-    assert text.rstrip().endswith(f"… and {count - 20} more; --json has them all")
+    assert text.rstrip().endswith(f"… and {count - 20} more; --json lists all of them")
 
 
 def test_problems_stand_at_the_end_and_are_counted_at_the_top(tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ def tensor_twice(folder: Path) -> str:
 
 def tensor_elsewhere(folder: Path) -> str:
     edit_json(index_of(folder), lambda index: index["weight_map"].update({"lm_head.bias": SHARDS[1]}))
-    return f"says that lm_head.bias lies in {SHARDS[1]}; it does not"
+    return f"says that lm_head.bias is in {SHARDS[1]}, but it is not"
 
 
 def not_in_the_index(folder: Path) -> str:
     edit_json(index_of(folder), lambda index: index["weight_map"].pop("lm_head.bias"))
-    return f"does not name lm_head.bias, which lies in {SHARDS[0]}"
+    return f"does not name lm_head.bias, which is in {SHARDS[0]}"
 
 
 def wrong_shape(folder: Path) -> str:
@@ -73,12 +73,12 @@ def tensor_too_many(folder: Path) -> str:
 
 def double_precision(folder: Path) -> str:
     edit_shard(folder, lambda tensors: tensors.update({"lm_head.bias": torch.zeros(VOCAB).double()}))
-    return "lm_head.bias is of the type F64; weights are float16, bfloat16, float32"
+    return "lm_head.bias has the dtype F64; weights are float16, bfloat16, float32"
 
 
 def mixed_types(folder: Path) -> str:
     edit_shard(folder, lambda tensors: tensors.update({"lm_head.bias": torch.zeros(VOCAB)}))
-    return "of several types: lm_head.bias is float32"
+    return "have several dtypes: lm_head.bias is float32"
 
 
 def not_a_number(folder: Path) -> str:
@@ -125,7 +125,7 @@ def config_of_another_size(folder: Path) -> str:
 
 def endless_layers(folder: Path) -> str:
     edit_json(folder / "config.json", lambda config: config.update(num_hidden_layers=10**9))
-    return "config.json: a size in it is far beyond any Phi's"
+    return "config.json: a size is too large for a Phi model"
 
 
 def configs_disagree(folder: Path) -> str:
@@ -156,7 +156,7 @@ def manifest_of_another_size(folder: Path) -> str:
 
 def manifest_of_other_numbers(folder: Path) -> str:
     (folder / "manifest.json").write_text(json.dumps({"digest": "xxh3_128:00"}))
-    return "manifest.json: says the numbers' digest is xxh3_128:00, it is xxh3_128:"
+    return "manifest.json: says the digest of the weights is xxh3_128:00, but it is xxh3_128:"
 
 
 WRONGS = [missing_shard, lying_total, tensor_twice, tensor_elsewhere, not_in_the_index, wrong_shape]
@@ -192,7 +192,7 @@ def test_all_problems_are_found_at_once(folder: Path) -> None:
     edit_json(folder / "config.json", lambda config: config.update(torch_dtype=["x"]))
     (folder / "manifest.json").write_text(json.dumps({"files": {"merges.txt": {}}}))
     problems = inspect.inspect(str(folder))["problems"]
-    expected = [f"says that {gone} lies in", "total_size is 12", f"{gone} is missing", f"{bent} is (7,)"]
+    expected = [f"says that {gone} is in", "total_size is 12", f"{gone} is missing", f"{bent} is (7,)"]
     expected += ["names merges.txt"]
     assert len(problems) == len(expected)
     assert all(any(text in problem for problem in problems) for text in expected)

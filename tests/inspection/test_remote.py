@@ -68,7 +68,7 @@ def test_of_a_repository_the_headers_alone_are_read(
         "kind"
     ] == "git"
     assert facts["digest"]["kind"] == "listing" and facts["digest"]["value"].startswith("sha256:")
-    assert "of the Hub's listing above; the numbers were not read" in " ".join(assert_page(facts).split())
+    assert "of the Hub's listing above; the weights were not read" in " ".join(assert_page(facts).split())
 
 
 def test_a_repository_that_contradicts_itself(

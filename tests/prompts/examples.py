@@ -1,4 +1,4 @@
-"""Items of the generated textbook, and what of a question must survive any way of putting it."""
+"""Items of the generated textbook, and the words of a question that every variant must keep."""
 
 import re
 
@@ -7,7 +7,7 @@ from steadyphi.prompts.item import Item
 
 
 def items(count: int, seed: int = 0) -> list[Item]:
-    """Questions of all skills, as the stage `prepare` makes them."""
+    """Return questions of all skills, as the stage `prepare` makes them."""
     return [
         Item(f"item-{n}", q.skill, q.text, q.choices, q.choices.index(q.answer))
         for n, q in enumerate(textbook.questions("evaluate", seed, count))
@@ -15,7 +15,7 @@ def items(count: int, seed: int = 0) -> list[Item]:
 
 
 def carrying(item: Item) -> list[str]:
-    """The words on which the answer hangs, in order: numbers, single letters, names, words of choices."""
+    """Return the words that determine the answer, in order: numbers, letters, names, words of choices."""
     in_choices = {word for choice in item.choices for word in re.findall(r"\w+", choice.lower())}
     words = re.findall(r"\w+", item.question)
     openers = {re.match(r"\w+", sentence)[0] for sentence in re.split(r"(?<=[.?:]) ", item.question)}  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""The builders: how many variants, what they are called, and that each changes one thing about its base."""
+"""Families of variants: their number and names, and that each variant changes one thing about its base."""
 
 import pytest
 
@@ -58,13 +58,13 @@ def test_grammar_with_options() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(SteadyPhiError, match=r"format 'phi3': there is none; take some of phi2, "):
+    with pytest.raises(SteadyPhiError, match=r"format 'phi3' does not exist; choose from phi2, "):
         families.named(["phi3"])
-    with pytest.raises(SteadyPhiError, match=r"40 instructions wanted, there are \d+"):
+    with pytest.raises(SteadyPhiError, match=r"40 instructions requested, but there are only \d+"):
         families.instructions(BASE, 40)
-    with pytest.raises(SteadyPhiError, match=r"11 irrelevant sentences wanted, there are 10"):
+    with pytest.raises(SteadyPhiError, match=r"11 irrelevant sentences requested, but there are only 10"):
         families.distractors(BASE, 11)
-    with pytest.raises(SteadyPhiError, match=r"variant 'qa' is there more than once"):
+    with pytest.raises(SteadyPhiError, match=r"variant 'qa' occurs more than once"):
         families.suite([BASE], families.named(["phi2", "qa"]))
 
 

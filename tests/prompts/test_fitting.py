@@ -1,4 +1,4 @@
-"""Items that fit: in every way of asking, with the longest choice, to the token."""
+"""The items that fit the context: in every way of asking, with the longest choice, exact to the token."""
 
 from pathlib import Path
 

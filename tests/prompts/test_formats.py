@@ -1,4 +1,4 @@
-"""The formats: what each puts between a question and its answer, to the letter."""
+"""The formats: the exact text of prompt and answer."""
 
 import pytest
 
@@ -23,12 +23,12 @@ def test_prompt_and_answer_together(name: str, whole: str) -> None:
     assert FORMATS[name].prompt("Q?") + FORMATS[name].answer("A") == whole
 
 
-def test_every_format_is_a_way_of_its_own() -> None:
+def test_formats_are_distinct() -> None:
     assert len(FORMATS) >= 24
     assert len({(f.template, f.lead) for f in FORMATS.values()}) == len(FORMATS)
     for name, format_ in FORMATS.items():
         assert format_.name == name and format_.template.count("{question}") == 1
-        # White space belongs either to the prompt or to the answer, or it would stand there twice.
+        # White space belongs either to the prompt or to the answer, not to both.
         assert not (format_.template[-1].isspace() and format_.lead)
 
 

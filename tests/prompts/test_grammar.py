@@ -1,4 +1,4 @@
-"""The grammar of formats: composed by hand, counted by hand, drawn evenly; atoms of the named formats."""
+"""The grammar of formats: texts and counts worked out by hand, uniform draws, atoms of the named formats."""
 
 import itertools
 from collections import Counter
@@ -36,7 +36,7 @@ def test_composed_by_hand(atoms: tuple[str, str, str, str, grammar.Ending], prom
 def test_the_atoms_are_those_published() -> None:
     """The lists in grammar_definition.py of msclar/formatspread, commit 5b48ba2.
 
-    Without '' for a separator or a gap, which their checks refuse between fields that hold text.
+    Without '' as a separator or gap, which their checks reject between fields that contain text.
     """
     separators = [
         "::: ",
@@ -87,15 +87,15 @@ def test_a_newline_in_the_separator_asks_for_one_between_fields() -> None:
 
 
 def test_counted_by_hand() -> None:
-    """Of 14 separators 4 have a newline, of 15 gaps 6.
+    """4 of the 14 separators and 6 of the 15 gaps contain a newline.
 
-    So 10 * 15 + 4 * 6 = 174 pairs are valid; 14 * 6 = 84 when the prompt ends with a newline. `:` and `::`
-    have no white space, so ending with it is ending with nothing: 2 * 15 = 30 texts twice. One casing of
-    one pair of descriptors makes 174 + (174 - 30) + 84 = 402 formats, and there are 3 + 2 + 3 + 3
-    of those, for Q is Q in title case and in capitals.
-    Without a descriptor of the question only what separates the answer's is seen, and before a final newline
-    only what of that is not white space: `:`, ` :`, `::`, `:::`, ` -`, `-` and nothing. So 174 +
-    144 + 7 * 6 = 360 formats in 3 casings. Without any descriptor there are the 3 endings.
+    So 10 * 15 + 4 * 6 = 174 pairs are valid, and 14 * 6 = 84 if the prompt ends with a newline. `:` and `::`
+    have no white space, so the endings "space" and "nothing" give the same 2 * 15 = 30 texts. One casing of
+    one pair of descriptors gives 174 + (174 - 30) + 84 = 402 formats. There are 3 + 2 + 3 + 3 such casings,
+    because Q is the same in title case and in capitals.
+    Without a descriptor of the question, only the separator after the answer's descriptor shows, and before
+    a final newline only its part that is not white space: `:`, ` :`, `::`, `:::`, ` -`, `-` and nothing. So
+    there are 174 + 144 + 7 * 6 = 360 formats in 3 casings. Without any descriptor there are the 3 endings.
     """
     assert grammar.count_formats(False) == 11 * 402 + 3 * 360 + 3 == 5505
     # 6 wrappers, 6 enumerations, 14 gaps, answers as text or label
@@ -103,7 +103,7 @@ def test_counted_by_hand() -> None:
 
 
 def test_every_format_once() -> None:
-    """As many as there are, drawn: all of them, with names and texts of their own."""
+    """Drawing as many formats as there are returns all of them, with distinct names and texts."""
     drawn = grammar.draw(5505, 1)
     assert len({f.format.template + "│" + f.format.lead for f in drawn}) == 5505
     assert len({f.name for f in drawn} | set(FORMATS)) == 5505 + len(FORMATS)
@@ -116,7 +116,7 @@ def test_every_format_once() -> None:
 
 def test_draws_are_seeded_and_even() -> None:
     assert grammar.draw(40, 3) == grammar.draw(40, 3) != grammar.draw(40, 4)
-    # Half of the formats: a level that 402 * 3 of 5505 have is drawn about 603 times, standard deviation 15.
+    # Half of the formats: a level of 402 * 3 of the 5505 is drawn about 603 times, standard deviation 15.
     drawn = Counter(f.descriptor for f in grammar.draw(2752, 0))
     assert abs(drawn["question"] - 603) < 75 and abs(drawn["answer"] - 540) < 75
 

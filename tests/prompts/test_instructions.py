@@ -1,4 +1,4 @@
-"""The wordings: of every tone, and none with a word that would be an answer or a hint."""
+"""The wordings: every tone occurs, and no word is an answer or a hint."""
 
 import re
 
@@ -21,18 +21,18 @@ def test_names_and_tones() -> None:
         *("plain-1", "polite-1", "persona-1", "urgent-1", "terse-1", "plain-2")
     ]
     assert len({i.name for i in INSTRUCTIONS}) == len({i.text for i in INSTRUCTIONS}) == len(INSTRUCTIONS)
-    # The first few have each tone once.
+    # The first five have each tone once.
     assert len({i.tone for i in INSTRUCTIONS[:5]}) == len({i.tone for i in INSTRUCTIONS}) == 5
 
 
 def test_what_they_say_and_do_not() -> None:
-    for one in INSTRUCTIONS:
-        said = set(re.findall(r"\w+", one.text.lower()))
-        # `question` and `answer` are a pair of the textbook's; no instruction to answer does without.
-        assert said & ANSWERS <= {"question", "answer"}, one
-        assert "answer" in said and said & {"correct", "correctly"}, one
-        # They hold for any place of the question, with and without options, for any kind of answer.
-        assert not said & {
+    for instruction in INSTRUCTIONS:
+        words = set(re.findall(r"\w+", instruction.text.lower()))
+        # `question` and `answer` are opposites in the textbook; every instruction to answer needs them.
+        assert words & ANSWERS <= {"question", "answer"}, instruction
+        assert "answer" in words and words & {"correct", "correctly"}, instruction
+        # They fit any position of the question, with and without options, and any kind of answer.
+        assert not words & {
             "following",
             "below",
             "above",

@@ -1,4 +1,4 @@
-"""Noise: by hand for each kind; deterministic, monotone, and without effect on what the answer hangs on."""
+"""Perturbations: by hand for each kind; deterministic, monotone in the level, harmless to the answer."""
 
 import random
 import re
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import perturbations
 from steadyphi.prompts.item import Item
-from steadyphi.prompts.perturbations import KINDS, Kind, Noise
+from steadyphi.prompts.perturbations import KINDS, Kind, Perturbation
 from tests.prompts.examples import carrying, items
 
 ITEMS = items(180)
@@ -21,7 +21,7 @@ def item(question: str, *choices: str) -> Item:
 
 
 def places(before: str, after: str) -> set[int]:
-    """The words that differ, where noise adds and takes away none."""
+    """Return the indices of the words that differ between texts with the same number of words."""
     return {n for n, (a, b) in enumerate(zip(before.split(), after.split(), strict=True)) if a != b}
 
 
@@ -35,21 +35,21 @@ def places(before: str, after: str) -> set[int]:
     ],
 )  # fmt: skip
 def test_at_full_level_by_hand(kind: Kind, question: str, expected: str) -> None:
-    assert Noise(kind, 1).apply(item(question), 0) == expected
+    assert Perturbation(kind, 1).apply(item(question), 0) == expected
 
 
 def test_typos_hit_one_neighbouring_key() -> None:
     question = "Find several different things around there"
-    found = Noise("typos", 1).apply(item(question), 0)
-    for before, after in zip(question.split()[1:], found.split()[1:], strict=True):
+    changed = Perturbation("typos", 1).apply(item(question), 0)
+    for before, after in zip(question.split()[1:], changed.split()[1:], strict=True):
         assert len(before) == len(after) and before[0] == after[0]
         ((right, wrong),) = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
         assert wrong in perturbations.neighbours(right)
-    assert found.split()[0] == "Find"  # shorter than five letters
+    assert changed.split()[0] == "Find"  # shorter than five letters
 
 
 def test_keys_side_by_side() -> None:
-    """As on a QWERTY keyboard: g lies between f and h, below t and y, above v and b."""
+    """On a QWERTY keyboard g is between f and h, below t and y, and above v and b."""
     assert set(perturbations.neighbours("g")) == set("fhtyvb")
     assert set(perturbations.neighbours("q")) == set("wa") and set(perturbations.neighbours("p")) == set("ol")
     letters = "abcdefghijklmnopqrstuvwxyz"
@@ -63,9 +63,9 @@ def test_keys_side_by_side() -> None:
 def test_spaces_and_filler_leave_every_word() -> None:
     question = "Which of these is a metal: coat, ship or copper?"
     asked = item(question, "coat", "ship", "copper")
-    wide = Noise("spaces", 1).apply(asked, 0)
+    wide = Perturbation("spaces", 1).apply(asked, 0)
     assert wide.split() == question.split() and re.fullmatch(r"\S+(?:  +\S+)+", wide)
-    filled = Noise("filler", 1).apply(asked, 0)
+    filled = Perturbation("filler", 1).apply(asked, 0)
     for filler in sorted(perturbations.FILLERS, key=len, reverse=True):
         filled = filled.replace(f" {filler} ", " ")
     assert filled == question
@@ -73,16 +73,16 @@ def test_spaces_and_filler_leave_every_word() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_carries_the_answer_is_left_alone(kind: Kind) -> None:
-    """In every question of the textbook at full level: the same words in the same order."""
+    """Every question of the textbook keeps these words, in the same order, at full level."""
     touched = 0
     for asked in ITEMS:
-        found = Noise(kind, 1).apply(asked, 3)
-        touched += found != asked.question
+        perturbed = Perturbation(kind, 1).apply(asked, 3)
+        touched += perturbed != asked.question
         kept = carrying(asked)
-        words = iter(re.findall(r"\w+", found))
-        assert all(word in words for word in kept), (asked, found)
-        assert sum(c.isdigit() for c in found) == sum(c.isdigit() for c in asked.question)
-    # Contractions have places in `What is …` alone, filler in none of the questions about where things are.
+        words = iter(re.findall(r"\w+", perturbed))
+        assert all(word in words for word in kept), (asked, perturbed)
+        assert sum(c.isdigit() for c in perturbed) == sum(c.isdigit() for c in asked.question)
+    # Contractions have places only in `What is …`, fillers in no question about where things are.
     assert touched > (5 if kind == "contractions" else 100), kind
 
 
@@ -95,9 +95,9 @@ def test_kept_words_by_hand() -> None:
 def test_names_numbers_and_letters_are_left_alone() -> None:
     asked = item("Where did Rosalind put three letters that begin with q in 1999?", "seventh", "letters")
     for kind in KINDS:
-        found = Noise(kind, 1).apply(asked, 0)
+        perturbed = Perturbation(kind, 1).apply(asked, 0)
         for word in ("Rosalind", "three", "letters", "q", "1999"):
-            assert re.search(rf"\b{word}\b", found), (kind, found)
+            assert re.search(rf"\b{word}\b", perturbed), (kind, perturbed)
 
 
 @given(
@@ -112,7 +112,7 @@ def test_a_higher_level_changes_what_a_lower_one_does_and_more(
     asked: Item, kind: Kind, one: float, other: float, seed: int
 ) -> None:
     low, high = sorted((one, other))
-    less, more = Noise(kind, low).apply(asked, seed), Noise(kind, high).apply(asked, seed)
+    less, more = Perturbation(kind, low).apply(asked, seed), Perturbation(kind, high).apply(asked, seed)
     assert places(asked.question, less) <= places(asked.question, more)
     for n in places(asked.question, less):
         assert less.split()[n] == more.split()[n]
@@ -122,15 +122,15 @@ def test_a_higher_level_changes_what_a_lower_one_does_and_more(
 @settings(max_examples=100, deadline=None)
 def test_any_text(question: str, kind: Kind, level: float, seed: int) -> None:
     asked = item(question)
-    assert Noise(kind, 0).apply(asked, seed) == question
+    assert Perturbation(kind, 0).apply(asked, seed) == question
     state = random.getstate()
-    assert Noise(kind, level).apply(asked, seed) == Noise(kind, level).apply(asked, seed)
+    assert Perturbation(kind, level).apply(asked, seed) == Perturbation(kind, level).apply(asked, seed)
     assert random.getstate() == state
 
 
 def test_the_level_is_the_share_of_places() -> None:
-    """Of some 1,500 words in small letters; the standard deviation of the share is about 0.012."""
-    least, most = (Noise("case", level) for level in (0.3, 1.0))
+    """Of about 1,500 words in lower case; the standard deviation of the share is about 0.012."""
+    least, most = (Perturbation("case", level) for level in (0.3, 1.0))
     changed = sum(len(places(i.question, least.apply(i, 0))) for i in ITEMS)
     possible = sum(len(places(i.question, most.apply(i, 0))) for i in ITEMS)
     assert possible > 700
@@ -138,8 +138,8 @@ def test_the_level_is_the_share_of_places() -> None:
 
 
 def test_another_seed_is_other_noise() -> None:
-    found = {tuple(Noise("typos", 0.5).apply(i, seed) for i in ITEMS[:20]) for seed in range(5)}
-    assert len(found) == 5
+    texts = {tuple(Perturbation("typos", 0.5).apply(i, seed) for i in ITEMS[:20]) for seed in range(5)}
+    assert len(texts) == 5
 
 
 def test_the_lists() -> None:
@@ -153,7 +153,7 @@ def test_the_lists() -> None:
 
 
 def test_unknown_kind_or_level() -> None:
-    with pytest.raises(SteadyPhiError, match=r"noise 'typo' at 0\.1: take one of typos, "):
-        Noise("typo", 0.1)  # type: ignore[arg-type]
-    with pytest.raises(SteadyPhiError, match="level of 0 to 1"):
-        Noise("typos", 10)
+    with pytest.raises(SteadyPhiError, match=r"noise 'typo' at level 0\.1: choose from typos, "):
+        Perturbation("typo", 0.1)  # type: ignore[arg-type]
+    with pytest.raises(SteadyPhiError, match="level from 0 to 1"):
+        Perturbation("typos", 10)

@@ -23,27 +23,27 @@ def phi2(shared: Path) -> TextTokenizer:
 
 
 def test_phi2_by_hand(phi2: TextTokenizer) -> None:
-    """` Paris` is one token of Phi-2's, so a space at the prompt's end takes away half of it."""
-    found = {n: audit(phi2, f.prompt("Of France?"), f.answer("Paris")) for n, f in FORMATS.items()}
-    assert found["phi2"].summary == '…"Output" ":" │ "␣Paris" · merges: no'
-    assert found["phi2-space"].summary == '…":" "␣" │ "Paris" · merges: yes'
-    assert found["phi2-newline"].summary == '…":" "⏎" │ "Paris" · merges: no'
-    assert found["question-tab"].summary == '…"Answer" "⇥" │ "Paris" · merges: no'
-    assert [name for name, boundary in found.items() if boundary.merges] == ["phi2-space"]
-    assert all(boundary.natural != boundary.merges for boundary in found.values())
+    """` Paris` is one token of Phi-2, so a space at the end of the prompt splits it."""
+    boundaries = {n: audit(phi2, f.prompt("Of France?"), f.answer("Paris")) for n, f in FORMATS.items()}
+    assert boundaries["phi2"].summary == '…"Output" ":" │ "␣Paris" · merges: no'
+    assert boundaries["phi2-space"].summary == '…":" "␣" │ "Paris" · merges: yes'
+    assert boundaries["phi2-newline"].summary == '…":" "⏎" │ "Paris" · merges: no'
+    assert boundaries["question-tab"].summary == '…"Answer" "⇥" │ "Paris" · merges: no'
+    assert [name for name, boundary in boundaries.items() if boundary.merges] == ["phi2-space"]
+    assert all(boundary.natural != boundary.merges for boundary in boundaries.values())
 
 
 def test_two_newlines_are_one_token_at_the_end_and_two_before_a_word(phi2: TextTokenizer) -> None:
-    found = audit(phi2, "Answer:\n\n", "Paris")
-    assert found.before == (":", "\n\n") and not found.merges and not found.natural
-    assert found.summary.endswith("merges: no · encoded otherwise in running text")
+    boundary = audit(phi2, "Answer:\n\n", "Paris")
+    assert boundary.before == (":", "\n\n") and not boundary.merges and not boundary.natural
+    assert boundary.summary.endswith("merges: no · encoded otherwise in running text")
 
 
 def test_a_word_cut_in_two() -> None:
-    """`water` is one token of phi-tiny's, so it reaches across any seam in it."""
+    """` water` is one token of phi-tiny, so it crosses any seam within the word."""
     assert len(TINY.encode(" water")) == 1
-    found = audit(TINY, "Give me wat", "er")
-    assert found.merges and not found.natural
+    boundary = audit(TINY, "Give me wat", "er")
+    assert boundary.merges and not boundary.natural
     assert not audit(TINY, "Give me", " water").merges
 
 
@@ -55,9 +55,9 @@ def test_phi_tiny_in_every_format() -> None:
 @given(st.text(min_size=1, max_size=12), st.text(min_size=1, max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_any_text(prompt: str, answer: str) -> None:
-    """Whether a token reaches across, as its offsets in the text say, which the library counts."""
-    found = audit(TINY, prompt, answer)
+    """Whether a token crosses the seam agrees with the offsets that the tokenizers library returns."""
+    boundary = audit(TINY, prompt, answer)
     offsets = LIBRARY.encode(prompt + answer).offsets
-    assert found.merges == any(start < len(prompt) < end for start, end in offsets)
-    assert not (found.natural and found.merges)
-    assert "\n" not in found.summary
+    assert boundary.merges == any(start < len(prompt) < end for start, end in offsets)
+    assert not (boundary.natural and boundary.merges)
+    assert "\n" not in boundary.summary

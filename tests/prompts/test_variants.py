@@ -1,4 +1,4 @@
-"""Rendering: each part by hand, and the answer kept in every family over the textbook's questions."""
+"""Rendering: each part by hand; every family keeps the answers of the textbook's questions."""
 
 import re
 from dataclasses import replace
@@ -13,7 +13,7 @@ from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import OptionStyle
 from steadyphi.prompts.instructions import INSTRUCTIONS
 from steadyphi.prompts.item import Item
-from steadyphi.prompts.perturbations import KINDS, Noise
+from steadyphi.prompts.perturbations import KINDS, Perturbation
 from steadyphi.prompts.variants import Variant, option_order, render
 from tests.prompts.examples import carrying, items
 
@@ -71,7 +71,7 @@ def whole(variant: Variant, item: Item = ITEM) -> str:
             "This is very important: answer the question correctly!\n\nInstruct: Which colour has the sky?\n"
             "A. red\nB. blue\nC. green\nThis is very important: answer the question correctly!\nOutput: blue",
         ),
-        ({"noise": Noise("case", 1)}, "Instruct: which COLOUR HAS THE SKY?\nOutput: blue"),
+        ({"noise": Perturbation("case", 1)}, "Instruct: which COLOUR HAS THE SKY?\nOutput: blue"),
         (
             {"distractor": 1},
             "Instruct: People like to talk about music after dinner. Which colour has the sky?\nOutput: blue",
@@ -87,7 +87,7 @@ def whole(variant: Variant, item: Item = ITEM) -> str:
             "Instruct: Which colour has the sky?\nOutput: blue",
         ),
         (
-            {"shots": 1, "options": LABELS, "instruction": INSTRUCTIONS[4], "noise": Noise("case", 1)},
+            {"shots": 1, "options": LABELS, "instruction": INSTRUCTIONS[4], "noise": Perturbation("case", 1)},
             "Correct answer only.\n\nInstruct: Which colour has grass?\nA. green\nB. pink\nOutput: A.\n\n"
             "Instruct: which COLOUR HAS THE SKY?\nA. red\nB. blue\nC. green\nOutput: B.",
         ),
@@ -99,12 +99,12 @@ def test_by_hand(changes: dict[str, object], text: str) -> None:
 
 @pytest.mark.parametrize("variant", SUITE, ids=lambda v: v.name)
 def test_the_answer_is_kept(variant: Variant) -> None:
-    """What a reader needs is in the prompt, and what he is to write is the item's own right choice."""
+    """The prompt has the words that determine the answer, and the answers are the item's choices."""
     for item in ASKED:
         rendered = render(variant, item, EXAMPLES, 5)
         assert len(set(rendered.answers)) == len(rendered.answers) == len(item.choices)
         texts = [answer.removeprefix(variant.format.lead) for answer in rendered.answers]
-        # The examples end with an empty line, and must not be what the words are found in.
+        # Search only the question, not the examples before it, which end with an empty line.
         question = rendered.prompt[rendered.prompt.rindex("\n\n") :] if variant.shots else rendered.prompt
         if variant.options:
             read = dict.fromkeys(item.choices, "")
@@ -126,7 +126,7 @@ def test_the_answer_is_kept(variant: Variant) -> None:
 def test_every_variant_has_the_same_factors_and_a_text_of_its_own() -> None:
     assert len({tuple(v.atoms) for v in SUITE}) == 1
     assert all(isinstance(level, str) and level for v in SUITE for level in v.atoms.values())
-    # Few items have a place for every noise, so one text is all items' prompts and answers.
+    # Not every item has a place for every kind of noise, so compare the texts of all items together.
     texts: dict[object, str] = {}
     for variant in SUITE:
         text = tuple(render(variant, item, EXAMPLES, 5) for item in ASKED[:45])
@@ -139,7 +139,7 @@ def test_atoms_by_hand() -> None:
         options=OptionStyle("({})", "i", "space", "label"),
         option_order=2,
         instruction=INSTRUCTIONS[1],
-        noise=Noise("typos", 0.1),
+        noise=Perturbation("typos", 0.1),
         shots=3,
         distractor=4,
         side="after",
@@ -161,7 +161,7 @@ def test_each_choice_stands_at_each_place_once_in_a_circle() -> None:
         ]
         assert all(sorted(places) == [0, 1, 2] for places in zip(*orders, strict=True))
         assert all(sorted(order) == [0, 1, 2] for order in orders)
-    # The second circle of three choices is the other one for about half of the items.
+    # The second cycle of three choices differs from the first for about half of the items.
     again = replace(PHI2, options=LETTERS, option_order=3)
     turned = [
         option_order(again, replace(ITEM, id=str(n)), 0) in ((0, 1, 2), (1, 2, 0), (2, 0, 1))
@@ -186,19 +186,19 @@ def test_option_orders_are_orders(order: int, seed: int, count: int) -> None:
 
 def test_another_order_is_of_the_same_examples() -> None:
     variant = replace(PHI2, shots=4)
-    found = [
+    prompts = [
         render(replace(variant, shot_order=order), ITEM, EXAMPLES, 0).prompt.split("\n\n")
         for order in range(6)
     ]
-    assert [blocks[-1] for blocks in found] == [PHI2.format.prompt(ITEM.question)] * 6
-    assert len({tuple(sorted(blocks)) for blocks in found}) == 1
-    assert len({tuple(blocks) for blocks in found}) > 3
-    # Examples are those handed in first, in the order handed in.
-    assert [EXAMPLES[n].question in found[0][n] for n in range(4)] == [True] * 4
+    assert [blocks[-1] for blocks in prompts] == [PHI2.format.prompt(ITEM.question)] * 6
+    assert len({tuple(sorted(blocks)) for blocks in prompts}) == 1
+    assert len({tuple(blocks) for blocks in prompts}) > 3
+    # Order 0 has the first four examples in the given order.
+    assert [EXAMPLES[n].question in prompts[0][n] for n in range(4)] == [True] * 4
 
 
 def test_seeds() -> None:
-    variants = [replace(PHI2, shots=8, shot_order=1), replace(PHI2, noise=Noise("typos", 0.5))]
+    variants = [replace(PHI2, shots=8, shot_order=1), replace(PHI2, noise=Perturbation("typos", 0.5))]
     for variant in variants:
         by_seed = [[render(variant, i, EXAMPLES, seed) for i in ASKED[:20]] for seed in (0, 0, 1)]
         assert by_seed[0] == by_seed[1] != by_seed[2]
@@ -209,6 +209,6 @@ def test_an_item_is_never_its_own_example() -> None:
     for again in (SHOTS[1], replace(SHOTS[1], id="another row")):
         with pytest.raises(SteadyPhiError, match="is among its own examples"):
             render(variant, again, SHOTS, 0)
-    assert render(variant, SHOTS[2], SHOTS, 0).prompt.count("Instruct") == 3  # it is there, but not used
-    with pytest.raises(SteadyPhiError, match=r"variant phi2: 4 examples wanted, 3 there"):
+    assert render(variant, SHOTS[2], SHOTS, 0).prompt.count("Instruct") == 3  # given, but not used
+    with pytest.raises(SteadyPhiError, match=r"variant phi2: needs 4 examples, but there are 3"):
         render(replace(PHI2, shots=4), ITEM, SHOTS, 0)

@@ -1,4 +1,4 @@
-"""Rows as arrays: complete, in order, padded where items have fewer choices."""
+"""Rows as arrays: complete, in order, and padded where items have fewer choices."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from steadyphi.results.cells import cells
 
 def row(item: str, variant: str, logprobs: list[float], answer: int = 0, **more: object) -> dict[str, object]:
     chosen = int(np.argmax(logprobs))
-    made = {"item": item, "skill": "s", "variant": variant, "answer": answer, "chosen": chosen}
-    made |= {"correct": chosen == answer, "logprobs": logprobs, "tokens": [2] * len(logprobs)}
-    return made | {"free": None, "places": None} | more
+    values = {"item": item, "skill": "s", "variant": variant, "answer": answer, "chosen": chosen}
+    values |= {"correct": chosen == answer, "logprobs": logprobs, "tokens": [2] * len(logprobs)}
+    return values | {"free": None, "places": None} | more
 
 
 def test_values_are_where_their_item_and_variant_are() -> None:
@@ -27,7 +27,7 @@ def test_values_are_where_their_item_and_variant_are() -> None:
     assert found.logprobs[0].tolist() == [[-2.0, -1.0, -np.inf], [-1.0, -2.0, -np.inf]]
     assert found.tokens[0, 0].tolist() == [2, 2, 0]
     assert found.choices.tolist() == [2, 3]
-    # By hand: of -1 and -2, the first has 1 / (1 + 1/e).
+    # By hand: with log-probabilities -1 and -2, the first has the probability 1 / (1 + 1/e).
     assert found.arrays["probability"][0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
@@ -37,7 +37,7 @@ def test_items_that_some_variant_lacks_are_left_out() -> None:
     assert cells(rows, ["x"]).items == ["a", "b"]
 
 
-def test_what_some_variant_has_not_is_none() -> None:
+def test_what_one_variant_lacks_is_none() -> None:
     rows = [row("a", "x", [-1.0, -2.0], free=[-1.0, -1.0], places=[1, 0]), row("a", "y", [-1.0, -2.0])]
     one, both = cells(rows, ["x"]), cells(rows, ["x", "y"])
     assert one.free is not None and one.places is not None and one.places.tolist() == [[[1, 0]]]

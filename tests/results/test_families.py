@@ -1,4 +1,4 @@
-"""Before and after beyond the formats: by hand, and only what both runs asked in the same words."""
+"""Changes beyond the formats: by hand, and only over the prompts that are the same in both runs."""
 
 import dataclasses
 from typing import Any
@@ -20,13 +20,13 @@ RESAMPLING = Resampling(0.95, 400)
 ORDERS = ["order-0", "order-1"]
 FAMILIES = {"phi2": "format", "qa": "format", "noise-1": "noise", "noise-2": "noise"}
 FAMILIES |= dict.fromkeys(ORDERS, "options")
-# In which variant which of items 0 to 3 are right.
+# By variant, whether items 0 to 3 are right.
 BEFORE = {"phi2": "1110", "qa": "1100", "noise-1": "1000", "noise-2": "1100"}
 AFTER = {"phi2": "1110", "qa": "1110", "noise-1": "1110", "noise-2": "1100"}
 
 
 def answered(right: dict[str, str]) -> list[dict[str, Any]]:
-    """A row an item and variant, right where there is a 1."""
+    """Return a row for each item and variant; a 1 means that the item is right."""
     return [
         row(f"i{n}", name, [-1.0, -2.0] if sign == "1" else [-2.0, -1.0], prompt=f"{name} {n}")
         for name, signs in right.items()
@@ -35,7 +35,7 @@ def answered(right: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def result_of(families: dict[str, str]) -> Result:
-    """A result with these variants and one style of options; of its numbers only the settings are read."""
+    """Return a result with these variants and one style of options; only its settings are read."""
     position = PositionMeasure(0.0, None, None, 0.0)
     row = VariantRow("", "", False, {}, 4, 0, "", "", 0, 0, 0, 1, None, None, None, None, 0, 0, 0, 1)
     return Result(
@@ -56,9 +56,9 @@ def result_of(families: dict[str, str]) -> Result:
 
 
 def evaluation(right: dict[str, str], chosen: tuple[str, str]) -> Evaluation:
-    """Four items of two choices; the first is right, and is shown at place 0 in one order, 1 in the other.
+    """Four items of two choices. The first is right; it is shown at place 0 in one order, at 1 in the other.
 
-    chosen: which choices are chosen in either order.
+    chosen: the index of the chosen choice of each item, in both orders.
     """
     rows = answered(right)
     for order, (name, signs) in enumerate(zip(ORDERS, chosen, strict=True)):
@@ -74,7 +74,7 @@ def evaluation(right: dict[str, str], chosen: tuple[str, str]) -> Evaluation:
 Asked = dict[tuple[str, str], tuple[FamilyChange, MeasureChange]]
 
 
-def asked(before: Evaluation, after: Evaluation) -> Asked:
+def changes(before: Evaluation, after: Evaluation) -> Asked:
     """Return the rows of the comparison by name and key, each with its family."""
     return {
         (family.name, row.key): (family, row)
@@ -94,51 +94,52 @@ def after() -> Evaluation:
 
 
 def test_a_family_by_hand(before: Evaluation, after: Evaluation) -> None:
-    found = asked(before, after)
+    found = changes(before, after)
     family, mean = found["noise", "accuracy_mean"]
     assert (family.part, family.items, family.variants) == ("family", 4, 2)
-    assert (mean.before, mean.after) == (3 / 8, 5 / 8)  # the default is not among them
+    assert (mean.before, mean.after) == (3 / 8, 5 / 8)  # the default is not included
     _, cost = found["noise", "against_default"]  # in the default 6/8 are right, before and after
     assert (cost.before, cost.after, cost.change) == (-3 / 8, -1 / 8, 1 / 4)
     _, apart = found["noise", "spread"]
     assert (apart.before, apart.after) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
-    # The items gain 0, 1/2, 1/2 and 0: their mean has the deviation 1/8, and is never below 0 nor above 1/2.
+    # The items gain 0, 1/2, 1/2 and 0: the standard deviation of the mean is 1/8, its range 0 to 1/2.
     assert (mean.low, mean.high) == pytest.approx((0, 1 / 2), abs=0.03)
 
 
 def test_the_interval_is_that_of_pairs() -> None:
-    """Either accuracy is unsure by 6 points, the change by 4."""
+    """The interval of each accuracy is 6 points to either side, that of the change 4."""
 
-    def made(right: str) -> Cells:
+    def columns(right: str) -> Cells:
         return cells(answered({"phi2": "1" * 240, "n": right * 30}), ["phi2", "n"])
 
-    mean, _ = families.family("noise", made("11110000"), made("11111000"), RESAMPLING).measures
-    # An eighth of 240 items gain: the deviation is sqrt(1/8 * 7/8 / 240); of independent runs 0.045.
+    mean, _ = families.family("noise", columns("11110000"), columns("11111000"), RESAMPLING).measures
+    # An eighth of 240 items gain: the standard error is sqrt(1/8 * 7/8 / 240); for independent runs 0.045.
     assert mean.high is not None and mean.low is not None
     assert (mean.high - mean.low) / 2 == pytest.approx(1.96 * 0.0213, rel=0.2)
 
 
 def test_one_variant_has_no_spread(before: Evaluation, after: Evaluation) -> None:
     fewer = {name: family for name, family in FAMILIES.items() if name != "noise-2"}
-    one = dataclasses.replace(before, result=result_of(fewer))
-    assert {key for name, key in asked(one, after) if name == "noise"} == {"accuracy_mean", "against_default"}
+    run = dataclasses.replace(before, result=result_of(fewer))
+    keys = {key for name, key in changes(run, after) if name == "noise"}
+    assert keys == {"accuracy_mean", "against_default"}
 
 
 def test_the_order_of_options_by_hand(before: Evaluation, after: Evaluation) -> None:
-    (family, flips), (_, bias) = (asked(before, after)["x", key] for key in ("flip_rate", "position_bias"))
+    (family, flips), (_, bias) = (changes(before, after)["x", key] for key in ("flip_rate", "position_bias"))
     assert family.part == "options" and (family.items, family.variants) == (4, 2)
     assert (flips.before, flips.after) == (1, 1 / 4)
-    # Right answers stand at place 0 in 4 of 8. Chosen there are all 8, and after 4 and 1.
+    # The right answer is at place 0 in 4 of 8 cases. Place 0 is chosen in all 8 before, and in 5 after.
     assert (bias.before, bias.after) == (1 / 2, 1 / 8)
 
 
 def test_what_is_not_asked_in_the_same_words_is_left_out(before: Evaluation, after: Evaluation) -> None:
     other = [r | {"prompt": "?"} if (r["item"], r["variant"]) == ("i3", "noise-1") else r for r in after.rows]
     worded = dataclasses.replace(after, rows=other)
-    assert asked(before, worded)["noise", "accuracy_mean"][0].variants == 1
+    assert changes(before, worded)["noise", "accuracy_mean"][0].variants == 1
     changed = [*after.items[:3], dataclasses.replace(after.items[3], question="Another?")]
-    found = asked(before, dataclasses.replace(worded, items=changed))
-    assert found["noise", "accuracy_mean"][0].variants == 2  # because that question does not count at all
+    found = changes(before, dataclasses.replace(worded, items=changed))
+    assert found["noise", "accuracy_mean"][0].variants == 2  # because that question is left out altogether
     assert {family.items for family, _ in found.values()} == {3}
 
 
@@ -147,9 +148,9 @@ def test_another_default_leaves_the_orders_alone(before: Evaluation, after: Eval
         rows = [r | {"prompt": "?"} if r["variant"] in names else r for r in after.rows]
         return dataclasses.replace(after, rows=rows)
 
-    assert {name for name, _ in asked(before, reworded("phi2"))} == {"x"}
+    assert {name for name, _ in changes(before, reworded("phi2"))} == {"x"}
     with pytest.raises(SteadyPhiError, match="no format or no question in common"):
-        asked(before, reworded("phi2", "qa"))
+        changes(before, reworded("phi2", "qa"))
 
 
 def probe(task: str, kind: str, item: str, length: int, right: bool) -> dict[str, Any]:
@@ -166,9 +167,9 @@ def test_long_prompts_by_hand() -> None:
     assert [entry.name for entry in found] == ["needle", "rules, none", "rules, before"]
     assert [(entry.items, entry.variants) for entry in found] == [(2, 2), (1, 1), (1, 1)]
     needle, _, rules = (entry.measures[0] for entry in found)
-    # At 192 and 320 tokens, which both have: 2 of 4 before; after, a both times and b once.
+    # At the common lengths, 192 and 320 tokens: 2 of 4 right before; after, a at both lengths and b at one.
     assert (needle.before, needle.after, needle.change) == (1 / 2, 3 / 4, 1 / 4)
-    assert (needle.low, needle.high) == pytest.approx((0, 1 / 2), abs=0.05)  # b and b, or a and a
+    assert (needle.low, needle.high) == pytest.approx((0, 1 / 2), abs=0.05)  # the resample b, b or a, a
     assert (rules.before, rules.after) == (0, 1)
 
 

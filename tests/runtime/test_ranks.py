@@ -1,4 +1,4 @@
-"""Two processes score as one does, under torchrun itself."""
+"""Two processes under torchrun compute the same scores as one."""
 
 import json
 import os

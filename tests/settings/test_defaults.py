@@ -1,4 +1,4 @@
-"""The settings of a method for an estimate: of the current project, else of this repository."""
+"""The settings of a method for an estimate: from the current folder, or else from this repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every choice composes, and its settings survive being written and read back."""
+"""Every choice composes, and its settings are the same after they are written and read back."""
 
 import itertools
 import shutil
@@ -29,7 +29,7 @@ def options(group: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of conf/, beside the folder that phi-tiny names."""
+    """A folder with a copy of conf/ and the folder that phi-tiny names."""
     root = tmp_path_factory.mktemp("root")
     shutil.copytree(ROOT / "conf", root / "conf")
     (root / "assets" / "phi-tiny").mkdir(parents=True)
@@ -76,7 +76,7 @@ def test_every_choice_composes(choice: tuple[str, ...], root: Path, tmp_path: Pa
     for stage in ("fetch", "convert", "prepare", "finetune"):
         assert back[stage] == getattr(settings, stage)
     asked = asdict(settings.evaluate)
-    assert asdict(back["gate"]) == {"gate": asked.pop("gate")}  # the judge's own
+    assert asdict(back["gate"]) == {"gate": asked.pop("gate")}  # in a file of its own
     assert asdict(back["evaluate"]) == asked
     assert back["publish"].experiment == settings.publish.experiment
     assert back["publish"].digest == digest(settings)
@@ -132,7 +132,7 @@ def test_params_are_laid_on_top_and_null_means_what_conf_says(root: Path, standa
     assert isinstance(settings.method, Lora)
     assert (settings.finetune.method.r, settings.finetune.method.alpha, settings.method.r) == (4, 16, 8)
     assert (settings.prepare.seed, settings.finetune.seed) == (7, 7)
-    # What the data was prepared with is what the later stages are told.
+    # The later stages get the values that the data was prepared with.
     assert settings.evaluate.styles == ("qa",)
     assert (settings.prepare.task.n_choices, settings.task.n_choices) == (3, 4)
 
@@ -164,7 +164,7 @@ def test_a_task_may_have_a_file_of_its_own(name: str, root: Path, tmp_path: Path
 def test_open_answers_are_for_tasks_that_have_them(root: Path) -> None:
     shown = {name: yaml.safe_load((root / f"conf/task/{name}.yaml").read_text()) for name in options("task")}
     free = {name for name, task in shown.items() if task.get("open")}
-    assert free == {"gsm8k", "jsonl", "svamp", "textbook"}  # and gsm8k-hub, which builds on gsm8k
+    assert free == {"gsm8k", "jsonl", "svamp", "textbook"}  # and gsm8k-hub, which is based on gsm8k
 
 
 def test_settings_are_frozen(standard: Settings) -> None:
@@ -261,7 +261,7 @@ def test_load_refuses_what_compose_did_not_write(
 
 
 def test_a_suite_asks_for_no_more_than_there_is(root: Path) -> None:
-    """The bounds stand in the settings, so that `compose` need not load what they count."""
+    """The bounds are in the settings, so that `compose` need not load the modules with the lists."""
     from steadyphi.evaluation.suite import OPTION_STYLES
     from steadyphi.prompts.distractors import SENTENCES
     from steadyphi.prompts.grammar import count_formats

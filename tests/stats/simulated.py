@@ -1,4 +1,4 @@
-"""Answers drawn from a known truth: what the statistics are held against."""
+"""Answers simulated with known accuracies, to test the statistics."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ def simulated(
 ) -> NDArray[np.bool_]:
     """Return `correct` (items, variants) whose columns are right with exactly these probabilities.
 
-    An answer is right if a standard normal number is below the quantile of the accuracy; the number is the
-    item's difficulty plus a part of the cell's own, and one of the item and the variant's group where given,
-    so an item's answers are correlated, and more so within a group.
+    An answer is right if a standard normal number is below the quantile of the accuracy. The number is the
+    sum of the item's difficulty, a term of the cell and, if groups are given, a term of the item and the
+    variant's group. The answers to an item are therefore correlated, more so within a group.
     """
     noise = difficulty * rng.normal(size=(items, 1)) + rng.normal(size=(items, len(accuracies)))
     variance = difficulty**2 + 1
@@ -28,5 +28,5 @@ def simulated(
 
 
 def share(values: list[bool]) -> float:
-    """Return how often something was so."""
+    """Return the share of true values."""
     return float(np.mean(values))

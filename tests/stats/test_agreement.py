@@ -1,4 +1,4 @@
-"""Agreement of probabilities: by hand, beside SciPy and the POSIX package, and what holds for all."""
+"""Agreement of probabilities: by hand, compared with SciPy and the POSIX package, and general properties."""
 
 import itertools
 import math
@@ -25,32 +25,32 @@ CHOSEN = np.array([[0, 1, 2], [0, 0, 1]])
 TOKENS = np.full(LOGPROBS.shape, 2)
 
 
-def some(seed: int, items: int, variants: int, choices: int) -> NDArray[np.float64]:
-    """Log-probabilities where the last item has one choice less."""
+def some_logprobs(seed: int, items: int, variants: int, choices: int) -> NDArray[np.float64]:
+    """Return log-probabilities where the last item has fewer choices."""
     logprobs = -np.random.default_rng(seed).exponential(2, (items, variants, choices))
     logprobs[-1, :, 1:] = -np.inf if choices == 2 else logprobs[-1, :, 1:]
     logprobs[-1, :, 2:] = -np.inf
     return logprobs
 
 
-CASES = st.builds(some, st.integers(0, 999), st.integers(1, 6), st.integers(1, 6), st.integers(1, 4))
+CASES = st.builds(some_logprobs, st.integers(0, 999), st.integers(1, 6), st.integers(1, 6), st.integers(1, 4))
 
 
 def test_posix_by_hand() -> None:
-    # Item 0, answers 0, 1, 2 of variants 0, 1, 2. Answer 0 has -1 at home and -3, -2 abroad: 2 + 1.
-    # Answer 1: -0.5 at home, -2, -1.5 abroad: 1.5 + 1. Answer 2: -1 at home, -4, -2.5: 3 + 1.5.
-    # Sum 10, over 2 tokens 5, over 3 * 2 pairs 5/6.
-    # Item 1, answers 0, 0, 1. -0.5 at home, -1, -4: 0.5 + 3.5; -1 at home, -0.5, -4: 0.5 + 3;
-    # -1 at home, -3, -2.5: 2 + 1.5. Sum 11, 5.5, 11/12.
+    # Item 0: the variants answer 0, 1, 2. Answer 0 has -1 in its own variant, -3 and -2 in the others: 2 + 1.
+    # Answer 1 has -0.5 in its own, -2 and -1.5 in the others: 1.5 + 1. Answer 2: -1, then -4, -2.5: 3 + 1.5.
+    # The sum is 10; divided by 2 tokens 5, by 3 * 2 pairs 5/6.
+    # Item 1: the variants answer 0, 0, 1. -0.5 in its own variant, -1 and -4 in the others: 0.5 + 3.5;
+    # -1, then -0.5, -4: 0.5 + 3; -1, then -3, -2.5: 2 + 1.5. The sum is 11; divided as above 5.5 and 11/12.
     assert agreement.posix(LOGPROBS, TOKENS, CHOSEN).mean() == pytest.approx((5 / 6 + 11 / 12) / 2)
 
 
 def test_posix_beside_the_papers_package() -> None:
     """prompt-sensitivity-index 0.0.1, get_prompt_sensitivity over these numbers (max_new_tokens=2).
 
-    Given P(answer of j | prompt i) in its table's place [i][j], as its code fills it, it finds
-    0.8333333333333334, for it compares different answers after one prompt. Given the transposed table it
-    compares the same answer after different prompts, which is the paper's equation.
+    With P(answer of j | prompt i) in entry [i][j] of its table, as in its code, it returns
+    0.8333333333333334, because it compares different answers after the same prompt. With the transposed table
+    it compares the same answer after different prompts, which is the paper's equation.
     """
     assert agreement.posix(LOGPROBS, TOKENS, CHOSEN).mean() == pytest.approx(0.875, abs=1e-12)
     table = [[[LOGPROBS[n, i, CHOSEN[n, j]] for j in range(3)] for i in range(3)] for n in range(2)]
@@ -59,7 +59,7 @@ def test_posix_beside_the_papers_package() -> None:
 
 
 def test_posix_counts_the_tokens_of_each_answer() -> None:
-    # Item 0 alone; answer 1 now has five tokens where it was chosen, elsewhere is never looked at:
+    # Item 0 alone. Answer 1 now has five tokens in the variant that chose it; its other counts are not used:
     # (3/2 + 2.5/5 + 4.5/2) / 6
     tokens = TOKENS.copy()
     tokens[0, 1, 1], tokens[0, 0, 1] = 5, 99
@@ -75,8 +75,8 @@ def test_sensitivity_by_hand() -> None:
     assert found == pytest.approx([first, 1, 0])
 
 
-def test_sensitivity_of_probabilities_counts_doubt_too() -> None:
-    # Both variants give (0.9, 0.1): nothing depends on the prompt, yet H = 0.469 bits of doubt.
+def test_sensitivity_of_probabilities_includes_uncertainty() -> None:
+    # Both variants give (0.9, 0.1): nothing depends on the prompt, but the entropy is 0.469 bits.
     unsure = np.full((1, 2, 2), [0.9, 0.1])
     entropy = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
     assert agreement.sensitivity(unsure, np.array([2])).mean() == pytest.approx(entropy)
@@ -85,8 +85,8 @@ def test_sensitivity_of_probabilities_counts_doubt_too() -> None:
 
 
 def test_class_consistency_by_hand() -> None:
-    # Two variants, two classes. Class 0 has items of mean distribution (1, 0), (1/2, 1/2), (0, 1):
-    # TVD 1/2, 1, 1/2, so 1 - 2/3. Class 1 has two items with (1/2, 1/2): 1. Class 2 one item: skipped.
+    # Two variants, three classes. Class 0 has items with the mean distributions (1, 0), (1/2, 1/2), (0, 1):
+    # TVD 1/2, 1, 1/2, so 1 - 2/3. Class 1 has two items with (1/2, 1/2): 1. Class 2 has one item: skipped.
     chosen = np.array([[0, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]])
     found = agreement.class_consistency(agreement.one_hot(chosen, 2), np.array([0, 0, 0, 1, 1, 2]))
     assert found == pytest.approx((1 / 3 + 1) / 2)
@@ -94,8 +94,8 @@ def test_class_consistency_by_hand() -> None:
 
 
 def test_jensen_shannon_by_hand() -> None:
-    # (1, 0) and (0, 1): the mixture has 1 bit, they have none. (1, 0) and (1/2, 1/2): the mixture
-    # (3/4, 1/4) has 0.8113 bits, they have 0 and 1, so 0.3113; the mean over the three pairs.
+    # (1, 0) and (0, 1): the mixture has 1 bit, the two have 0. (1, 0) and (1/2, 1/2): the mixture (3/4, 1/4)
+    # has 0.8113 bits, the two have 0 and 1, so 0.3113. The result is the mean over the three pairs.
     assert agreement.jensen_shannon(np.array([[[1.0, 0], [0, 1]]])).mean() == pytest.approx(1)
     three = np.array([[[1.0, 0], [0, 1], [0.5, 0.5]]])
     assert agreement.jensen_shannon(three).mean() == pytest.approx((1 + 2 * 0.311278) / 3, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Alarms ring when they must, and seldom when not."""
+"""Alarms are raised when they must be, and rarely otherwise."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Effects of atoms: exact where the truth is a sum, named where they cannot be told apart, and covered."""
+"""Effects of atoms: exact if the truth is a sum, aliased factors named, and coverage of the intervals."""
 
 from itertools import product
 
@@ -17,7 +17,7 @@ TRUTH = np.array([0.6 + SEPARATOR[a["separator"]] + CASE[a["case"]] for a in ATO
 
 
 def exactly(accuracies: np.ndarray, items: int = 100) -> np.ndarray:
-    """Return `correct` whose columns have just these accuracies."""
+    """Return `correct` whose columns have exactly these accuracies."""
     return np.arange(items)[:, None] < np.round(accuracies * items)
 
 
@@ -44,7 +44,7 @@ def test_unbalanced_and_in_any_order() -> None:
 
 def test_by_hand_without_a_sum() -> None:
     # Accuracies 0.9, 0.5 with a = x and 0.5, 0.5 with a = y: averages 0.7, 0.5, so +-0.1; b likewise. The sum
-    # then says 0.8, 0.6, 0.6, 0.4: residuals +-0.1, 4 * 0.01 of the total 0.09 + 3 * 0.01 = 0.12.
+    # predicts 0.8, 0.6, 0.6, 0.4: residuals +-0.1, 4 * 0.01 of the total 0.09 + 3 * 0.01 = 0.12.
     atoms = [{"a": a, "b": b} for a, b in product("xy", "xy")]
     found = attribute(exactly(np.array([0.9, 0.5, 0.5, 0.5])), atoms, Resampling(0.95, 50))
     assert points(found) == pytest.approx(
@@ -54,7 +54,7 @@ def test_by_hand_without_a_sum() -> None:
 
 
 def test_what_cannot_be_told_apart_is_shared_and_named() -> None:
-    # gap always goes with case: of the difference of 0.04 between lower and title each gets one half.
+    # gap and case always change together: each gets half of the difference of 0.04 between lower and title.
     atoms = [atom | {"gap": {"lower": "none", "title": "line"}[atom["case"]]} for atom in ATOMS]
     found = attribute(exactly(TRUTH), atoms, Resampling(0.95, 50))
     assert found.aliased == ["case", "gap"]
@@ -64,7 +64,7 @@ def test_what_cannot_be_told_apart_is_shared_and_named() -> None:
 
 
 def test_the_average_is_not_drawn_to_zero() -> None:
-    """Where a factor refines another, no effect is clear; they stay of the size of the differences."""
+    """If a factor refines another, no effect is identified; effects are not larger than the differences."""
     atoms = [{"a": "p", "b": "x"}, {"a": "q", "b": "y"}, {"a": "r", "b": "y"}]
     found = attribute(exactly(np.array([0.62, 0.6, 0.58])), atoms, Resampling(0.95, 50))
     assert max(abs(value) for value in points(found).values()) < 0.03

@@ -1,4 +1,4 @@
-"""The bootstrap against formulas for means, and its coverage where items are clusters."""
+"""The bootstrap compared with formulas for means, and its coverage where items are clusters."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_what_is_paired_stays_paired() -> None:
     ):
         assert (drawn["two"] == drawn["one"][:, :, None]).all()
         assert drawn["one"].shape == (7, 5)
-    whole = [set(row) for row in cells.tolist()]  # items alone: each drawn row is an item's whole row
+    whole = [set(row) for row in cells.tolist()]  # items alone: each drawn row is a whole row
     assert all(
         set(row) in whole
         for drawn in resamples({"one": cells}, Resampling(draws=5))
@@ -59,7 +59,7 @@ def test_what_is_paired_stays_paired() -> None:
 
 
 def test_drawing_variants_again_adds_their_variance() -> None:
-    """Cells that depend on the variant alone: items tell nothing, variants leave sigma^2 / T."""
+    """If cells depend only on the variant, items add no variance and variants add sigma^2 / T."""
     correct = np.tile([True, True, False, False, False], (20, 1))
     fixed = distributions(MEAN, {"correct": correct}, Resampling(draws=50))["mean"]
     drawn = distributions(MEAN, {"correct": correct}, Resampling(draws=4000), redraw_variants=True)["mean"]
@@ -68,7 +68,7 @@ def test_drawing_variants_again_adds_their_variance() -> None:
 
 
 def test_coverage_where_items_are_clusters() -> None:
-    """The interval for the mean accuracy holds it as often as it says; one for independent cells does not."""
+    """The interval for the mean accuracy has nominal coverage; one for independent cells does not."""
     rng = np.random.default_rng(3)
     held, naive = [], []
     for seed in range(150):
@@ -81,7 +81,7 @@ def test_coverage_where_items_are_clusters() -> None:
 
 
 def test_the_spread_of_equal_variants_is_not_asserted() -> None:
-    """Percentiles lie above the truth, 0, in every case; the basic interval takes most of that away."""
+    """Percentiles always lie above the true spread, 0; the basic interval removes most of this bias."""
     rng = np.random.default_rng(4)
     percentile, basic = [], []
     for seed in range(30):

@@ -63,7 +63,7 @@ def test_what_is_summarized_or_watched_has_a_label_and_a_direction() -> None:
     for use in ("summary", "verdict", "gate"):
         for measure in used_in(use):  # type: ignore[arg-type]
             assert measure.label and measure.worse, measure.key
-    assert {measure.arrays for measure in used_in("gate")} == {("correct",)}  # all that the gate is given
+    assert {measure.arrays for measure in used_in("gate")} == {("correct",)}  # all that the gate gets
 
 
 def test_the_documentation_is_the_catalogues() -> None:
@@ -80,7 +80,7 @@ def test_committed_metrics_have_the_catalogues_keys(which: str) -> None:
 
 
 def test_one_entry_adds_a_measure_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The gate watches it, and the table of docs/metrics.md has it."""
+    """The gate watches a new measure, and the table of docs/metrics.md has a row for it."""
 
     def median(correct: np.ndarray) -> float:
         return float(np.median(correct.mean(axis=0)))

@@ -1,4 +1,4 @@
-"""Base and tuned side by side: numbers by hand, intervals by simulation, and what cannot be compared."""
+"""The comparison of base and tuned: numbers by hand, intervals by simulation, and invalid inputs."""
 
 import dataclasses
 
@@ -16,13 +16,13 @@ MEASURES = [CATALOGUE[key] for key in ("accuracy_mean", "spread", "flip_rate")]
 
 
 def run(correct: np.ndarray) -> dict[str, np.ndarray]:
-    """A run whose wrong answers are all choice 1."""
+    """Return the arrays of a run whose wrong answers are all choice 1."""
     return {"correct": correct, "chosen": (~correct).astype(int)}
 
 
 def test_by_hand() -> None:
-    # 50 items in two variants. Before: 32 and 32 right, the same ones. After: the second as in the culture
-    # media of Armitage & Berry, 12 lost and 2 won, 22 right.
+    # 50 items in two variants. Before: both variants have the same 32 items right. After: the second variant
+    # loses 12 and gains 2, as in the example of the culture media of Armitage & Berry, so 22 are right.
     first = np.arange(50) < 32
     second = np.r_[np.ones(20, bool), np.zeros(12, bool), np.ones(2, bool), np.zeros(16, bool)]
     before, after = np.column_stack([first, first]), np.column_stack([first, second])
@@ -46,13 +46,14 @@ def test_equal_runs() -> None:
     logprobs = {"logprobs": np.zeros((30, 2, 2))}
     found = compare(same | logprobs, same | logprobs, ["a", "b"], MEASURES, Resampling(0.95, 50))
     assert all(row.change == row.low == row.high == 0 for row in found.measures)
-    assert "log-probabilities are those of the base model" in found.alarms[0]
+    assert "log-probabilities equal the base model's" in found.alarms[0]
     assert found.gate == Gate(True, [])
-    assert "chooses as the base model" in compare(same, same, ["a", "b"], [], Resampling(0.95, 50)).alarms[0]
+    alarms = compare(same, same, ["a", "b"], [], Resampling(0.95, 50)).alarms
+    assert "answers equal the base model's in all 60 cases" in alarms[0]
 
 
 def test_coverage_of_a_change() -> None:
-    """Pairing items: an interval as for independent runs would be twice as wide here."""
+    """The items are paired; an interval for independent runs would be twice as wide here."""
     rng = np.random.default_rng(1)
     truth = np.r_[np.full(6, 0.55), np.full(6, 0.65)]
     held, widths = [], []
@@ -69,8 +70,8 @@ def test_coverage_of_a_change() -> None:
 
 def test_a_measure_that_is_not_a_number() -> None:
     one = run(np.ones((4, 2), bool))
-    none = dataclasses.replace(CATALOGUE["spread"], key="none", function=lambda correct: float("nan"))
-    (row,) = measure_changes(one, one, [none], Resampling(0.95, 5))
+    undefined = dataclasses.replace(CATALOGUE["spread"], key="none", function=lambda correct: float("nan"))
+    (row,) = measure_changes(one, one, [undefined], Resampling(0.95, 5))
     assert row.low is None and row.high is None
 
 
@@ -80,5 +81,5 @@ def test_what_cannot_be_compared() -> None:
         compare(one, run(np.ones((5, 2), bool)), ["a", "b"], [], Resampling())
     with pytest.raises(SteadyPhiError, match="2 variants, but 1 names"):
         compare(one, one, ["a"], [], Resampling())
-    with pytest.raises(SteadyPhiError, match=r"\['logprobs'\]: known of one run only"):
+    with pytest.raises(SteadyPhiError, match=r"\['logprobs'\]: only one run has these arrays"):
         compare(one | {"logprobs": np.zeros((4, 2, 2))}, one, ["a", "b"], [], Resampling())

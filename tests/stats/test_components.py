@@ -1,4 +1,4 @@
-"""Variance components against a case by hand, an independent computation, and a known truth."""
+"""Variance components compared with a case by hand, an independent computation, and a known truth."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ OUTLIER = np.r_[np.full(23, 0.7), 0.4]
 def test_by_hand() -> None:
     # Columns 1 and 1/3, grand mean 2/3: MS_T = 3 (1/9 + 1/9) / 1 = 2/3.
     # Rows 1/2, 1/2, 1: residuals 1/6, -1/6 (twice) and -1/3, 1/3: MS_res = (4/36 + 2/9) / (2 * 1) = 1/6.
-    # sigma^2 = (2/3 - 1/6) / 3 = 1/6; MS_res / N = 1/18; observed 2/9, of which 1/18 is a quarter.
+    # sigma^2 = (2/3 - 1/6) / 3 = 1/6; MS_res / N = 1/18; the observed variance is 2/9, of which 1/18 is 1/4.
     # Corrected spread: 2/3 sqrt(1/6 : 2/9) = 2/3 sqrt(3/4).
     found = variance_components(np.array([[1, 0], [1, 0], [1, 1]], dtype=bool), Resampling(0.95, 100))
     assert found.sigma.value == pytest.approx((1 / 6) ** 0.5)
@@ -55,7 +55,7 @@ def test_equal_variants_have_no_spread_once_noise_is_removed() -> None:
 
 @pytest.mark.parametrize("truth", [NORMAL, OUTLIER])
 def test_the_true_spread_is_found(truth: np.ndarray) -> None:
-    """sigma^2 has no bias, the corrected spread little, and the observed one is too large."""
+    """sigma^2 is unbiased, the corrected spread nearly so, and the observed spread is too large."""
     rng = np.random.default_rng(1)
     found = [variance_components(simulated(truth, 100, rng), Resampling(0.95, 2)) for _ in range(200)]
     squares = np.array([f.sigma.value**2 for f in found])
@@ -69,7 +69,7 @@ def test_the_true_spread_is_found(truth: np.ndarray) -> None:
 
 @pytest.mark.parametrize("groups", [None, np.arange(24) // 6])
 def test_coverage(groups: np.ndarray | None) -> None:
-    """With variants that resemble each other in groups too; at worst the intervals are too wide."""
+    """Coverage with and without groups of similar variants; intervals may be too wide, not too narrow."""
     rng = np.random.default_rng(2)
     found = [
         variance_components(simulated(NORMAL, 200, rng, groups=groups), Resampling(0.9, 200, n))

@@ -1,4 +1,4 @@
-"""The gate: shut for what got worse, open for what did not, whatever the noise."""
+"""The gate fails models that got worse and passes those that did not, despite the noise."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ LINE = np.linspace(-1, 1, 12)
 
 
 def pair(before: np.ndarray, after: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two runs on the same 200 items, which share their difficulty."""
+    """Return two runs on the same 200 items, with the same difficulties."""
     both = simulated(np.r_[before, after], 200, np.random.default_rng(seed))
     return both[:, : len(before)], both[:, len(before) :]
 
@@ -39,13 +39,14 @@ def test_more_spread_and_a_worse_worst_case_fail() -> None:
 
 
 def test_reasons_by_hand() -> None:
-    # All right before; after, one of two variants wrong in 40 of 100 items: no noise could do that.
+    # All right before; after, one of two variants has 40 of 100 items wrong, far beyond the noise.
     before = np.ones((100, 2), bool)
     after = before.copy()
     after[:40, 1] = False
     gate = decide(before, after, Resampling(draws=999))
     assert not gate.passed
-    # The draws vary by about 0.05 and none comes near 0.4 from its mean: p = 1/1000, three times by Holm.
+    # The draws have a standard deviation of about 0.05, so none is 0.4 from the mean: p = 1/1000, which Holm
+    # multiplies by 3.
     assert gate.reasons == [
         "the accuracy in the worst format falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
         "the spread between the best and the worst format grows: 0.0% before, 40.0% after "
@@ -57,7 +58,7 @@ def test_reasons_by_hand() -> None:
 
 
 def test_the_spread_alone() -> None:
-    """A better best variant is growth of the spread too, and no fall."""
+    """A better best variant increases the spread, but nothing falls."""
     before = np.zeros((100, 2), bool)
     after = before.copy()
     after[:40, 1] = True

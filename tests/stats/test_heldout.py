@@ -1,4 +1,4 @@
-"""The winner's curse: seen on the items chosen by, gone on other items."""
+"""The winner's curse: present on the items used for choosing, absent on held-out items."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.stats.simulated import simulated
 
 
 def test_by_hand() -> None:
-    # Variant 0 always right, 1 right on the even items, 2 never: any half gives the same choices.
+    # Variant 0 is always right, 1 on the even items, 2 never: any half gives the same choices.
     even = np.arange(12) % 2 == 0
     found = best_and_worst(np.column_stack([np.ones(12, bool), even, np.zeros(12, bool)]), 3)
     assert (found.best, found.worst, found.spread) == (1, 0, 1)

@@ -1,4 +1,4 @@
-"""The extended Rasch model beside the published code, an independent optimizer, and known truths."""
+"""The extended Rasch model compared with the published code, an independent optimizer, and known truths."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from scipy.special import expit
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats import irt
 
-# A grid without any random number, so that it is the same with every version of NumPy.
+# A grid without random numbers, so that it is the same with every version of NumPy.
 ITEM, VARIANT = np.indices((24, 12))
 CORRECT = (7 * ITEM + 11 * VARIANT + ITEM * VARIANT**2) % 5 < 1 + VARIANT % 3 + ITEM % 2
 SEEN = (ITEM + 2 * VARIANT) % 3 != 0
 ATOMS = [{"case": str(t % 3), "separator": str(t // 3)} for t in range(12)]
-# Without the first level of each factor, as the published code asks for full rank.
+# Without the first level of each factor, because the published code requires full rank.
 PROMPTS = np.delete(irt.one_hot(ATOMS)[0], [0, 3], axis=1)
 ITEMS = np.column_stack([np.arange(24) % 2, np.linspace(-1, 1, 24)])
 
 # `accs_hat` and `pirt` of the published PromptEval on these cells: github.com/felipemaiapolo/prompteval,
 # commit c5e492b (the package prompteval 0.0.1 on PyPI is empty), ExtendedRaschModel with scikit-learn
-# 1.9.1, its solver's tolerance set from 1e-4 to 1e-10.
+# 1.9.1, with the tolerance of its solver changed from 1e-4 to 1e-10.
 PUBLISHED = {
     "prompts": (
         [
@@ -71,7 +71,8 @@ def test_mode_and_covariance_by_an_independent_optimizer() -> None:
     prior = irt.Prior(np.hstack([np.ones((12, 1)), PROMPTS]), ITEMS, variances, 0.5)
     model = irt.fit(CORRECT, SEEN, prior)
 
-    # All unknowns in one vector; each scored cell a row of features: θ's, −β's, and −1 for its own item.
+    # All unknowns in one vector. Each scored cell has a row of features: those of θ, those of −β, and −1 for
+    # the item.
     item, variant = np.nonzero(SEEN)
     features = np.hstack([prior.prompts[variant], -ITEMS[item], -np.eye(24)[item]])
     precision = 1 / np.concatenate([variances, np.full(24, 0.5)])

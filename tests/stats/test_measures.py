@@ -1,4 +1,4 @@
-"""Each measure against a case worked by hand or a published value, and what holds for all."""
+"""Each measure compared with a case worked by hand or a published value, and general properties."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from steadyphi.stats import measures
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-# 4 items (rows), 3 formats (columns); the chosen answer, and the right one beside it.
+# The chosen answers of 4 items (rows) in 3 formats (columns), and the right answers.
 CHOSEN = np.array([[0, 0, 0], [1, 1, 2], [0, 1, 2], [3, 3, 3]])
 ANSWER = np.array([0, 1, 2, 0])
 CORRECT = CHOSEN == ANSWER[:, None]
@@ -54,8 +54,8 @@ def test_consistency_as_published() -> None:
 
 
 def test_prompt_sensi_score_by_hand() -> None:
-    # items 0 and 3 never differ; item 1 is right in two of three formats and so is wrong in one: 2 of 3
-    # pairs differ; item 2 is right in one of three: again 2 of 3. Mean (0 + 2/3 + 2/3 + 0) / 4.
+    # Items 0 and 3 never differ. Item 1 is right in two of three formats, so 2 of 3 pairs differ; item 2 is
+    # right in one of three: again 2 of 3. The mean is (0 + 2/3 + 2/3 + 0) / 4.
     assert measures.prompt_sensi_score(CORRECT) == pytest.approx(1 / 3)
     # graded qualities 0.2, 0.9, 0.5: |0.2-0.9| + |0.2-0.5| + |0.9-0.5| = 1.4 over 3 pairs
     assert measures.prompt_sensi_score(np.array([[0.2, 0.9, 0.5]])) == pytest.approx(1.4 / 3)
@@ -71,7 +71,7 @@ def test_the_limit_of_the_prompt_sensi_score_is_the_largest_there_is(variants: i
 
 
 def right(*counts: int) -> NDArray[np.bool_]:
-    """Ten items, of which so many are right in each variant."""
+    """Return `correct` for ten items, with these numbers of right answers in the variants."""
     return np.column_stack([np.arange(10) < count for count in counts])
 
 

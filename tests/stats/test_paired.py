@@ -1,4 +1,4 @@
-"""Tests and intervals for pairs against published examples, hand cases and coverage."""
+"""Tests and intervals for pairs: published examples, cases by hand, and coverage."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,15 @@ from tests.stats.simulated import share, simulated
 
 
 def table(both: int, lost: int, won: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two columns whose pairs are counted so; lost: right in the first alone."""
+    """Return two columns with these counts; `lost` pairs are right in the first only, `won` in the second."""
     first = np.repeat([True, True, False, False], [both, lost, won, neither])
     second = np.repeat([True, False, True, False], [both, lost, won, neither])
     return first, second
 
 
 def test_mcnemar_by_hand_and_as_published() -> None:
-    # 12 against 2: 2 P(X <= 2 of 14) = 2 (1 + 14 + 91) / 2^14. Two culture media, Armitage & Berry 1994,
-    # p. 127; StatsDirect gives 0.0129 for it.
+    # 12 against 2: 2 P(X <= 2 of 14) = 2 (1 + 14 + 91) / 2^14. The example of two culture media in Armitage &
+    # Berry 1994, p. 127; StatsDirect gives 0.0129.
     assert mcnemar(*table(20, 12, 2, 16)) == pytest.approx(212 / 2**14)
     # 5 against 0: 2 / 2^5.
     assert mcnemar(*table(14, 5, 0, 22)) == pytest.approx(2 / 32)
@@ -27,7 +27,7 @@ def test_mcnemar_by_hand_and_as_published() -> None:
 
 
 def test_holm_by_hand() -> None:
-    # Sorted 0.01, 0.03, 0.04: times 3, 2, 1: 0.03, 0.06, 0.04, and the last not below the one before.
+    # Sorted 0.01, 0.03, 0.04; times 3, 2, 1: 0.03, 0.06, 0.04, but the last may not be below the one before.
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
@@ -46,7 +46,7 @@ def test_holm_lies_between_no_correction_and_bonferronis(values: list[float]) ->
 @pytest.mark.parametrize(
     ("counts", "low", "high"),
     [
-        # Cavo et al. 2012, as the R package contingencytables gives it in its tests for this method.
+        # Cavo et al. 2012, from the tests of the R package contingencytables for this method.
         ((59, 6, 16, 80), -0.1186, -0.0046),
         # Newcombe 1998, one of his contrasting examples.
         ((36, 12, 2, 0), 0.0569, 0.3404),
@@ -54,14 +54,14 @@ def test_holm_lies_between_no_correction_and_bonferronis(values: list[float]) ->
 )
 def test_newcombes_interval_as_published(counts: tuple[int, int, int, int], low: float, high: float) -> None:
     first, second = table(*counts)
-    found = paired_difference(second, first, 0.95)  # his difference is the first less the second
+    found = paired_difference(second, first, 0.95)  # his difference is the first minus the second
     assert found.value == pytest.approx((counts[1] - counts[2]) / sum(counts))
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 @given(st.tuples(*[st.integers(0, 20)] * 4).filter(lambda counts: sum(counts) > 0))
 @settings(max_examples=60, deadline=None)
-def test_the_interval_turns_round_with_the_pair(counts: tuple[int, int, int, int]) -> None:
+def test_swapping_the_pair_reverses_the_interval(counts: tuple[int, int, int, int]) -> None:
     first, second = table(*counts)
     one, other = paired_difference(first, second, 0.9), paired_difference(second, first, 0.9)
     assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
@@ -84,7 +84,7 @@ def test_rows() -> None:
     default, other = table(20, 12, 2, 16)
     rows = changes(np.column_stack([default, default]), np.column_stack([other, default]), 0.95)
     assert rows[0].change == pytest.approx(-0.2)
-    assert rows[0].p_holm == pytest.approx(2 * 212 / 2**14)  # of two tests
+    assert rows[0].p_holm == pytest.approx(2 * 212 / 2**14)  # two tests
     assert rows[1] == Change(0, 0, 0, 1)
     three = np.column_stack([default, other, default])
     assert changes(three, three[:, [0, 0, 0]], 0.95)[1].p_holm == pytest.approx(3 * 212 / 2**14)

@@ -1,4 +1,4 @@
-"""The permutation test against enumeration, chi-squared and its own level."""
+"""The permutation test compared with enumeration and chi-squared, and its level."""
 
 import numpy as np
 import pytest
@@ -17,18 +17,18 @@ def hundred(seed: int) -> Resampling:
 
 
 def test_against_enumeration() -> None:
-    # Two items, each right in one of two variants: of the four orders two are as uneven as the one seen.
+    # Two items, each right in one of two variants: two of the four orders are as uneven as the observed one.
     assert variants_differ(np.array([[1, 0], [1, 0], [1, 1]], dtype=bool), Resampling()) == pytest.approx(
         1 / 2, abs=0.04
     )
-    # Four items: 2 of 16 orders put all in one column.
+    # Four items: 2 of 16 orders put all right answers in one column.
     assert variants_differ(np.array([[1, 0]] * 4, dtype=bool), Resampling()) == pytest.approx(
         2 / 16, abs=0.03
     )
 
 
 def test_against_chi_squared() -> None:
-    """Cochran's Q is nearly chi-squared with T - 1 degrees of freedom for many items."""
+    """For many items, Cochran's Q is approximately chi-squared with T - 1 degrees of freedom."""
     correct = simulated(0.6 + 0.03 * np.linspace(-1, 1, 6), 500, np.random.default_rng(5))
     columns, rows, variants = correct.sum(axis=0), correct.sum(axis=1), 6
     q = (variants - 1) * (variants * (columns**2).sum() - rows.sum() ** 2)
@@ -47,7 +47,7 @@ def test_level_and_power() -> None:
 
 
 def test_never_zero() -> None:
-    """However large the difference, the order seen is itself one of those counted."""
+    """The p-value is positive, because the observed order is counted too."""
     assert variants_differ(np.repeat([[True, False]], 50, axis=0), hundred(0)) == 1 / 100
 
 
@@ -56,22 +56,23 @@ def test_no_difference_at_all() -> None:
         assert variants_differ(correct, Resampling(draws=20)) == 1
 
 
-TURNED = np.array([[0, 1], [1, 0]])  # two choices in two orders: where each of them is shown
+TURNED = np.array([[0, 1], [1, 0]])  # where each of two choices is shown, in two orders
 
 
 def expected(chosen: list[list[int]], draws: int = 2000) -> dict[str, float]:
-    """What is expected of items whose right answer is choice 0, and which are shown as `TURNED`."""
+    """Return the expected measures for items shown as in `TURNED`, with choice 0 as the right answer."""
     places = np.tile(TURNED, (len(chosen), 1, 1))
     return without_preference(POSITIONS, np.array(chosen), places, places[:, :, 0], Resampling(draws=draws))
 
 
 def test_places_without_a_preference_by_hand() -> None:
-    # An item that is answered 0 once and 1 once has both at place 0 or both at place 1. Of one item: 1/2 away
-    # from right answers, which stand at both. Of two: 1/2 if they fall alike, else 0. Of three: 1/2 or 1/6.
+    # An item answered once with 0 and once with 1 has both answers at place 0 or both at place 1. The right
+    # answers are at both places, so the bias of one item is 1/2. For two items it is 1/2 if both have the
+    # same place, else 0. For three it is 1/2 or 1/6.
     assert expected([[0, 1]])["position_bias"] == 1 / 2
     assert expected([[0, 1]] * 2)["position_bias"] == pytest.approx(1 / 4, abs=0.03)
     assert expected([[0, 1]] * 3)["position_bias"] == pytest.approx(1 / 4 * 1 / 2 + 3 / 4 * 1 / 6, abs=0.02)
-    # Recalls are 1 and 0 where both items fall alike, else 1/2 and 1/2.
+    # The recalls are 1 and 0 if both items have the same place, else 1/2 and 1/2.
     assert expected([[0, 1]] * 2)["recall_deviation"] == pytest.approx(1 / 4, abs=0.03)
 
 

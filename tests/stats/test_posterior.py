@@ -1,4 +1,4 @@
-"""What is learnt from a part of the grid, on grids whose truth is known."""
+"""The posterior given a part of the grid, for simulated grids with known parameters."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from steadyphi.stats import irt, posterior
 
 
 def drawn(seed: int, items: int, variants: int, own: float) -> tuple[NDArray[np.bool_], Any, Any, list[Any]]:
-    """Return a grid from the model: effects of one factor of four levels (sd 0.5) and of variants."""
+    """Return a grid simulated from the model: one factor with four levels (sd 0.5), and variants."""
     rng = np.random.default_rng(seed)
     effects = rng.normal(0, 0.5, 4)
     thetas = 0.3 + effects[np.arange(variants) % 4] + rng.normal(0, own, variants)
@@ -31,30 +31,30 @@ def cells(items: int, variants: int, number: int, seed: int) -> NDArray[np.bool_
 def test_parameters_are_recovered() -> None:
     correct, thetas, betas, atoms = drawn(0, 300, 80, own=0.3)
     seen = cells(300, 80, 12000, 0)  # half of the grid
-    found = posterior.learn(correct & seen, seen, *posterior.additive(atoms, 300))
-    model = found.models[int(np.argmax(found.weights))]
+    fitted = posterior.fit_posterior(correct & seen, seen, *posterior.additive_prior(atoms, 300))
+    model = fitted.models[int(np.argmax(fitted.weights))]
     centred = model.thetas - model.thetas.mean(), thetas - thetas.mean()
-    # A θ from 150 answers of information 0.17 has a standard error of 0.2 at most.
+    # An estimate of θ from 150 answers, each of information 0.17, has a standard error of at most 0.2.
     assert np.sqrt(np.mean((centred[0] - centred[1]) ** 2)) < 0.2
     assert np.corrcoef(model.betas, betas)[0, 1] > 0.95
-    own = [np.sqrt(m.prior.variances[-1]) for m in found.models]
-    assert 0.2 <= found.weights @ own <= 0.42  # 0.3 lies between two of the values
+    own = [np.sqrt(m.prior.variances[-1]) for m in fitted.models]
+    assert 0.2 <= fitted.weights @ own <= 0.42  # 0.3 lies between two of the values
     assert 1.3 < np.sqrt(model.prior.item_variance) < 1.7
-    # With half of the cells the estimates are nearer to the whole grid's shares than the raw ones.
+    # With half of the cells, the estimates are closer to the accuracies of the full grid than the raw shares.
     truth, raw = correct.mean(axis=0), (correct & seen).sum(axis=0) / seen.sum(axis=0)
-    assert np.abs(found.accuracies() - truth).mean() < 0.9 * np.abs(raw - truth).mean()
+    assert np.abs(fitted.accuracies() - truth).mean() < 0.9 * np.abs(raw - truth).mean()
 
 
 def test_a_factor_without_effect_is_left_out() -> None:
     correct, *_ = drawn(1, 200, 60, own=0.0)
     variants = np.arange(60)
     atoms = [{"case": str(t % 4), "noise": str(t // 4 % 3)} for t in variants]
-    found = posterior.learn(correct, np.ones_like(correct), *posterior.additive(atoms, 200))
-    model = found.models[int(np.argmax(found.weights))]
+    fitted = posterior.fit_posterior(correct, np.ones_like(correct), *posterior.additive_prior(atoms, 200))
+    model = fitted.models[int(np.argmax(fitted.weights))]
     case, noise = (np.sqrt(model.prior.variances[at]) for at in (1, 5))
     assert case > 0.25 and noise < 0.12
-    # δ is 0 in truth: the large values are ruled out.
-    assert max(model.prior.variances[-1] for model in found.models) <= 0.2**2
+    # The true δ is 0, so the large standard deviations are ruled out.
+    assert max(model.prior.variances[-1] for model in fitted.models) <= 0.2**2
 
 
 def test_intervals_cover_what_the_full_grid_says() -> None:
@@ -62,11 +62,11 @@ def test_intervals_cover_what_the_full_grid_says() -> None:
     for seed in range(20):
         correct, *_, atoms = drawn(seed, 60, 20, own=0.3)
         seen = cells(60, 20, 400, seed)
-        found = posterior.learn(correct & seen, seen, *posterior.additive(atoms, 60), rounds=8)
-        full, _ = found.draw(200, np.random.default_rng(seed))
+        fitted = posterior.fit_posterior(correct & seen, seen, *posterior.additive_prior(atoms, 60), rounds=8)
+        full, _ = fitted.draw(200, np.random.default_rng(seed))
         low, high = np.percentile(full, [10, 90], axis=0)
         inside.append((low <= correct.mean(axis=0)) & (correct.mean(axis=0) <= high))
-    # 400 variants in 80% intervals; those of a grid hang together, so the share varies by some 3%.
+    # 400 intervals of 80%; those of a grid are correlated, so the share has a standard deviation of about 3%.
     assert 0.73 < np.mean(inside) < 0.9
 
 
@@ -74,17 +74,17 @@ def test_update_is_learning_from_all_cells() -> None:
     correct, *_, atoms = drawn(3, 80, 24, own=0.4)
     few, more = cells(80, 24, 500, 3), cells(80, 24, 900, 3)
     assert more[few].all()
-    prior, groups = posterior.additive(atoms, 80)
-    found = posterior.learn(correct & few, few, prior, groups)
+    prior, groups = posterior.additive_prior(atoms, 80)
+    fitted = posterior.fit_posterior(correct & few, few, prior, groups)
     for _ in range(12):
-        found = found.update(correct & more, more, groups)
-    afresh = posterior.learn(correct & more, more, prior, groups, rounds=20)
-    assert found.accuracies() == pytest.approx(afresh.accuracies(), abs=2e-3)
+        fitted = fitted.update(correct & more, more, groups)
+    afresh = posterior.fit_posterior(correct & more, more, prior, groups, rounds=20)
+    assert fitted.accuracies() == pytest.approx(afresh.accuracies(), abs=2e-3)
 
 
 def test_evidence_of_a_single_coefficient() -> None:
-    # 20 right answers of 30 by one ability θ ~ N(0, 1), the items all alike (their variance is nil): the
-    # integral of θ's density times σ(θ)^20 · (1 − σ(θ))^10, by the trapezoidal rule.
+    # 20 of 30 answers are right, with one ability θ ~ N(0, 1) and equal items (their variance is nearly 0).
+    # The evidence is the integral of θ's density times σ(θ)^20 · (1 − σ(θ))^10, by the trapezoidal rule.
     prior = irt.Prior(np.ones((1, 1)), np.zeros((30, 0)), np.ones(1), 1e-9)
     correct = np.arange(30)[:, None] < 20
     model = irt.fit(correct, np.ones_like(correct), prior)
@@ -96,7 +96,7 @@ def test_evidence_of_a_single_coefficient() -> None:
 def test_weights_are_the_evidence() -> None:
     correct, *_, atoms = drawn(4, 60, 12, own=0.2)
     seen = cells(60, 12, 300, 4)
-    found = posterior.learn(correct & seen, seen, *posterior.additive(atoms, 60))
-    assert len(found.models) > 1 and found.weights.sum() == pytest.approx(1)
-    ratio = np.exp(found.models[1].evidence() - found.models[0].evidence())
-    assert found.weights[1] / found.weights[0] == pytest.approx(ratio)
+    fitted = posterior.fit_posterior(correct & seen, seen, *posterior.additive_prior(atoms, 60))
+    assert len(fitted.models) > 1 and fitted.weights.sum() == pytest.approx(1)
+    ratio = np.exp(fitted.models[1].evidence() - fitted.models[0].evidence())
+    assert fitted.weights[1] / fitted.weights[0] == pytest.approx(ratio)

@@ -1,4 +1,4 @@
-"""Precision formulas against published examples, simulation, and the page that quotes them."""
+"""Precision formulas compared with published examples, simulations, and the figures in the documentation."""
 
 import re
 
@@ -13,13 +13,13 @@ TEXT = (ROOT / "docs" / "statistics.md").read_text()
 
 
 def test_discordance_by_hand() -> None:
-    # Rows with 1, 3 and 2 right of 3: 2 of 3 pairs differ, none, 2 of 3.
+    # Rows with 1, 3 and 2 of 3 right: 2 of 3 pairs differ, then none, then 2 of 3.
     correct = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 1]], dtype=bool)
     assert precision.discordance(correct) == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
 
 
 def test_sample_size_as_published() -> None:
-    """Connor 1987, p. 209, as powerandsamplesize.com works it out: 0.45 against 0.05 needs 23 items."""
+    """Connor 1987, p. 209, as computed by powerandsamplesize.com: 0.45 against 0.05 needs 23 items."""
     assert precision.detectable_difference(0.5, 23) < 0.4 < precision.detectable_difference(0.5, 22)
     assert np.isnan(precision.detectable_difference(0.05, 10))
 
@@ -43,7 +43,7 @@ def test_against_simulation() -> None:
 
 
 def test_power_is_as_said() -> None:
-    """Discordant items 0.1 + d / 2 and 0.1 - d / 2 of 400: the asymptotic test finds 80% of them."""
+    """With 400 items, discordant with 0.1 + d / 2 and 0.1 - d / 2, the asymptotic test has a power of 80%."""
     psi, items = 0.2, 400
     difference = precision.detectable_difference(psi, items)
     rng = np.random.default_rng(1)
@@ -54,7 +54,7 @@ def test_power_is_as_said() -> None:
 
 
 def rows(heading: str) -> list[list[float]]:
-    """Return the numbers in the table under a heading of the page."""
+    """Return the numbers of the table under a heading of the page."""
     table = TEXT.split(f"### {heading}\n")[1].split("\n\n")[1]
     return [[float(n) for n in re.findall(r"[\d.]+", line)] for line in table.splitlines()[2:]]
 

@@ -1,4 +1,4 @@
-"""What is recommended when one prompt is better, when none is, and how far the promises hold."""
+"""The recommendation if one prompt is better and if none is, and the coverage of its bounds."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_without_a_better_one_the_default_stays() -> None:
 
 
 def test_the_gain_is_of_items_that_did_not_choose() -> None:
-    """Of equally good variants the best of other items is no better than the default in half of the cases."""
+    """For equally good variants, the best on other items beats the default in only half of the cases."""
     rng = np.random.default_rng(5)
     found = [
         recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v0", Resampling(0.05, 20, n))
@@ -44,11 +44,12 @@ def test_the_gain_is_of_items_that_did_not_choose() -> None:
 
 
 def test_the_cheapest_among_the_best_by_hand() -> None:
-    # Of 100 items: 60, 57 and 50 right, each a part of the one before. The second's standard error of the
-    # difference from the best is sqrt((0.03 - 0.0009) / 100) = 0.017 < 0.03: it is not near.
+    # Of 100 items 60, 57 and 50 are right, each set a subset of the one before. The standard error of the
+    # second's difference from the best is sqrt((0.03 - 0.0009) / 100) = 0.017 < 0.03: it is not within one
+    # error.
     nested = np.arange(100)[:, None] < np.array([60, 57, 50])
     assert cheapest_of_the_best(nested, np.array([9.0, 5.0, 1.0])) == 0
-    # The second right on 60 - 3 + 2 = 59, discordant on 5 items: sqrt((0.05 - 0.0001) / 100) = 0.022 > 0.01.
+    # The second is right on 60 - 3 + 2 = 59 and discordant on 5: sqrt((0.05 - 0.0001) / 100) = 0.022 > 0.01.
     swapped = nested.copy()
     swapped[60:62, 1] = True
     assert cheapest_of_the_best(swapped, np.array([9.0, 5.0, 1.0])) == 1
@@ -57,7 +58,7 @@ def test_the_cheapest_among_the_best_by_hand() -> None:
 
 
 def test_the_regret_is_bounded_whatever_is_chosen() -> None:
-    """The luckiest of equally good variants, and the best of different ones: 90% bounds hold."""
+    """The 90% bounds hold for the luckiest of equally good variants and for the best of different ones."""
     rng = np.random.default_rng(2)
     for truth in (np.full(8, 0.6), 0.6 + 0.05 * np.linspace(-1, 1, 8)):
         held, bounds = [], []
@@ -71,10 +72,10 @@ def test_the_regret_is_bounded_whatever_is_chosen() -> None:
 
 
 def test_the_bound_by_hand() -> None:
-    # Columns that are all equal err together: no difference can be missed, and nothing is better.
+    # Equal columns have equal errors, so no variant can be better.
     same = np.repeat(np.arange(20)[:, None] < 9, 3, axis=1)
     assert regret_bound(same, 1, Resampling(0.95, 50)) == 0
-    # One always right, one always wrong: no doubt about the difference of 1.
+    # One is always right, one always wrong: the difference of 1 is certain.
     sure = np.repeat([[True, False]], 20, axis=0)
     assert (regret_bound(sure, 0, Resampling(0.95, 50)), regret_bound(sure, 1, Resampling(0.95, 50))) == (
         0,

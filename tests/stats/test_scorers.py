@@ -1,4 +1,4 @@
-"""Scorers: by hand, by the published formulas in the space of probabilities, and what holds for all."""
+"""Scorers: by hand, by the published formulas for probabilities, and general properties."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ FULL = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)).flatma
 
 
 def gaps(logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same with the last choice gone from every other item."""
+    """Return the same scores without the last choice of every other item."""
     logprobs = logprobs.copy()
     logprobs[::2, :, -1] = GONE if logprobs.shape[2] > 1 else logprobs[::2, :, -1]
     return logprobs
@@ -54,7 +54,7 @@ def test_of_equal_scores_the_first_is_chosen() -> None:
 
 
 def test_probabilities_by_hand() -> None:
-    # shares 1 : 3 : 4 of two items, the second without the last
+    # ratios 1 : 3 : 4 for two items; the second lacks the last choice
     shares = scorers.probabilities(np.log([[[0.1, 0.3, 0.4]], [[0.1, 0.3, 1e-300]]]))
     assert shares[0, 0].tolist() == pytest.approx([1 / 8, 3 / 8, 4 / 8])
     gone = scorers.probabilities(np.array([[[np.log(0.1), np.log(0.3), GONE]]]))
@@ -78,7 +78,7 @@ def test_an_item_without_choices_is_refused() -> None:
 
 
 def test_contextual_calibration_by_hand() -> None:
-    # p = (0.6, 0.4), after "N/A" p_cf = (0.8, 0.2): W p = (0.75, 2), so the second; 0.75 : 2 normalized
+    # p = (0.6, 0.4), after "N/A" p_cf = (0.8, 0.2): W p = (0.75, 2), so the second choice; then normalized
     scores = scorers.contextual(np.log([[[0.6, 0.4]]]), np.log([[[0.8, 0.2]]]))
     assert scorers.choose(scores).tolist() == [[1]]
     assert scorers.probabilities(scores)[0, 0].tolist() == pytest.approx([0.75 / 2.75, 2 / 2.75])
@@ -113,19 +113,19 @@ def test_batch_calibration_by_hand() -> None:
 
 
 def test_batch_calibration_of_positions() -> None:
-    # The model likes what is shown first, which is choice 0 of item 0 and choice 1 of item 1.
+    # The model prefers the first place, where choice 0 of item 0 and choice 1 of item 1 are shown.
     logprobs = np.log([[[0.9, 0.1]], [[0.4, 0.6]]])
     classes = np.array([[[0, 1]], [[1, 0]]])
     scores = scorers.batch_calibrated(logprobs, classes)
-    # first: mean log of 0.9, 0.6; second: of 0.1, 0.4
+    # first place: mean log of 0.9, 0.6; second place: of 0.1, 0.4
     first, second = (0.9 * 0.6) ** 0.5, (0.1 * 0.4) ** 0.5
     assert np.exp(scores[1, 0]).tolist() == pytest.approx([0.4 / second, 0.6 / first])
     assert scorers.choose(scores)[:, 0].tolist() == [0, 0]
 
 
 def test_batch_calibration_normalizes_over_the_choices_that_an_item_has() -> None:
-    # 0.09 and 0.01 are 0.9 and 0.1 of what is offered, and a single choice is certain, 0.5 or not.
-    # Means: first (0.9 * 1)^(1/2), second 0.1.
+    # 0.09 and 0.01 normalize to 0.9 and 0.1, and a single choice to 1.
+    # Geometric means: first (0.9 * 1)^(1/2), second 0.1.
     scores = scorers.batch_calibrated(np.array([[np.log([0.09, 0.01])], [[np.log(0.5), GONE]]]))
     assert np.exp(scores[0, 0]).tolist() == pytest.approx([0.9**0.5, 1])
     assert np.exp(scores[1, 0]).tolist() == pytest.approx([0.9**-0.5, 0])
@@ -137,7 +137,7 @@ def test_batch_calibration_undoes_any_bias(full: NDArray[np.float64], bias: floa
     scores = scorers.batch_calibrated(logprobs)
     there = np.isfinite(logprobs)
     assert (np.isfinite(scores) == there).all()
-    if not some_gone:  # then a bias for one class in all items leaves no trace
+    if not some_gone:  # then a bias for one class in all items has no effect
         biased = full.copy()
         biased[:, :, 0] += bias
         found = scorers.probabilities(scorers.batch_calibrated(biased))

@@ -1,1 +1,1 @@
-"""Long prompts: what a model still recalls, follows and answers when much else is in its context."""
+"""Long prompts: what a model still recalls, follows and answers when its context holds much other text."""

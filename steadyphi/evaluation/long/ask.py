@@ -1,4 +1,4 @@
-"""Long prompts asked: candidates scored, answers generated."""
+"""Answers of a model to long prompts: scored candidates and generated texts."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from steadyphi.prompts.formats import Format
 def ask(model: Backend, probes: Sequence[Probe], format_: Format) -> list[ProbeResult]:
     """Return the answer of the model to each probe; `format_` is the format of the probes."""
     logprobs = _rank(model, [probe for probe in probes if probe.ranked], format_)
-    written = [probe for probe in probes if probe.max_new_tokens]
-    limit = max((probe.max_new_tokens for probe in written), default=0)
-    generated = model.generate([probe.prompt for probe in written], limit, "write after long prompts")
-    texts = {probe: answer.text for probe, answer in zip(written, generated, strict=True)}
+    open_probes = [probe for probe in probes if probe.max_new_tokens]
+    limit = max((probe.max_new_tokens for probe in open_probes), default=0)
+    generated = model.generate([probe.prompt for probe in open_probes], limit, "long prompts, open answers")
+    texts = {probe: answer.text for probe, answer in zip(open_probes, generated, strict=True)}
     return [ProbeResult(probe, logprobs.get(probe), texts.get(probe)) for probe in probes]
 
 

@@ -7,31 +7,31 @@ from steadyphi.data import textbook_words
 
 COLOURS = ("red", "blue", "green", "yellow", "white", "black", "brown", "pink", "purple", "grey")
 HOLDERS = ("box", "bag", "chest", "drawer", "safe", "trunk", "case", "locker")
-VALUES = tuple(textbook_words.NOUNS)  # Phi and phi-tiny have one token for each of them after a space
-CANDIDATES = 10  # answering blindly finds one in ten
+VALUES = tuple(textbook_words.NOUNS)  # each is one token of Phi and phi-tiny, after a space
+CANDIDATES = 10  # a random answer is right one time in ten
 
 
 def fact(key: str, value: str) -> str:
-    """Return the sentence that gives a key its value."""
+    """Return the sentence that states the value of a key."""
     return f"The password of the {key} is {value}."
 
 
 def question(key: str) -> str:
-    """Return the sentence that asks for a key's value."""
+    """Return the question for the value of a key."""
     return f"What is the password of the {key}?"
 
 
 def draw_keys(rng: random.Random, count: int) -> list[str]:
-    """Return keys that differ in nothing but the colour, so that they are easily mistaken."""
+    """Return keys that differ only in the colour, so that they are easily confused."""
     holder = rng.choice(HOLDERS)
     return [f"{colour} {holder}" for colour in rng.sample(COLOURS, count)]
 
 
 def draw_values(rng: random.Random, tokens: Mapping[str, int]) -> list[str]:
-    """Return `CANDIDATES` different values, all of equally many tokens as far as the tokenizer has such.
+    """Return `CANDIDATES` different values, with equal numbers of tokens if the tokenizer allows it.
 
-    tokens: of each value as an answer. A sum of log-probabilities prefers what has fewer of them, so among
-    values of unequal lengths the ranking would tell more about tokens than about the text.
+    tokens: the number of tokens of each value as an answer. A sum of log-probabilities prefers values with
+    fewer tokens, so with unequal numbers the ranking would say more about the tokens than about the text.
     """
     groups: dict[int, list[str]] = {}
     for value, count in tokens.items():

@@ -1,4 +1,4 @@
-"""Why a long prompt was not answered right, by rules that give every failure exactly one cause."""
+"""The cause of each wrong answer to a long prompt. The rules give every failure exactly one cause."""
 
 import re
 from typing import Literal
@@ -9,8 +9,8 @@ from steadyphi.evaluation.long.rules import followed
 Failure = Literal["forgot", "ignored", "misread", "echoed", "other"]
 FAILURES: tuple[Failure, ...] = ("forgot", "ignored", "misread", "echoed", "other")
 
-ECHO_WORDS = 8  # so many words in a row from the prompt are a repetition of it,
-ECHO_LEAST = 3  # or fewer, if they are all that was written
+ECHO_WORDS = 8  # this many words in a row from the prompt are a repetition,
+ECHO_LEAST = 3  # or at least this many, if the line has no others
 _BY_MEANING: dict[Meaning, Failure] = {
     "slot": "misread",
     "distractor": "ignored",
@@ -21,7 +21,7 @@ _BY_MEANING: dict[Meaning, Failure] = {
 
 
 def failed(result: ProbeResult) -> bool:
-    """Return whether a probe was answered wrong: the rule broken, or another candidate ranked first."""
+    """Return whether a probe was answered wrong: its rule was broken, or a wrong candidate ranks first."""
     probe = result.probe
     if probe.rule is not None:
         return not followed(probe.rule, result.line, probe.candidates[probe.answer].text)
@@ -29,16 +29,17 @@ def failed(result: ProbeResult) -> bool:
 
 
 def cause(result: ProbeResult) -> Failure:
-    """Return why a probe failed (`failed`). The first that holds:
+    """Return why a probe failed (`failed`). The first case that applies decides:
 
-    1. The line written names a candidate's value: the first one it names tells. The value of another key
-       or variable: misread. The value that the prompt calls wrong: ignored. A value that is not in the
-       prompt: forgot. The right value: ignored where a rule was to be followed (the question was
-       answered and the instruction was not heeded), other where another candidate ranks first (the two
-       ways of asking disagree).
-    2. Its first `ECHO_WORDS` words, or all of at least `ECHO_LEAST`, stand in the prompt in a row: echoed.
-    3. The candidate that ranks first tells, as in 1.
-    4. Nothing was ranked, and what was written, if anything, is neither the answer nor a repetition: forgot.
+    1. The generated line names the value of a candidate. The first one that it names decides. The value of
+       another key or variable: misread. The value that the prompt calls wrong: ignored. A value that is not
+       in the prompt: forgot. The right value: ignored if the probe has a rule (the model answered the
+       question and did not follow the instruction), otherwise other (a wrong candidate ranks first, so
+       scoring and generation disagree).
+    2. The first `ECHO_WORDS` words of the line, or all of at least `ECHO_LEAST` words, occur in the prompt in
+       a row: echoed.
+    3. The candidate that ranks first decides, as in 1.
+    4. Nothing was ranked, and the line is empty, or neither the answer nor a repetition: forgot.
     """
     named = _first_named(result)
     if named == "right" and result.probe.rule is not None:
@@ -51,7 +52,7 @@ def cause(result: ProbeResult) -> Failure:
 
 
 def _first_named(result: ProbeResult) -> Meaning | None:
-    """Return the meaning of the candidate whose text comes first in the line, as whole words."""
+    """Return the meaning of the candidate that the line names first, as whole words, if any."""
     line = _words(result.line)
     places = []
     for candidate in result.probe.candidates:

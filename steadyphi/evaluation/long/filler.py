@@ -1,7 +1,7 @@
-"""Text that says nothing of importance: sentences to hide facts among and to pad questions with.
+"""Filler text: unimportant sentences, to hide facts in and to pad questions with.
 
-Written for this purpose. They hold no numbers, no colours and none of the words that facts are made of
-(`steadyphi.evaluation.long.facts`), so nothing in them can be taken for an answer.
+The sentences were written for this purpose. They contain no numbers, no colours and no word of a fact
+(`steadyphi.evaluation.long.facts`), so nothing in them can be mistaken for an answer.
 """
 
 import random
@@ -90,7 +90,7 @@ SENTENCES = _lines(
     """
 )
 
-# {word} is a word of the question that is asked. As a word that is talked about it fits wherever it stands.
+# {word} is a word of the question. In quotation marks, any word fits grammatically.
 ABOUT = _lines(
     """
     The word "{word}" came up in a talk last week.
@@ -120,10 +120,11 @@ ABOUT = _lines(
 
 
 def take(sentences: Sequence[str], tokens: Sequence[int], spare: int, rng: random.Random) -> list[str]:
-    """Return sentences of at most `spare` tokens together, so many that no other would go in.
+    """Return as many sentences as fit in `spare` tokens.
 
-    They come in random order, all of them before any comes again; one that is too long for what is left is
-    passed over. An equal `rng` and more tokens to spare give the same beginning.
+    tokens: the number of tokens of each sentence. The order is random, and all sentences are used before one
+    is repeated. A sentence that is too long for the remaining tokens is skipped. With the same `rng` and more
+    tokens to spare, the beginning is the same.
     """
     chosen: list[str] = []
     while spare >= min(tokens):
@@ -135,6 +136,6 @@ def take(sentences: Sequence[str], tokens: Sequence[int], spare: int, rng: rando
 
 
 def without(sentences: Sequence[str], phrases: Sequence[str]) -> list[str]:
-    """Return the sentences in which none of the phrases stands, as whole words in any case."""
-    found = re.compile("|".join(rf"(?<!\w){re.escape(p.strip())}(?!\w)" for p in phrases), re.IGNORECASE)
-    return [sentence for sentence in sentences if not found.search(sentence)]
+    """Return the sentences that contain none of the phrases, as whole words, ignoring case."""
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(p.strip())}(?!\w)" for p in phrases), re.IGNORECASE)
+    return [sentence for sentence in sentences if not pattern.search(sentence)]

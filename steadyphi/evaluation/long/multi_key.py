@@ -1,9 +1,9 @@
-"""One of several facts, and facts that follow from others.
+"""Two tasks: find one of several facts, and follow a chain of facts.
 
-After two tasks of RULER (Hsieh et al. 2024, arXiv 2404.06654): needles with several keys, one of them asked
-for (there `niah_multikey_1`, four keys), and variable tracking (there one chain of assignments and all the
-variables of a value asked for; here two chains, and the value of a last variable, so that both tasks are
-answered with one of ten values).
+Both are based on tasks of RULER (Hsieh et al. 2024, arXiv 2404.06654). The first has needles with several
+keys and asks for one of them (`niah_multikey_1` in RULER, four keys). The second is variable tracking. RULER
+has one chain of assignments and asks for all variables with a value. Here there are two chains, and the
+question is the value of the last variable of one, so that both tasks are answered with one of ten values.
 """
 
 import random
@@ -17,12 +17,12 @@ from steadyphi.evaluation.long.writer import Writer
 
 KEYS = 4
 CHAINS = ("X", "Y")
-VARIABLES = 3  # in a chain: the first has the value, each other has the one's before it
+VARIABLES = 3  # per chain: the first one is assigned the value, each other one the variable before it
 
 
 def multi_key(writer: Writer, length: int, count: int, seed: int) -> list[Probe]:
-    """Return `count` texts with four keys, one asked for. Raises DoesNotFit."""
-    found = []
+    """Return `count` probes with four keys; the question asks for one of them. Raises DoesNotFit."""
+    probes = []
     for n in range(count):
         name = f"multi-key {n}"
         rng = random.Random(f"{seed} {name}")
@@ -32,17 +32,17 @@ def multi_key(writer: Writer, length: int, count: int, seed: int) -> list[Probe]
         rng.shuffle(statements)
         candidates = _candidates(values, KEYS)
         rng.shuffle(candidates)
-        asked = f"{facts.question(keys[0])} {SHORT}"
-        found.append(_probe(writer, "multi-key", name, length, statements, candidates, asked, seed))
-    return found
+        question = f"{facts.question(keys[0])} {SHORT}"
+        probes.append(_probe(writer, "multi-key", name, length, statements, candidates, question, seed))
+    return probes
 
 
 def variables(writer: Writer, length: int, count: int, seed: int) -> list[Probe]:
-    """Return `count` texts with two chains of variables; the last of the first is asked for.
+    """Return `count` probes with two chains of variables; the question is the last variable of the first.
 
-    All values are numbers of two digits. Raises DoesNotFit.
+    All values are two-digit numbers. Raises DoesNotFit.
     """
-    found = []
+    probes = []
     for n in range(count):
         name = f"variable tracking {n}"
         rng = random.Random(f"{seed} {name}")
@@ -57,13 +57,15 @@ def variables(writer: Writer, length: int, count: int, seed: int) -> list[Probe]
         statements = [next(rest[turn]) for turn in turns]  # in order within a chain
         candidates = _candidates(values, len(CHAINS))
         rng.shuffle(candidates)
-        asked = f"What is the value of {CHAINS[0]}{VARIABLES}? Answer with a number."
-        found.append(_probe(writer, "variable tracking", name, length, statements, candidates, asked, seed))
-    return found
+        question = f"What is the value of {CHAINS[0]}{VARIABLES}? Answer with a number."
+        probes.append(
+            _probe(writer, "variable tracking", name, length, statements, candidates, question, seed)
+        )
+    return probes
 
 
 def _candidates(values: Sequence[str], in_prompt: int) -> list[Candidate]:
-    """Return the first value as the right one, the others in the prompt as slots, the rest as absent."""
+    """Return candidates: the first value is right, the others in the prompt are slots, the rest is absent."""
     slots = [Candidate(value, "slot") for value in values[1:in_prompt]]
     return [Candidate(values[0], "right"), *slots, *(Candidate(v, "absent") for v in values[in_prompt:])]
 
@@ -75,16 +77,16 @@ def _probe(
     length: int,
     statements: Sequence[str],
     candidates: Sequence[Candidate],
-    asked: str,
+    question: str,
     seed: int,
 ) -> Probe:
-    """Return the statements, in order, at random depths of a filler, and the question after it."""
+    """Return a probe: the statements, in order, at random depths of the filler, and then the question."""
     rng = random.Random(f"{seed} {item} depths")
     depths = sorted(rng.random() for _ in statements)
     placed = list(zip(depths, statements, strict=True))
 
     def write(sentences: list[str]) -> str:
-        return f"{writer.passage(sentences, placed)}\n\n{asked}"
+        return f"{writer.passage(sentences, placed)}\n\n{question}"
 
     budget = length - writer.room(candidates, 0)
     sentences = writer.fit(write, SENTENCES, budget, f"{seed} {item}", least=len(statements) - 1)

@@ -1,9 +1,9 @@
-"""A fact hidden in a long text: is it found, wherever it stands?
+"""Needle in a haystack: a fact hidden in a long text, at several depths.
 
-The needle in a haystack (Kamradt 2023, github.com/gkamradt/LLMTest_NeedleInAHaystack), asked as Liu et al.
-2023 (Lost in the Middle, arXiv 2307.03172) ask theirs, at several depths of contexts of several lengths.
-Two things are added, so that a miss says more than that it is one: another key with another value, and
-a sentence that names a value only to say that it is wrong.
+The task is that of Kamradt 2023 (github.com/gkamradt/LLMTest_NeedleInAHaystack), asked as in Liu et al. 2023
+(Lost in the Middle, arXiv 2307.03172), at several depths of contexts of several lengths. Two sentences are
+added, so that a wrong answer also shows its cause: one gives another key another value, and one names a value
+only to say that it is wrong.
 """
 
 import functools
@@ -21,9 +21,9 @@ SHORT = "Answer with one word."
 def probes(writer: Writer, length: int, depths: Sequence[float], count: int, seed: int) -> list[Probe]:
     """Return `count` facts, each at every depth; fact and filler are the same at all depths.
 
-    By rank a model that has read nothing finds one in ten, and one that only knows which values occur in
-    the prompt finds one in three.
-    Raises DoesNotFit where the filler would have fewer sentences than it takes to tell the depths apart.
+    By rank, a model that has read nothing is right one time in ten. A model that only knows which values are
+    in the prompt is right one time in three.
+    Raises DoesNotFit if the filler would have too few sentences to distinguish the depths.
     """
     return [probe for n in range(count) for probe in _at_depths(writer, length, depths, f"needle {n}", seed)]
 
@@ -32,7 +32,7 @@ def _at_depths(writer: Writer, length: int, depths: Sequence[float], name: str, 
     rng = random.Random(f"{seed} {name}")
     key, other_key = facts.draw_keys(rng, 2)
     right, slot, guess, *absent = facts.draw_values(rng, writer.answer_tokens(facts.VALUES))
-    # Strictly inside, so that the needle alone is first or last.
+    # Strictly inside the filler, so that only the needle can be first or last.
     others = [
         (rng.uniform(0.05, 0.95), facts.fact(other_key, slot)),
         (
@@ -51,10 +51,10 @@ def _at_depths(writer: Writer, length: int, depths: Sequence[float], name: str, 
 
     (max_new_tokens,) = writer.tokens([needle])  # enough to answer in a whole sentence
     budget = length - writer.room(candidates, max_new_tokens)
-    found = []
+    at_depths = []
     for depth in depths:
         write = functools.partial(question, depth)
         least = max(1, len(depths) - 1)
         prompt = writer.prompt(write(writer.fit(write, SENTENCES, budget, f"{seed} {name}", least)))
-        found.append(Probe("needle", "", name, length, depth, prompt, tuple(candidates), max_new_tokens))
-    return found
+        at_depths.append(Probe("needle", "", name, length, depth, prompt, tuple(candidates), max_new_tokens))
+    return at_depths

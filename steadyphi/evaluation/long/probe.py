@@ -1,4 +1,4 @@
-"""One long prompt with what may be answered, and what a model made of it."""
+"""A long prompt with its possible answers, and the result of a model on it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,10 +8,10 @@ from steadyphi.evaluation.matching import exact_match
 Task = Literal["needle", "rules", "padding", "multi-key", "variable tracking"]
 
 Meaning = Literal["right", "slot", "distractor", "absent", "choice"]
-"""What it means to answer so.
+"""The meaning of an answer.
 
 "right"; "slot": the value of another key or variable; "distractor": the value that a sentence of the prompt
-calls wrong; "absent": a value that is nowhere in the prompt; "choice": an item's wrong choice.
+calls wrong; "absent": a value that is not in the prompt; "choice": a wrong choice of an item.
 """
 
 
@@ -25,16 +25,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt to be answered.
+    """A prompt to answer.
 
-    kind: of the same task, what this one is (where the instruction stands, what the padding is made of).
-    item: which fact, question or rule; it is the same at every length, depth and kind.
-    length: tokens that the prompt and the longest answer may have together; 0 where nothing is padded.
-    depth: which share of the filler stands before the fact, 0 to 1; None where the task has no single one.
-    candidates: exactly one is right. They are ranked where there are several; a single one only says what
-    the text should be about.
-    max_new_tokens: of the text to be generated; 0 where none is needed.
-    rule: what the text is checked for, a key of `steadyphi.evaluation.long.rules.RULES`.
+    kind: the variant of the task (the position of the instruction, or the kind of padding).
+    item: identifies the fact, question or rule, at every length, depth and kind.
+    length: the most tokens of the prompt and the longest answer together; 0 if nothing is padded.
+    depth: the share of the filler before the fact, 0 to 1; None if the task has no single fact.
+    candidates: exactly one is right. Several candidates are ranked; a single one is only the right value.
+    max_new_tokens: of the text to generate; 0 if none is needed.
+    rule: the rule that the text is checked for, a key of `steadyphi.evaluation.long.rules.RULES`.
     """
 
     task: Task
@@ -49,21 +48,21 @@ class Probe:
 
     @property
     def ranked(self) -> bool:
-        """Whether the candidates are to be scored."""
+        """Whether the candidates are scored."""
         return len(self.candidates) > 1
 
     @property
     def answer(self) -> int:
-        """The right candidate's index."""
+        """The index of the right candidate."""
         return [candidate.meaning for candidate in self.candidates].index("right")
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a model made of a probe.
+    """The result of a model on a probe.
 
-    logprobs: of each candidate, nats, summed over its tokens; None where they were not scored.
-    text: what was generated; None where nothing was.
+    logprobs: of each candidate, in nats, summed over its tokens; None if they were not scored.
+    text: the generated text; None if none was generated.
     """
 
     probe: Probe
@@ -72,13 +71,13 @@ class ProbeResult:
 
     @property
     def line(self) -> str:
-        """The first line of the text that is not blank, without space around it; all checks look at it."""
+        """The first line of the text that is not blank, without surrounding space. All checks use it."""
         lines = (line.strip() for line in (self.text or "").splitlines())
         return next((line for line in lines if line), "")
 
     @property
     def top(self) -> Candidate | None:
-        """The candidate that ranks first; a wrong one before the right one where both are equally likely."""
+        """The candidate that ranks first. In a tie, a wrong one ranks before the right one."""
         if self.logprobs is None:
             return None
         ranked = sorted(
@@ -89,7 +88,7 @@ class ProbeResult:
 
     @property
     def recalled(self) -> bool:
-        """Whether the right candidate is likelier than each of the others."""
+        """Whether the right candidate is more likely than each of the others."""
         return self.top is not None and self.top.meaning == "right"
 
     @property

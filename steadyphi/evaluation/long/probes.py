@@ -1,4 +1,4 @@
-"""All the long prompts of an evaluation."""
+"""All long prompts of an evaluation."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from steadyphi.tokenizer import TextTokenizer
 
 
 class Probes(NamedTuple):
-    """The probes, and one line for each length that is not among them, with the reason."""
+    """The probes, and one line with the reason for each length that is left out."""
 
     probes: list[Probe]
     left_out: list[str]
@@ -31,13 +31,13 @@ def probes(
 ) -> Probes:
     """Return the probes of all tasks at all lengths.
 
-    items: to be padded; all other tasks make their own questions.
-    lengths: tokens that prompt and answer may have together (as in RULER, Hsieh et al. 2024,
-    arXiv 2404.06654); a prompt is as long as whole sentences of filler make it, and never longer.
-    depths: of the needle, between 0 and 1. count: questions of each task in each cell of the result.
-    context: tokens that the model can read.
-    A length above the context is left out, and so is one that is too short for a task, of that task.
-    Raises SteadyPhiError for a depth outside 0 to 1 and a count below 1.
+    items: the items to pad. All other tasks generate their own questions.
+    lengths: the most tokens of prompt and answer together (as in RULER, Hsieh et al. 2024,
+    arXiv 2404.06654). A prompt has as many whole sentences of filler as fit.
+    depths: of the needle, from 0 to 1. count: questions of each task in each cell of the result.
+    context: the most tokens that the model can read.
+    A length above the context is left out. A length that is too short for a task is left out of that task.
+    Raises SteadyPhiError for a depth outside 0 to 1, without any depth, and for a count below 1.
     """
     _check(depths, count)
     writer = Writer(tokenizer, format_)
@@ -49,27 +49,29 @@ def probes(
         "multi-key": lambda length: multi_key.multi_key(writer, length, count, seed),
         "variable tracking": lambda length: multi_key.variables(writer, length, count, seed),
     }
-    made = padding.bare(writer, padded)
+    all_probes = padding.bare(writer, padded)
     left_out = [
         f"{length} tokens: more than the model's context of {context}"
         for length in sorted(set(lengths) - set(usable))
     ]
     for length in usable:
         if length in padded_lengths:
-            made += padding.probes(writer, length, padded, seed)
+            all_probes += padding.probes(writer, length, padded, seed)
         else:
-            left_out.append(f"{length} tokens, padding: too few of the items can be padded to that")
+            left_out.append(f"{length} tokens, padding: too few items can be padded to this length")
         for task, make in tasks.items():
             try:
-                made += make(length)
+                all_probes += make(length)
             except DoesNotFit as error:
                 left_out.append(f"{length} tokens, {task}: {error}")
-    return Probes(made, left_out)
+    return Probes(all_probes, left_out)
 
 
 def _check(depths: Sequence[float], count: int) -> None:
     for depth in depths:
         if not 0 <= depth <= 1:
-            raise SteadyPhiError(f"long prompts: depth {depth} is not between 0 and 1; correct depths")
+            raise SteadyPhiError(f"long prompts: depths: should be from 0 to 1, not {depth}")
     if not depths or count < 1:
-        raise SteadyPhiError(f"long prompts: {len(depths)} depths and count {count}; both must be 1 or more")
+        raise SteadyPhiError(
+            f"long prompts: {len(depths)} depths and count {count}; both should be 1 or more"
+        )

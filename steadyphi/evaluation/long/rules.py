@@ -1,8 +1,9 @@
-"""An instruction far from where it is to be followed: before much filler, after it, or on both sides.
+"""An instruction far from the question that it applies to: before a long filler, after it, or both.
 
-The question itself is easy, its answer stands beside it, so what is measured is whether the instruction is
-still followed. All rules are checked by program, as in IFEval (Zhou et al. 2023, arXiv 2311.07911).
-A fourth place, "none", asks without the instruction: what a model does anyway is not following.
+The question itself is easy, because its answer is directly before it. So the result measures whether the
+instruction is still followed. All rules are checked by a program, as in IFEval (Zhou et al. 2023,
+arXiv 2311.07911). A fourth position, "none", asks without the instruction, as a baseline: what a model does
+without the instruction does not count as following it.
 """
 
 import random
@@ -20,7 +21,7 @@ POSITIONS = ("none", "before", "after", "around")
 
 @dataclass(frozen=True)
 class Rule:
-    """An instruction and its check, of a line and the right value: whether the line keeps the rule."""
+    """An instruction, and the check of a line and the right value: whether the line follows the rule."""
 
     instruction: str
     kept: Callable[[str, str], bool]
@@ -30,8 +31,8 @@ def _words(line: str) -> list[str]:
     return re.findall(r"\w+", line.casefold())
 
 
-# In brackets the instruction of IFEval that it is, where it is one. There and here only the form is checked,
-# not the answer; here only of the first line, for a base model often goes on with a next question.
+# In brackets: the corresponding instruction of IFEval, if there is one. Both check only the form and not the
+# answer. Here only the first line is checked, because a base model often continues with another question.
 RULES: Mapping[str, Rule] = {
     # [change_case: all uppercase]
     "capitals": Rule("Write your answer in capital letters.", lambda line, value: line.isupper()),
@@ -57,15 +58,15 @@ RULES: Mapping[str, Rule] = {
 
 def probes(writer: Writer, length: int, count: int, seed: int) -> list[Probe]:
     """Return `count` questions in each of `POSITIONS`, with the rules in turn. Raises DoesNotFit."""
-    found = []
+    all_probes = []
     for n in range(count):
         rule = list(RULES)[n % len(RULES)]
-        found += [_probe(writer, length, rule, position, f"rules {n}", seed) for position in POSITIONS]
-    return found
+        all_probes += [_probe(writer, length, rule, position, f"rules {n}", seed) for position in POSITIONS]
+    return all_probes
 
 
 def followed(rule: str, line: str, value: str) -> bool:
-    """Return whether a line keeps a rule; `value` is the right answer. An empty line keeps none."""
+    """Return whether a line follows a rule; `value` is the right answer. An empty line follows none."""
     return RULES[rule].kept(line, value)
 
 
@@ -81,7 +82,7 @@ def _probe(writer: Writer, length: int, rule: str, position: str, name: str, see
         parts = (first, " ".join(sentences), last, f"{statement} {facts.question(key)}")
         return "\n\n".join(part for part in parts if part)
 
-    # A whole sentence and what the rules add to it.
+    # Enough for a whole sentence and the text that a rule adds.
     max_new_tokens = sum(writer.tokens([statement, value, '"surely"']))
     candidates = (Candidate(value, "right"),)
     budget = length - writer.room(candidates, max_new_tokens)

@@ -12,7 +12,7 @@ from steadyphi.evaluation.long.probe import ProbeResult, Task
 from steadyphi.results.result import LongShare, LongSummary
 from steadyphi.stats.measures import accuracy
 
-THRESHOLD = 0.85  # of recall; RULER asks for 85.6%, what Llama-2-7B has at 4,096 tokens
+THRESHOLD = 0.85  # of recall; the threshold of RULER is 85.6%, the score of Llama-2-7B at 4,096 tokens
 
 
 def summarize(results: Sequence[ProbeResult], confidence: float = 0.95) -> LongSummary:
@@ -41,9 +41,9 @@ def summarize(results: Sequence[ProbeResult], confidence: float = 0.95) -> LongS
 def effective_length(needle: Sequence[ProbeResult], threshold: float = THRESHOLD) -> int | None:
     """Return the longest length up to which recall stays at or above a threshold; None if it never does.
 
-    After RULER's effective length (Hsieh et al. 2024, arXiv 2404.06654): the threshold is
-    absolute, for one that is relative to the shortest length would call a model that guesses everywhere
-    good at all lengths. Recall of a length is over all its depths, and every shorter length has to reach it.
+    Based on the effective length of RULER (Hsieh et al. 2024, arXiv 2404.06654). The threshold is absolute,
+    because with one relative to the shortest length, a model that always guesses would be good at all
+    lengths. The recall of a length is over all its depths, and every shorter length must reach the threshold.
     """
     longest = None
     for length, cell in sorted(_cells(needle, lambda result: result.probe.length).items()):
@@ -54,11 +54,11 @@ def effective_length(needle: Sequence[ProbeResult], threshold: float = THRESHOLD
 
 
 def mid_dip(needle: Sequence[ProbeResult]) -> float | None:
-    """Return mean recall at the least and the greatest depth, less that at the depth halfway between.
+    """Return mean recall at the smallest and the largest depth, minus recall at the depth halfway between.
 
-    The sag of the curve that Liu et al. 2023 (arXiv 2307.03172, figure 1) draw, as one number: positive when
-    a fact is lost in the middle. Over all lengths; None with fewer than three depths. Of two depths that are
-    equally near to halfway the lesser.
+    This is the dip of the curve in Liu et al. 2023 (arXiv 2307.03172, figure 1) as one number: positive if a
+    fact in the middle is lost. It is over all lengths; None with fewer than three depths. If two depths are
+    equally near to halfway, the smaller one is used.
     """
     cells = dict(sorted(_cells(needle, lambda result: result.probe.depth).items()))
     if len(cells) < 3:

@@ -1,4 +1,4 @@
-"""Causes of failures: cases by hand for each rule, and that every failure has exactly one."""
+"""Causes of failures: cases by hand for each rule, and a check that every failure has exactly one cause."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ CANDIDATES = (
 
 
 def ranked(top: str, text: str | None = None, candidates: tuple[Candidate, ...] = CANDIDATES) -> ProbeResult:
-    """A needle's result in which one candidate is the likeliest."""
+    """Return the result of a needle in which one candidate is the most likely."""
     probe = Probe("needle", "", "1", 100, 0.5, PROMPT, candidates, 8 if text is not None else 0)
     return ProbeResult(probe, tuple(-1.0 if c.text == top else -2.0 for c in candidates), text)
 
@@ -36,18 +36,18 @@ def ruled(text: str, rule: str = "capitals") -> ProbeResult:
         (ranked("table"), "misread"),
         (ranked("stone"), "ignored"),
         (ranked("bread"), "forgot"),
-        # what is written goes before what ranks
+        # the text takes precedence over the ranking
         (ranked("bread", "table"), "misread"),
         (ranked("table", "It is bread.\nQ: stone"), "forgot"),
         (ranked("table", "Stone, not river"), "ignored"),
         (ranked("table", "river"), "other"),
         (ranked("table", "It was not riverside"), "misread"),
-        # repetitions: of the question, of filler, cut off or going on after eight words
+        # repetitions of the question and of filler, cut off or continued after eight words
         (ranked("table", " What is the password of the blue box?"), "echoed"),
         (ranked("table", "\n\nNobody was in a"), "echoed"),
         (ranked("table", "The road was almost empty and nobody was late that day"), "echoed"),
         (ranked("table", "The road was almost empty and somebody was"), "misread"),
-        (ranked("table", "calm morning"), "misread"),  # two words may come by chance
+        (ranked("table", "calm morning"), "misread"),  # two words may be chance
         (ranked("bread", "The password of the red box is table."), "misread"),  # a fact is no filler
         (ranked("table", ""), "misread"),
         # rules

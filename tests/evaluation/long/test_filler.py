@@ -1,4 +1,4 @@
-"""Filler says nothing that could be an answer, and as much of it is taken as goes in."""
+"""Filler contains nothing that could be an answer, and as much of it is used as fits."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""What is asked for follows from the prompt, found here by reading it as a program."""
+"""The answer follows from the prompt; the tests find it by interpreting the prompt as a program."""
 
 import re
 
@@ -29,7 +29,7 @@ def test_variables_by_interpreter(writer: Writer, length: int) -> None:
         assert sorted(memory) == ["X1", "X2", "X3", "Y1", "Y2", "Y3"] and asked == "X3"
         check_candidates(probe, set(memory.values()), memory[asked])
     orders = {tuple(re.findall(r"([XY]\d) = ", probe.prompt)) for probe in probes}
-    assert len(orders) > 1  # the chains are interleaved otherwise each time
+    assert len(orders) > 1  # the chains are interleaved differently each time
 
 
 @pytest.mark.parametrize("length", [200, 512])

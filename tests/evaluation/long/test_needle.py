@@ -1,4 +1,4 @@
-"""The needle is once in the prompt, at its depth, among ten values that can be told apart."""
+"""The needle occurs once in the prompt, at its depth, and the ten values are distinguishable."""
 
 import re
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Padded questions keep their choices, and no padding holds one."""
+"""Padded questions keep their choices, and no padding contains a choice."""
 
 import re
 
@@ -47,7 +47,7 @@ def test_topics_by_hand() -> None:
         "Animal"
     ]
     assert padding.topics(item("What is 23 plus 45? Plus it.", "68", "58")) == ["Plus"]
-    # Nothing but a choice's words and common ones: the skill's name instead, if it is no choice either.
+    # Only words of a choice and common words: the name of the skill is used, if it is not a choice too.
     assert padding.topics(item("Where is the ball?", "the ball is here", skill="lookup")) == ["lookup"]
     assert padding.topics(item("Where is the ball?", "the ball is here", skill="ball 2")) == []
 
@@ -63,20 +63,20 @@ def test_sentences_by_hand() -> None:
     assert padding.sentences(asked, "unrelated") == [
         s for s in SENTENCES if not re.search(r"\b(wind|word)\b", s)
     ]
-    # A choice that is nearly everywhere leaves too little to pad with.
+    # Choices that occur in nearly all sentences leave too few of them.
     assert padding.sentences(item("Which article?", "the", "a", "was", "is", "people"), "unrelated") == []
 
 
 def test_items_and_lengths_are_chosen_so_that_all_fit(tiny: TextTokenizer, items: list[Item]) -> None:
     writer = Writer(tiny, FORMATS["phi2"])
     long = [Item(f"long{n}", "test", "Is it a mountain? " * 60, ("yes", "no"), 0) for n in range(4)]
-    # The long ones are 360 tokens and more, the others below 130: neither 10 nor 80 tokens take most of them.
+    # The long items have 360 tokens or more, the others fewer than 130.
     chosen, lengths = padding.choose(writer, items[:8] + long, [10, 150, 300], 99, seed=0)
     assert {i.id for i in chosen} == {i.id for i in items[:8]} and lengths == [150, 300]
-    # One of the lengths takes them, so they are drawn, but the items that fit all lengths stay.
+    # They fit one of the lengths, so they are drawn, but only items that fit all lengths are kept.
     chosen, lengths = padding.choose(writer, items[:8] + long, [150, 500, 2000], 99, seed=0)
     assert {i.id for i in chosen} == {i.id for i in items[:8]} and lengths == [150, 500, 2000]
-    # Most are long: the short length goes, not the items.
+    # Most are long: the short length is left out, not the items.
     chosen, lengths = padding.choose(writer, items[:3] + long, [150, 2000], 99, seed=0)
     assert len(chosen) == 7 and lengths == [2000]
     assert padding.choose(writer, items, [10], 99, seed=0) == ([], [])

@@ -1,4 +1,4 @@
-"""All tasks together: every prompt within its budget, what is left out said, answers found by an oracle."""
+"""All tasks: prompts are within their budget, left-out lengths are reported, an oracle finds the answers."""
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ from steadyphi.tokenizer import TextTokenizer
 def test_budget_is_respected(
     tokenizer: TextTokenizer, items: list[Item], name: str, length: int, seed: int
 ) -> None:
-    """Prompt and longest answer have no more tokens than asked, nearly as many, and one answer is right."""
+    """Prompt and longest answer have at most the given tokens, and nearly as many; one answer is right."""
     made = probes(tokenizer, items, FORMATS[name], [length], [0, 0.3, 1], 2, 1024, seed)
     assert made.left_out == []
     assert {p.task for p in made.probes} == {"needle", "rules", "padding", "multi-key", "variable tracking"}
@@ -52,15 +52,15 @@ def test_left_out_lengths_are_named(tiny: TextTokenizer, items: list[Item]) -> N
 def test_no_items_no_padding(tiny: TextTokenizer) -> None:
     made = probes(tiny, [], FORMATS["phi2"], [512], [0.5], 1, 512, 0)
     assert "padding" not in {probe.task for probe in made.probes}
-    assert made.left_out == ["512 tokens, padding: too few of the items can be padded to that"]
+    assert made.left_out == ["512 tokens, padding: too few items can be padded to this length"]
 
 
 @pytest.mark.parametrize(
     ("depths", "count", "message"),
     [
-        ([0, 1.5], 1, "depth 1.5 is not between 0 and 1; correct depths"),
-        ([], 1, "0 depths and count 1; both must be 1 or more"),
-        ([0.5], 0, "1 depths and count 0; both must be 1 or more"),
+        ([0, 1.5], 1, "depths: should be from 0 to 1, not 1.5"),
+        ([], 1, "0 depths and count 1; both should be 1 or more"),
+        ([0.5], 0, "1 depths and count 0; both should be 1 or more"),
     ],
 )
 def test_bad_settings_are_named(tiny: TextTokenizer, depths: list[float], count: int, message: str) -> None:
@@ -69,7 +69,7 @@ def test_bad_settings_are_named(tiny: TextTokenizer, depths: list[float], count:
 
 
 def answered(probe: Probe, meaning: Meaning) -> ProbeResult:
-    """The result of a model that prefers what has this meaning, and writes the right value in capitals."""
+    """Return the result of a model that prefers this meaning, and writes the right value in capitals."""
     logprobs = tuple(float(c.meaning == meaning) for c in probe.candidates) if probe.ranked else None
     text = probe.candidates[probe.answer].text.upper() if probe.max_new_tokens else None
     return ProbeResult(probe, logprobs, text)
@@ -86,5 +86,5 @@ def test_oracle_finds_everything_and_another_nothing(tiny: TextTokenizer, items:
     wrong = summarize([answered(probe, "slot") for probe in made])
     assert {row.share for row in wrong.needle} == {0.0}
     assert {row.share for row in wrong.tracking} == {0.0}
-    # 12 needles whose text has the right value all the same, 6 broken rules, 8 tracked values
+    # 12 needles whose text still has the right value, 6 broken rules, 8 tracked values
     assert wrong.failures == {"forgot": 0, "ignored": 6, "misread": 8, "echoed": 0, "other": 12}

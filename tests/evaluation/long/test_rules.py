@@ -1,4 +1,4 @@
-"""Each rule's check on lines by hand, and where the instruction stands."""
+"""The check of each rule on lines by hand, and the position of the instruction."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_rules_by_hand(rule: str, kept: list[str], broken: list[str]) -> None:
 
 
 def test_every_rule_is_tested_and_its_plain_answer_tells() -> None:
-    """What a model says anyway, the bare value, keeps no rule but the one for a single word."""
+    """The plain value, which a model may write anyway, follows only the rule for a single word."""
     assert [rule for rule in rules.RULES if rules.followed(rule, VALUE, VALUE)] == ["one word"]
 
 

@@ -16,7 +16,7 @@ def result(
     kind: str = "",
     text: str | None = None,
 ) -> ProbeResult:
-    """One in which the right value ranks first, or else the wrong slot."""
+    """Return a result in which the right value ranks first, or otherwise the wrong slot."""
     probe = Probe(task, kind, "1", length, depth, "Find it.", CANDIDATES, 0)
     return ProbeResult(probe, (-1.0, -2.0, -3.0) if right else (-2.0, -1.0, -3.0), text)
 
@@ -27,7 +27,7 @@ def ruled(position: str, text: str) -> ProbeResult:
 
 
 def curve(recall: dict[int, int], depth: float = 0.5) -> list[ProbeResult]:
-    """Of a hundred needles at each length, so many found."""
+    """Return a hundred results per length; `recall` is how many of them are right."""
     return [result(n < found, length, depth) for length, found in recall.items() for n in range(100)]
 
 
@@ -65,7 +65,7 @@ def test_summary_by_hand() -> None:
         ("after", 1, 0),
     ]
     # Misread: the needle at depth 0 and 133 of the multi-key task; ignored: `before`, once; forgot: `after`,
-    # which says neither the value nor anything of the prompt. Padding and position none are not counted.
+    # which contains neither the value nor words of the prompt. Padding and position none are not counted.
     assert found.failures == {"forgot": 1, "ignored": 1, "misread": 134, "echoed": 0, "other": 0}
     # Recall at 256 is 2 of 3.
     assert found.effective_length is None and found.mid_dip is None
@@ -108,6 +108,6 @@ def test_mid_dip_by_hand() -> None:
     results = [r for depth, found in depths.items() for r in curve({256: found}, depth)]
     assert mid_dip(results) == pytest.approx(0.3)
     assert mid_dip(results[::-1]) == pytest.approx(0.3)
-    # without 0.5, 0.25 and 0.75 are equally near to halfway: the lesser
+    # without 0.5, 0.25 and 0.75 are equally near to halfway: the smaller
     assert mid_dip([r for r in results if r.probe.depth != 0.5]) == pytest.approx(0.7)
     assert mid_dip(results[:200]) is None

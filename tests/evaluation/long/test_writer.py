@@ -1,4 +1,4 @@
-"""Prompts have the tokens asked for, and facts the depths."""
+"""Prompts have the requested number of tokens, and facts the requested depths."""
 
 import random
 from typing import cast
@@ -31,7 +31,7 @@ def test_prompt_has_the_tokens_asked_for(tokenizer: TextTokenizer, name: str, bu
 
 
 class Apart:
-    """A tokenizer of words for which two sentences in a row cost a token more than each by itself."""
+    """A word tokenizer that needs one token more for two sentences in a row than for each alone."""
 
     def encode(self, text: str) -> list[int]:
         return [0] * (len(text.split()) + text.count(". "))
@@ -46,20 +46,23 @@ def test_budget_holds_where_the_whole_has_more_tokens_than_its_parts(budget: int
     writer = Writer(cast(TextTokenizer, tokenizer), FORMATS["bare"])
     chosen = writer.fit(write, SENTENCES, budget, "0")
     used = len(tokenizer.encode(write(chosen)))
-    # Sentences of three words are the shortest, and all but the last two get a token more.
+    # The shortest sentences have three words, and all but the last two need one token more.
     assert budget - 3 - len(chosen) < used <= budget
 
 
 def test_too_short_says_what_it_takes(writer: Writer) -> None:
     bare = writer.count("\n\nWho is it?")
-    with pytest.raises(DoesNotFit, match=r"the filler takes \d+, and at least 3 of its"):
+    with pytest.raises(
+        DoesNotFit,
+        match=r"the filler takes \d+ of the \d+ tokens for the prompt, and at least 3 filler sentences",
+    ):
         writer.fit(write, SENTENCES, bare + 12, "0", least=3)
     with pytest.raises(DoesNotFit):
         writer.fit(write, SENTENCES, bare, "0")
 
 
 def test_facts_stand_at_their_depth(writer: Writer, tokenizer: TextTokenizer) -> None:
-    """The filler before a fact is the asked share of all filler, to half of the longest sentence."""
+    """The filler before a fact is the requested share of all filler, within half of the longest sentence."""
     sentences = list(SENTENCES[:20])
     sizes = [len(tokenizer.encode(f" {s}")) for s in sentences]
     for depth in (0, 0.1, 0.25, 0.5, 0.77, 1):
@@ -97,7 +100,7 @@ def test_room_is_for_the_longer_of_scoring_and_generating(tiny: TextTokenizer) -
 
 @pytest.mark.parametrize("name", ["phi2", "alpaca"])
 def test_values_have_equally_many_tokens(tokenizer: TextTokenizer, name: str) -> None:
-    """With the space on the prompt's side the words of Phi's vocabulary have one token or two."""
+    """If the space belongs to the prompt, the words have one or two tokens in Phi's vocabulary."""
     tokens = Writer(tokenizer, FORMATS[name]).answer_tokens(facts.VALUES)
     for seed in range(30):
         drawn = facts.draw_values(random.Random(seed), tokens)
