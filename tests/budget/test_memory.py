@@ -122,7 +122,7 @@ def compare(
     estimate = Estimate(config, chosen, dtype, gpu=device == "gpu")
     # Without bfloat16 instructions, oneDNN may convert whole operands to float32. `auto` picks float32 there.
     native = pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
-    with torch.backends.mkldnn.flags(enabled=dtype == "float32"):
+    with torch.backends.mkldnn.flags(enabled=native or dtype == "float32"):
         taken = taken_by_a_step(model, chosen, getattr(torch, dtype))
     print(shape_name, method, dtype, checkpointing, device, round(estimate.total / taken, 3))
     assert estimate.total == pytest.approx(taken, rel=0.15)

@@ -94,7 +94,7 @@ def test_the_gate_fails_where_the_tuned_model_is_worse(project: Project) -> None
 def test_revisions_are_compared(project: Project) -> None:
     shown = project.run("steadyphi", "compare", "HEAD", "artifacts/scores/tuned").stdout
     assert re.search(r"^Spread .* 0\.0 points", shown, re.MULTILINE) and "gate: passed" in shown
-    assert "log-probabilities are those of the base" in shown
+    assert "log-probabilities equal the base model" in shown
     before = project.run(
         "steadyphi", "compare", "HEAD", "artifacts/scores/tuned", "--which", "base", "--json"
     )
