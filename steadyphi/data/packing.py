@@ -9,10 +9,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Example:
-    """One training document; the loss is on the tokens from `prompt` on."""
+    """One training document; the loss is on the tokens from `prompt` on.
+
+    tokens: the token ids. prompt: the number of leading tokens that are the prompt and have no loss.
+    rendering: which of the renderings of its row this is, from 0; the epochs take the renderings in turn.
+    """
 
     tokens: list[int]
-    prompt: int  # the number of leading tokens that are the prompt and have no loss
+    prompt: int
+    rendering: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Convert instruction data to tokens: assign styles, tokenize, and leave out and count what is too long."""
+"""Convert instruction data to tokens: draw formats, tokenize, and leave out and count what is too long."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from steadyphi.data import sources, tables
 from steadyphi.data.packing import Example
 from steadyphi.data.sources import Pair
 from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts import held_out
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
@@ -33,8 +34,8 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
     Raises SteadyPhiError if the data cannot be used or nothing fits the context.
     """
     material = sources.load(settings, file)
-    train = tokenize(material.train, settings, tokenizer)
-    valid = tokenize(material.valid, settings, tokenizer)
+    train = tokenize(material.train, settings, tokenizer, settings.renderings)
+    valid = tokenize(material.valid, settings, tokenizer, 1)
     items = fitting_items(material.items, settings, tokenizer)
     shots = fitting_items(material.shots, settings, tokenizer)
     for what, examples in (("training example", train.examples), ("validation example", valid.examples)):
@@ -52,7 +53,9 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
     tables.write_items(into / "items.parquet", items)
     tables.write_items(into / "shots.parquet", shots)
     return {
-        "train_examples": len(train.examples),
+        "train_examples": len(train.examples) // settings.renderings,
+        "renderings": settings.renderings,
+        "train_formats": len(set(train.styles)),
         "train_tokens": sum(len(e.tokens) for e in train.examples),
         "train_supervised_tokens": sum(len(e.tokens) - e.prompt for e in train.examples),
         "valid_examples": len(valid.examples),
@@ -83,21 +86,39 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
         yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
 
 
-def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer) -> Part:
-    """Format each pair in a style drawn at random from `settings.seed` and the pair's id, and tokenize it."""
-    styles = [random.Random(f"{settings.seed} {p.id}").choice(settings.styles) for p in pairs]
-    texts = [
-        (FORMATS[style].prompt(pair.question), FORMATS[style].answer(pair.response))
-        for style, pair in zip(styles, pairs, strict=True)
+def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer, renderings: int) -> Part:
+    """Render each pair `renderings` times, each time in a format drawn anew, and tokenize it.
+
+    The format depends on `settings.seed`, the pair's id and the number of the rendering. A pair that is
+    longer than the context in any rendering is left out of all.
+    """
+    parts: list[tuple[list[str], list[Example]]] = []
+    for number in range(renderings):
+        formats = [_drawn(settings, pair.id, number) for pair in pairs]
+        texts = [
+            (format_.prompt(pair.question), format_.answer(pair.response))
+            for format_, pair in zip(formats, pairs, strict=True)
+        ]
+        examples = [replace(e, rendering=number) for e in encode_examples(tokenizer, texts)]
+        parts.append(([format_.name for format_ in formats], examples))
+    fits = [
+        all(len(examples[n].tokens) <= settings.context for _, examples in parts) for n in range(len(pairs))
     ]
-    examples = encode_examples(tokenizer, texts)
-    kept = [n for n, example in enumerate(examples) if len(example.tokens) <= settings.context]
+    kept = [n for n, fit in enumerate(fits) if fit]
     return Part(
-        [pairs[n].id for n in kept],
-        [styles[n] for n in kept],
-        [examples[n] for n in kept],
-        len(examples) - len(kept),
+        [pairs[n].id for _ in parts for n in kept],
+        [styles[n] for styles, _ in parts for n in kept],
+        [examples[n] for _, examples in parts for n in kept],
+        len(pairs) - len(kept),
     )
+
+
+def _drawn(settings: Prepare, pair: str, rendering: int) -> Format:
+    """Return the format of a rendering, drawn from the grammar or from the named styles."""
+    rng = random.Random(f"{settings.seed} {pair} {rendering}")
+    if rng.random() < settings.grammar:
+        return rng.choice(held_out.trainable(settings.held_out.atoms)).format
+    return FORMATS[rng.choice(settings.styles)]
 
 
 def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:

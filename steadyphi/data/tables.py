@@ -17,6 +17,7 @@ EXAMPLES = pa.schema(
     [
         ("id", pa.string()),
         ("style", pa.string()),
+        ("rendering", pa.int32()),
         ("prompt", pa.int32()),  # the number of leading tokens without loss
         ("tokens", pa.list_(pa.int32())),
     ]
@@ -51,7 +52,7 @@ def write_examples(
 ) -> None:
     """Write tokenized examples with their ids and prompt styles."""
     rows = [
-        {"id": id_, "style": style, "prompt": e.prompt, "tokens": e.tokens}
+        {"id": id_, "style": style, "rendering": e.rendering, "prompt": e.prompt, "tokens": e.tokens}
         for id_, style, e in zip(ids, styles, examples, strict=True)
     ]
     write_table(path, rows, EXAMPLES)
@@ -59,7 +60,7 @@ def write_examples(
 
 def read_examples(path: Path) -> list[Example]:
     """Read tokenized examples."""
-    return [Example(row["tokens"], row["prompt"]) for row in read_table(path)]
+    return [Example(row["tokens"], row["prompt"], row["rendering"]) for row in read_table(path)]
 
 
 def write_items(path: Path, items: Sequence[Item]) -> None:

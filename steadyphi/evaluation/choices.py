@@ -19,7 +19,8 @@ from steadyphi.stats.scorers import choose, ranking
 from steadyphi.tokenizer import TextTokenizer
 
 FREE = "N/A"  # replaces the question: the content-free input of Zhao et al. 2021, arXiv 2102.09690
-CALIBRATED = ("format", "grammar", "options")  # the families that are also scored with it
+CALIBRATED = ("format", "unseen", "grammar", "options")  # the families that are also scored with it
+ON_ALL_ITEMS = ("format", "unseen")
 Score = Callable[[Sequence[Request], str], list[float]]
 
 
@@ -44,8 +45,8 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Score every choice of every item in every variant; return rows of the table `results.cells.SCORES`.
 
-    The formats are evaluated on all items, the other families on the first `settings.families.items`. An item
-    that does not fit the context in some variant of a family is left out of that family.
+    The families `ON_ALL_ITEMS` are evaluated on all items, the others on the first `settings.families.items`.
+    An item that does not fit the context in some variant of a family is left out of that family.
     shots: the examples for few-shot variants.
     """
     questions = _questions(model, items, shots, variants, settings)
@@ -96,7 +97,9 @@ def _questions(
     questions = []
     for family in dict.fromkeys(v.family for v in variants):
         members = [v for v in variants if v.family == family]
-        chosen = items if family == "format" or not settings.families else items[: settings.families.items]
+        chosen = items
+        if settings.families and family not in ON_ALL_ITEMS:
+            chosen = items[: settings.families.items]
         chosen = fitting(model.tokenizer, members, chosen, shots, model.context, settings.seed)
         for variant in members:
             questions += _variant_questions(model.tokenizer, variant, chosen, shots, settings.seed)

@@ -108,7 +108,7 @@ def _too_long(answers: EvaluationAnswers) -> list[str]:
     present, lines = answers.families(), []
     for family in dict.fromkeys(v.family for v in answers.variants):
         count = len(answers.items)
-        total = count if family == "format" or not chosen else min(chosen.items, count)
+        total = count if family in choices.ON_ALL_ITEMS or not chosen else min(chosen.items, count)
         evaluated = len(answers.cells(present[family]).items) if family in present else 0
         if evaluated < total:
             lines.append(f"{total - evaluated} of {total} items of family {family}: too long for the context")

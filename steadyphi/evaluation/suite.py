@@ -25,19 +25,22 @@ OPTION_STYLES = (
 def variants_of(settings: Evaluate) -> list[Variant]:
     """Return all variants of a suite: its formats, the default first, then the other families.
 
-    A drawn format that equals a named one is left out.
+    A drawn format that equals an earlier one is left out, and so is an unseen one that equals a trained one.
     """
     formats = families.named(settings.formats)
+    unseen = families.unseen(settings.unseen, settings.seed, settings.held_out.atoms)
+    unseen = _without(unseen, [*formats, *families.named(settings.styles)])
     if settings.families is None:
-        return formats
-    known = {(v.format.template, v.format.lead) for v in formats}
-    drawn = [
-        v
-        for v in families.grammar(settings.families.grammar, settings.seed)
-        if (v.format.template, v.format.lead) not in known
-    ]
+        return families.suite(formats, unseen)
+    drawn = _without(families.grammar(settings.families.grammar, settings.seed), [*formats, *unseen])
     listed = families.grammar(settings.families.grammar_options, settings.seed, with_options=True)
-    return families.suite(formats, drawn, *_other_families(formats[0], settings.families), listed)
+    return families.suite(formats, unseen, drawn, *_other_families(formats[0], settings.families), listed)
+
+
+def _without(variants: Sequence[Variant], others: Sequence[Variant]) -> list[Variant]:
+    """Return the variants whose format equals none of the others'."""
+    known = {(v.format.template, v.format.lead) for v in others}
+    return [v for v in variants if (v.format.template, v.format.lead) not in known]
 
 
 def _other_families(base: Variant, chosen: Families) -> list[list[Variant]]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import grammar as formats
+from steadyphi.prompts import held_out
 from steadyphi.prompts.distractors import SENTENCES
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import OptionStyle
@@ -38,6 +39,11 @@ def grammar(count: int, seed: int, with_options: bool = False) -> list[Variant]:
         Variant(drawn.name, "options" if with_options else "grammar", drawn.format, drawn.options)
         for drawn in formats.draw(count, seed, with_options)
     ]
+
+
+def unseen(count: int, seed: int, atoms: held_out.Atoms) -> list[Variant]:
+    """Return `count` formats that consist of held-out atoms; see `held_out.unseen`."""
+    return [Variant(drawn.name, "unseen", drawn.format) for drawn in held_out.unseen(count, seed, atoms)]
 
 
 def instructions(base: Variant, count: int) -> list[Variant]:

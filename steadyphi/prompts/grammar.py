@@ -221,6 +221,11 @@ def _option_styles() -> tuple[OptionStyle, ...]:
     return tuple(OptionStyle(*atoms) for atoms in itertools.product(WRAPPERS, ENUMERATIONS, GAPS, answers))
 
 
+def formats() -> tuple[GrammarFormat, ...]:
+    """Return every valid format without options; of formats with the same text, the first."""
+    return tuple(_formats().values())
+
+
 def count_formats(with_options: bool) -> int:
     """Return the number of formats with different texts."""
     return len(_formats()) * (len(_option_styles()) if with_options else 1)
@@ -234,11 +239,11 @@ def draw(count: int, seed: int, with_options: bool = False) -> list[GrammarForma
     total = count_formats(with_options)
     if count > total:
         raise SteadyPhiError(f"{count} formats requested, but the grammar has {total}; request fewer")
-    formats, styles = list(_formats().values()), _option_styles()
+    known, styles = formats(), _option_styles()
     drawn = random.Random(f"grammar {seed}").sample(range(total), count)
     if not with_options:
-        return [formats[n] for n in drawn]
-    return [dataclasses.replace(formats[n // len(styles)], options=styles[n % len(styles)]) for n in drawn]
+        return [known[n] for n in drawn]
+    return [dataclasses.replace(known[n // len(styles)], options=styles[n % len(styles)]) for n in drawn]
 
 
 # The named formats that the grammar cannot produce: descriptor, casing, separator, gap.

@@ -18,7 +18,7 @@ from steadyphi.prompts.instructions import Instruction
 from steadyphi.prompts.item import Item
 from steadyphi.prompts.perturbations import Perturbation
 
-Family = Literal["format", "grammar", "instruction", "noise", "shots", "options", "distractor"]
+Family = Literal["format", "unseen", "grammar", "instruction", "noise", "shots", "options", "distractor"]
 Position = Literal["before", "after", "both"]
 Side = Literal["before", "after"]
 

@@ -13,6 +13,7 @@ from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.estimate import Measure
 
 FAMILIES = {
+    "unseen": "Formats of held-out atoms",
     "grammar": "Formats drawn from the grammar",
     "instruction": "Instructions",
     "noise": "Noise in the question",

@@ -129,11 +129,12 @@ def distribution(experiment: Experiment) -> Section | None:
 
 
 def _all_strips(runs: Sequence[Result]) -> dict[str, tuple[Strip, ...]]:
-    """Return the strips by the name of their row: the named formats under each scorer, then the grammar's.
+    """Return the strips by the name of their row: the named formats under each scorer, then the other sets.
 
-    The two are apart because quantiles, like the measures, are of the named formats.
+    These are apart because quantiles, like the measures, are of the named formats.
     """
     strips = {name: _strips(runs, scorer, "format", name == FIRST) for name, scorer in SCORERS.items()}
+    strips["of held-out atoms"] = _strips(runs, SCORERS[FIRST], "unseen", False)
     strips["drawn by grammar"] = _strips(runs, SCORERS[FIRST], "grammar", False)
     return {name: of_runs for name, of_runs in strips.items() if of_runs}
 

@@ -8,7 +8,7 @@ from steadyphi.stats.comparison import MeasureChange
 
 T = TypeVar("T", bound=Hashable)
 
-FORMAT_FAMILIES = ("format", "grammar")
+FORMAT_FAMILIES = ("format", "unseen", "grammar")
 MODELS = {"base": "the base model", "tuned": "the fine-tuned model"}
 
 

@@ -17,7 +17,7 @@ NEWLINE = ("phi2-newline", "phi2")  # the same prompt with and without a newline
 FORMATS: tuple[tuple[Scope, tuple[Kind, ...]], ...] = (
     ("formats", ("bootstrap",)),
     ("several formats", ("own interval", "resampled")),
-    ("new formats", ("bootstrap",)),
+    ("unseen formats", ("bootstrap",)),
     ("formats", ("value", "item mean")),
 )
 OTHERS: tuple[Scope, ...] = ("grammar", "perturbations", "classes", "open answers")
@@ -44,9 +44,8 @@ def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArr
         return formats.arrays
     if scope == "several formats":
         return formats.arrays if min(formats.correct.shape) > 1 else None
-    if scope == "new formats":
-        unseen = [n for n, name in enumerate(formats.variants) if name not in answers.settings.styles]
-        return {"correct": formats.correct[:, unseen]} if len(unseen) > 1 else None
+    if scope == "unseen formats":
+        return answers.cells(families["unseen"]).arrays if len(families.get("unseen", [])) > 1 else None
     if scope == "grammar":
         return answers.cells(families["grammar"]).arrays if "grammar" in families else None
     if scope == "perturbations":

@@ -25,7 +25,7 @@ from steadyphi.results.result import (
 )
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
-from steadyphi.stats.comparison import compare
+from steadyphi.stats.comparison import MeasureChange, compare, measure_changes
 
 
 def to_json(value: Result | RunComparison | Experiment) -> dict[str, Any]:
@@ -135,13 +135,22 @@ def side_by_side(before: Evaluation, after: Evaluation) -> RunComparison:
     measures = of_scope("formats", kinds=("bootstrap", "item mean"))
     comparison = compare(both[0].arrays, both[1].arrays, names, measures, resampling)
     return RunComparison(
-        comparison.measures,
+        _unseen_changes(pair, resampling) + comparison.measures,
         comparison.variants,
         comparison.alarms,
         comparison.gate,
         len(both[0].items),
         _family_changes(pair, resampling),
     )
+
+
+def _unseen_changes(pair: _Pair, resampling: Resampling) -> list[MeasureChange]:
+    """Return the changes of the measures over unseen formats; none if there are fewer than two of these."""
+    names = pair.names("unseen")
+    both = pair.cells(names) if len(names) > 1 else None
+    if not both:
+        return []
+    return measure_changes(both[0].arrays, both[1].arrays, of_scope("unseen formats"), resampling)
 
 
 def _family_changes(pair: _Pair, resampling: Resampling) -> list[FamilyChange]:

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from steadyphi.prompts import held_out
 from steadyphi.prompts.seam import audit
 from steadyphi.prompts.variants import Variant, render
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import Cells
 from steadyphi.results.result import OpenAccuracy, VariantRow
+from steadyphi.settings.schema import Evaluate
 from steadyphi.stats import scorers
 from steadyphi.stats.measures import accuracy
 from steadyphi.stats.paired import holm, mcnemar, paired_difference
@@ -55,7 +57,7 @@ def _family_rows(
             VariantRow(
                 name=variant.name,
                 family=variant.family,
-                seen=variant.name in settings.styles,
+                seen=_trained_on(variant, settings),
                 atoms=variant.atoms,
                 items=len(both.items),
                 changed=float(np.mean(changed)),
@@ -74,6 +76,13 @@ def _family_rows(
             )
         )
     return rows
+
+
+def _trained_on(variant: Variant, settings: Evaluate) -> bool:
+    """Return whether training could have used the format of this variant."""
+    drawn = settings.grammar > 0 and held_out.is_trainable(variant.format, settings.held_out.atoms)
+    named = settings.grammar < 1 and variant.name in settings.styles
+    return drawn or named
 
 
 def _boundary(answers: EvaluationAnswers, variant: Variant, both: Cells) -> tuple[str, str, float]:

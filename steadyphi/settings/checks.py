@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
+from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts import held_out
 from steadyphi.prompts.formats import FORMATS
+from steadyphi.prompts.grammar import DESCRIPTORS, FIELD_GAPS, SEPARATORS
 from steadyphi.settings.schema import Settings, Task
 from steadyphi.settings.values import ROWS, rows_suffix
 
@@ -30,6 +33,7 @@ def mistakes(settings: Settings, root: Path) -> Iterator[tuple[str, str]]:
     yield from _task(settings)
     yield from _context(settings)
     yield from _formats(settings)
+    yield from _held_out(settings)
     yield from _suite(settings)
 
 
@@ -117,6 +121,28 @@ def _formats(s: Settings) -> Iterator[tuple[str, str]]:
         for name in names:
             if name not in FORMATS:
                 yield key, f"unknown format {name!r}; {did_you_mean(name, FORMATS)}"
+
+
+def _held_out(s: Settings) -> Iterator[tuple[str, str]]:
+    atoms, unknown = s.held_out.atoms, False
+    known: dict[str, list[str]] = {
+        "descriptor": list(DESCRIPTORS),
+        "separator": list(SEPARATORS),
+        "gap": list(FIELD_GAPS),
+    }
+    for factor, names in atoms.items():
+        for name in names:
+            if name not in known[factor]:
+                unknown = True
+                yield f"held_out.{factor}", f"unknown atom {name!r}; {did_you_mean(name, known[factor])}"
+    if unknown:
+        return
+    if s.prepare.grammar and not held_out.trainable(atoms):
+        yield "held_out", "no format of the grammar is left to train on; hold out fewer atoms"
+    try:
+        held_out.unseen(s.evaluate.unseen, s.seed, atoms)
+    except SteadyPhiError as error:
+        yield "evaluate.unseen", str(error)
 
 
 def _suite(s: Settings) -> Iterator[tuple[str, str]]:

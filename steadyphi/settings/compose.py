@@ -33,8 +33,13 @@ UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, V
 Parts = tuple[str, ...]
 # Settings that a stage takes from another section. They are set there, not in the section of the stage.
 SHARED = {
-    "prepare": {"data_file": "data_file", "task_file": "task_file"},
-    "evaluate": {"formats": "prepare.formats", "styles": "prepare.styles"},
+    "prepare": {"data_file": "data_file", "task_file": "task_file", "held_out": "held_out"},
+    "evaluate": {
+        "formats": "prepare.formats",
+        "styles": "prepare.styles",
+        "grammar": "prepare.grammar",
+        "held_out": "held_out",
+    },
 }
 
 
@@ -224,7 +229,7 @@ def _keys(kind: Any) -> Iterator[Parts]:
             yield from ((name, *parts) for parts in _keys(hint))
 
 
-KEYS = frozenset(_keys(Settings)) - {(name, key) for name, shared in SHARED.items() for key in shared}
+KEYS = frozenset(key for key in _keys(Settings) if not set(key[1:2]) & set(SHARED.get(key[0], ())))
 SECTIONS = frozenset(parts[:-1] for parts in KEYS)
 
 

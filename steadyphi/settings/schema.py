@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.values import (
     STRICT,
+    Atoms,
     Columns,
     Commit,
     Count,
@@ -69,7 +70,11 @@ class Model:
 
 @dataclass(frozen=True, config=STRICT)
 class Data:
-    """conf/data: the training data. `examples` None means all of them."""
+    """conf/data: the training data. `examples` None means all of them.
+
+    Every example is rendered `renderings` times, and epoch n trains on rendering n. A share `grammar` of the
+    renderings has formats drawn from the grammar, the others have one of the `styles`.
+    """
 
     name: Text
     source: Source
@@ -78,6 +83,22 @@ class Data:
     examples: Count | None
     valid: Count
     styles: Names
+    grammar: Share
+    renderings: Count
+
+
+@dataclass(frozen=True, config=STRICT)
+class HeldOut:
+    """Atoms of the grammar of formats, by factor, that no training format contains; none if empty."""
+
+    descriptor: Atoms
+    separator: Atoms
+    gap: Atoms
+
+    @property
+    def atoms(self) -> dict[str, tuple[str, ...]]:
+        """The atoms by factor."""
+        return {"descriptor": self.descriptor, "separator": self.separator, "gap": self.gap}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -158,11 +179,15 @@ class Search:
 
 @dataclass(frozen=True, config=STRICT)
 class Suite:
-    """conf/suite: the number of questions, and the formats and other variants of each."""
+    """conf/suite: the number of questions, and the formats and other variants of each.
+
+    unseen: the number of formats that consist of held-out atoms.
+    """
 
     name: Text
     items: Count
     formats: Names
+    unseen: Whole
     families: Families | None
     open: Open | None
     long: Long | None
@@ -226,6 +251,8 @@ class Prepare:
     examples: Count | None
     valid: Count
     styles: Names
+    grammar: Share
+    renderings: Count
     context: Count
     task: Task
     items: Count
@@ -234,6 +261,7 @@ class Prepare:
     task_file: Text
     shots: Whole
     bad_rows: Literal["refuse", "skip"]
+    held_out: HeldOut
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -268,12 +296,15 @@ class Evaluate:
     """The settings of the stage `evaluate`."""
 
     formats: Names
+    unseen: Whole
     families: Families | None
     open_answers: bool
     open: Open | None
     long: Long | None
     search: Search | None
     styles: Names
+    grammar: Share
+    held_out: HeldOut
     scorer: Literal["raw", "mean"]
     confidence: Annotated[Real, Field(gt=0, lt=1)]
     draws: Annotated[int, Field(ge=100)]
@@ -319,6 +350,7 @@ class Settings:
     seed: Seed
     data_file: Text
     task_file: Text
+    held_out: HeldOut
     model: Model
     data: Data
     method: Method

@@ -15,7 +15,7 @@ Unit = Literal["share", "points", "nats per token", "bits", "probability", "rati
 Scope = Literal[
     "formats",  # the named formats, all questions
     "several formats",  # the same, with at least two formats and two questions
-    "new formats",  # the formats that were not trained on
+    "unseen formats",  # the formats that consist of held-out atoms, all questions
     "grammar",  # the formats drawn from the grammar
     "perturbations",  # the default format, then the perturbed variants
     "classes",  # the formats, where all questions have the same choices

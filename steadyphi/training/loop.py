@@ -19,7 +19,7 @@ from steadyphi.training import parallel
 from steadyphi.training.history import History, LogRow, NoWatcher, Watcher
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
-from steadyphi.training.plan import plan_steps, share_out
+from steadyphi.training.plan import count_of, plan_steps, share_out
 from steadyphi.training.run_store import Store, trained_weights, training_tensors
 from steadyphi.training.speed import Speed, Speedometer
 
@@ -76,9 +76,10 @@ class _Run:
         self.watcher = watcher or NoWatcher()
         self.train, self.valid = train, [e for e in valid if _supervised([e])]
         self.lengths = [len(e.tokens) for e in train]
-        self.steps = plan_steps(self.lengths, settings)
+        self.steps = plan_steps(train, settings)
         self.seen = list(itertools.accumulate(sum(self.lengths[i] for i in step) for step in self.steps))
-        per_epoch = len(self.steps) * sum(self.lengths) / self.seen[-1]
+        self.epoch = sum(self.lengths) / count_of(train)  # tokens of an epoch
+        per_epoch = len(self.steps) * self.epoch / self.seen[-1]
         self.every = max(1, int(per_epoch / settings.evals_per_epoch))
         self.device = model.device
         self.objective = parallel.distribute(model, dtype, settings)
@@ -189,7 +190,7 @@ class _Run:
         """Validate if it is due, and return the log row of the step."""
         due = self.valid and (self.course.step % self.every == 0 or self.course.step == len(self.steps))
         valid_loss = self._validate(request) if due else None
-        epoch = self.seen[number] / sum(self.lengths)
+        epoch = self.seen[number] / self.epoch
         row = LogRow(self.course.step, epoch, self._rate(number), self.course.loss, valid_loss)
         self.course.rows.append(row)
         return row

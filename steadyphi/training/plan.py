@@ -4,24 +4,32 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from steadyphi.data.packing import pack
+from steadyphi.data.packing import Example, pack
 from steadyphi.settings.schema import Finetune
 
 
-def plan_steps(lengths: Sequence[int], settings: Finetune) -> list[list[int]]:
+def plan_steps(examples: Sequence[Example], settings: Finetune) -> list[list[int]]:
     """Return the indices of the examples of every step; each epoch is shuffled differently.
 
-    `lengths` holds the number of tokens of each example. The plan depends only on `lengths` and
-    `settings`, so a resumed run continues with the same data, whatever its number of processes.
+    Epoch n takes the examples of rendering n; after the last rendering the first follows. The plan depends
+    only on the examples and `settings`, so a resumed run continues with the same data, whatever its number
+    of processes.
     """
+    lengths = [len(example.tokens) for example in examples]
+    renderings = [[i for i, e in enumerate(examples) if e.rendering == n] for n in range(count_of(examples))]
     steps: list[list[int]] = []
     for epoch in itertools.count() if settings.max_steps else range(settings.epochs):
-        order = list(range(len(lengths)))
+        order = list(renderings[epoch % len(renderings)])
         random.Random(f"{settings.seed} {epoch}").shuffle(order)
         steps.extend(pack(lengths, settings.batch_tokens, order))
         if settings.max_steps and len(steps) >= settings.max_steps:
             break
     return steps[: settings.max_steps]
+
+
+def count_of(examples: Sequence[Example]) -> int:
+    """Return the number of renderings of the examples."""
+    return 1 + max(example.rendering for example in examples)
 
 
 def share_out(

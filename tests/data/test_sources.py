@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from steadyphi.data import sources
 from steadyphi.data.prepare import prepare
 from steadyphi.data.tables import read_examples, read_items, read_table
 from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts import held_out
 from steadyphi.settings.compose import compose
 from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
@@ -52,10 +54,16 @@ def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     tokenizer = TextTokenizer(lit_tiny)
     counted = prepare(settings, Path(settings.data_file), tokenizer, tmp_path)
     train = read_examples(tmp_path / "train.parquet")
-    assert counted["train_examples"] == len(train) == 300
+    assert counted["train_examples"] == len(train) / settings.renderings == 300
     assert counted["items"] == 90 and counted["skipped_examples"] == counted["skipped_items"] == 0
     rows = read_table(tmp_path / "train.parquet")
-    assert {row["style"] for row in rows} == set(settings.styles)
+    allowed = {f.name for f in held_out.trainable(settings.held_out.atoms)}
+    styles = Counter(row["style"] for row in rows)
+    assert set(styles) - allowed == set(settings.styles) and len(styles) == counted["train_formats"] > 300
+    assert styles["phi2"] / len(rows) == pytest.approx(1 - settings.grammar, abs=0.05)
+    for n in range(settings.renderings):  # each example once per rendering, in another format
+        assert sorted(row["id"] for row in rows if row["rendering"] == n) == sorted({r["id"] for r in rows})
+    assert len({(row["id"], row["style"]) for row in rows}) > 0.9 * len(rows)
     for row in rows:
         assert row["tokens"][-1] == tokenizer.eos_id and 0 < row["prompt"] < len(row["tokens"]) - 1
     items = read_items(tmp_path / "items.parquet")

@@ -60,7 +60,7 @@ def test_every_family_is_asked_of_its_items(outcome: Outcome) -> None:
         assert row.accuracy == pytest.approx(np.mean([r["correct"] for r in rows]))
         assert row.low <= row.accuracy <= row.high
     others = {name: {8} for name in ("grammar", "instruction", "noise", "shots", "options", "distractor")}
-    assert counted == {"format": {24}} | others
+    assert counted == {"format": {24}, "unseen": {24}} | others
     assert len({frozenset(row.atoms) for row in variants(outcome).values()}) == 1
 
 
@@ -157,7 +157,7 @@ def test_without_the_rest_the_formats_alone_are_asked(material: tuple[Any, ...])
     few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, draws=100)
     closed = dataclasses.replace(few, open_answers=False)
     found = run("base", model, items[:6], shots, closed)
-    assert len(found.scores) == 12 and not found.written and not found.long
+    assert len(found.scores) == 6 * (2 + few.unseen) and not found.written and not found.long
     assert found.result.long is None and found.result.search is None
     assert "open_spread" not in headline.flat(found.result)
 
@@ -187,7 +187,7 @@ def test_read_back_and_compared_with_itself(
     assert all(row.change == row.low == row.high == 0 for row in found.measures)
     assert found.gate.passed and len(found.alarms) == 1
     changes = found.families
-    families = {"grammar", "instruction", "noise", "shots", "options", "distractor"}
+    families = {"unseen", "grammar", "instruction", "noise", "shots", "options", "distractor"}
     assert {e.name for e in changes if e.part == "family"} == families
     styles = {row.style for row in outcome.result.options}
     assert {e.name for e in changes if e.part == "options"} == styles

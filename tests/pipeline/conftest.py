@@ -26,6 +26,8 @@ SMALL: dict[str, Any] = {
         "items": 18,
         "formats": ["phi2", "qa"],
         "styles": ["phi2", "qa"],
+        "grammar": 0.5,
+        "renderings": 2,
     },
     "finetune": {"lr": None, "epochs": 1},
 }

@@ -95,7 +95,7 @@ def test_the_verdict_is_on_the_measures_that_the_catalogue_names() -> None:
     found = verdict.sentences(compared(small(), RunComparison(rows, [], [], Gate(True, []), 200, [])))
     labels = [measure.label for measure in used_in("verdict")]
     grew = [f"From base to tuned, the {x} grew by 10.0 points (interval +5.0 to +15.0)." for x in labels]
-    assert found[3:] == grew and len(labels) == 2
+    assert found[3:] == grew and len(labels) == 4
 
 
 def test_alarms_say_whose_they_are_and_come_once() -> None:

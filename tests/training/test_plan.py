@@ -5,15 +5,22 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steadyphi.data.packing import Example
 from steadyphi.training.plan import plan_steps, share_out
 from tests.training.made import settings
+
+
+def documents(lengths: list[int], renderings: int = 1) -> list[Example]:
+    """Documents of these lengths, once per rendering."""
+    return [Example([0] * length, 0, n) for n in range(renderings) for length in lengths]
+
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=50)
 
 
 @given(LENGTHS, st.integers(1, 3), st.integers(1, 200))
 def test_epochs(lengths: list[int], epochs: int, batch_tokens: int) -> None:
-    steps = plan_steps(lengths, settings(epochs=epochs, batch_tokens=batch_tokens))
+    steps = plan_steps(documents(lengths), settings(epochs=epochs, batch_tokens=batch_tokens))
     order = list(itertools.chain(*steps))
     assert len(order) == epochs * len(lengths)
     for n in range(epochs):
@@ -24,18 +31,28 @@ def test_epochs(lengths: list[int], epochs: int, batch_tokens: int) -> None:
 
 @given(LENGTHS, st.integers(1, 120))
 def test_so_many_steps_begin_as_epochs_do(lengths: list[int], wanted: int) -> None:
-    steps = plan_steps(lengths, settings(max_steps=wanted))
+    steps = plan_steps(documents(lengths), settings(max_steps=wanted))
     assert len(steps) == wanted
-    whole = plan_steps(lengths, settings(epochs=2))
+    whole = plan_steps(documents(lengths), settings(epochs=2))
     assert all(a == b for a, b in zip(steps, whole, strict=False))
 
 
 def test_the_seed_decides_the_order() -> None:
-    lengths = [10] * 30
-    one, same, other = (plan_steps(lengths, settings(seed=seed)) for seed in (0, 0, 1))
+    examples = documents([10] * 30)
+    one, same, other = (plan_steps(examples, settings(seed=seed)) for seed in (0, 0, 1))
     assert one == same != other
     first, second = one[: len(one) // 2], one[len(one) // 2 :]
     assert first != second  # and each epoch has its own
+
+
+@given(LENGTHS, st.integers(1, 3), st.integers(1, 5))
+def test_epochs_take_the_renderings_in_turn(lengths: list[int], renderings: int, epochs: int) -> None:
+    examples = documents(lengths, renderings)
+    order = list(itertools.chain(*plan_steps(examples, settings(epochs=epochs))))
+    for n in range(epochs):
+        epoch = order[n * len(lengths) : (n + 1) * len(lengths)]
+        assert {examples[i].rendering for i in epoch} == {n % renderings}
+        assert len(set(epoch)) == len(lengths)
 
 
 @given(LENGTHS, st.integers(1, 150), st.integers(1, 5))

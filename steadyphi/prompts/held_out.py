@@ -1,0 +1,60 @@
+"""Formats that training never sees: some atoms of the grammar are held out, and test formats consist of them.
+
+An atom is held out of training if no training format contains it. A test format takes each of the held-out
+factors (descriptor, separator and gap) from the held-out atoms, so nothing that its fields are made of was
+trained on.
+"""
+
+import functools
+import random
+from collections.abc import Mapping
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts.formats import Format
+from steadyphi.prompts.grammar import NONE, GrammarFormat, formats
+
+Atoms = Mapping[str, tuple[str, ...]]  # from a factor, a field of `GrammarFormat`, to its held-out atoms
+
+
+def trainable(held_out: Atoms) -> tuple[GrammarFormat, ...]:
+    """Return the formats of the grammar without a held-out atom."""
+    return _split(_key(held_out))[0]
+
+
+def unseen(count: int, seed: int, held_out: Atoms) -> list[GrammarFormat]:
+    """Return `count` distinct formats that consist of held-out atoms, drawn without replacement.
+
+    Raises SteadyPhiError if there are fewer.
+    """
+    formats = _split(_key(held_out))[1]
+    if count > len(formats):
+        raise SteadyPhiError(
+            f"{count} unseen formats requested, but the held-out atoms give {len(formats)}; "
+            "lower evaluate.unseen, or hold out more atoms"
+        )
+    return random.Random(f"unseen {seed}").sample(formats, count)
+
+
+def is_trainable(format_: Format, held_out: Atoms) -> bool:
+    """Return whether the grammar contains this format and no atom of it is held out."""
+    texts = {(f.format.template, f.format.lead) for f in trainable(held_out)}
+    return (format_.template, format_.lead) in texts
+
+
+def _key(held_out: Atoms) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple(sorted((factor, tuple(atoms)) for factor, atoms in held_out.items() if atoms))
+
+
+@functools.cache
+def _split(
+    held_out: tuple[tuple[str, tuple[str, ...]], ...],
+) -> tuple[tuple[GrammarFormat, ...], tuple[GrammarFormat, ...]]:
+    """Return the formats without a held-out atom, and those of which each held-out factor is held out."""
+    free, all_held = [], []
+    for format_ in formats():
+        held = [getattr(format_, factor) in atoms for factor, atoms in held_out]
+        if not any(held):
+            free.append(format_)
+        elif all(held) and format_.descriptor != NONE:
+            all_held.append(format_)
+    return tuple(free), tuple(all_held)
