@@ -1,4 +1,4 @@
-"""LoRA and DoRA adapters in peft's format: reading, checking against a model, merging and writing.
+"""LoRA and DoRA adapters in peft's format: reading, checking against a model and merging.
 
 LoRA adds scale · B A to the weight W of a Linear layer, where A and B are two small matrices (Hu et al.
 2021, arXiv 2106.09685). Where q, k and v are one Linear layer, they share A, and each has separate rows of
@@ -15,14 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter_format, causes, configs, layouts, source
+from steadyphi.checkpoint import adapter_format, configs, layouts, source
 from steadyphi.checkpoint.adapter_format import CONFIG, Module
 from steadyphi.checkpoint.tensors import Stored
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import atomic_file, write_json
 from steadyphi.model_config import PhiConfig
 
-WEIGHTS, PREFIX = adapter_format.WEIGHTS[0], causes.PEFT  # as they are written
 BLOCK = 1 << 18  # elements merged at a time; in float32 they fit in the CPU cache
 LEAST = 1e-15  # lower bound of a norm, so that rows of zeros stay zero
 
@@ -169,15 +167,6 @@ def _read(stored: Mapping[str, Stored], name: str) -> Tensor:
     if not numbers.isfinite().all():
         raise SteadyPhiError(f"{tensor.path}: {name} has NaN or infinite numbers")
     return numbers
-
-
-def write(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write the two files of an adapter. The same settings and tensors give the same bytes."""
-    from safetensors.torch import save
-
-    with atomic_file(folder / WEIGHTS) as path:  # save_file of safetensors would set mode 0600
-        path.write_bytes(save(dict(tensors), metadata={"format": "pt"}))
-    write_json(folder / CONFIG, dict(sorted(values.items())))
 
 
 def _names(module: str, table: bool) -> tuple[str, str]:

@@ -9,11 +9,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadyphi.checkpoint import causes, layouts
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import atomic_file, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # peft takes the first that exists
@@ -57,6 +61,15 @@ def weights_file(names: Collection[str], where: Path) -> str:
         if name in names:
             return name
     raise SteadyPhiError(f"{where}: has no weights; looked for {' and '.join(WEIGHTS)}")
+
+
+def write(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> None:
+    """Write the two files of an adapter. The same settings and tensors give the same bytes."""
+    from safetensors.torch import save
+
+    with atomic_file(folder / WEIGHTS[0]) as path:  # save_file of safetensors would set mode 0600
+        path.write_bytes(save(dict(tensors), metadata={"format": "pt"}))
+    write_json(folder / CONFIG, dict(sorted(values.items())))
 
 
 def modules(tensors: Mapping[str, Stored]) -> dict[str, Module]:

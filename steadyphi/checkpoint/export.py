@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter, adapter_format, configs, layouts, manifest
+from steadyphi.checkpoint import adapter, adapter_format, causes, configs, layouts, manifest
 from steadyphi.checkpoint.adapter import Update
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.copying import Edit, Run
@@ -39,7 +39,7 @@ def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str,
         return _write_merged(tuned, updates, base, target)
     if not (tuned / LIT_WEIGHTS).exists():
         raise SteadyPhiError(
-            f"{tuned}: has neither {adapter.CONFIG} nor {LIT_WEIGHTS}; run dvc repro finetune"
+            f"{tuned}: has neither {adapter_format.CONFIG} nor {LIT_WEIGHTS}; run dvc repro finetune"
         )
     if as_adapter:
         raise SteadyPhiError(f"{tuned}: has a full model, in which every weight was trained, but no adapter")
@@ -75,15 +75,15 @@ def _write_adapter(
     origin = {"source": fetched.get("source", str(base.folder)), "revision": fetched.get("revision")}
     tensors: dict[str, Tensor] = {}
     for part, update in updates.items():
-        tensors |= update.tensors(adapter.PREFIX + part.removesuffix(".weight"))
+        tensors |= update.tensors(causes.PEFT + part.removesuffix(".weight"))
     values = {
-        **_settings(configs.values(tuned / adapter.CONFIG), updates),
+        **_settings(configs.values(tuned / adapter_format.CONFIG), updates),
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": origin["source"],
         "revision": origin["revision"],
         "target_modules": _targets(updates, base.config),
     }
-    adapter.write(target, values, tensors)
+    adapter_format.write(target, values, tensors)
     digest = {"sha256": sha256(adapter.weights_path(tuned))}
     content = manifest.make(target, **origin, layout="peft", tensors=len(tensors), adapter=digest)
     manifest.write(target, content)
