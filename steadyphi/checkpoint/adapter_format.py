@@ -190,11 +190,12 @@ def _others(tensors: Mapping[str, Stored], rows: int | None) -> Iterator[tuple[s
         elif name.endswith(".bias") and f"{name.removesuffix('bias')}weight" not in tensors:
             yield "bias", f"{name} is a bias, not of LoRA (bias or modules_to_save); {ADVICE}"
         else:
-            size = "" if not tensor.shape else f" of {tensor.shape[0]:,} rows"
-            if rows is not None and tensor.shape and tensor.shape[0] != rows:
-                size += f", where the base's embedding has {rows:,}"
+            count = tensor.shape[0] if tensor.shape else 1
+            other = rows is not None and count != rows
+            size = f"{count:,} rows" + (f", where the base's embedding has {rows:,}" if other else "")
+            first = f"call resize_token_embeddings({count}) of the base, " if other else ""
             made = "modules_to_save or save_embedding_layers"
-            yield "layer", f"{name} is a whole layer{size}, not of LoRA ({made}); {ADVICE}"
+            yield "layer", f"{name} is a whole layer of {size}, not of LoRA ({made}); {first}{ADVICE}"
 
 
 def _pairs(tensors: Mapping[str, Stored]) -> Iterator[tuple[str, str]]:

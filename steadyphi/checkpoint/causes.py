@@ -12,7 +12,7 @@ WRAPPERS = ("_orig_mod.", "module.")  # of torch.compile and of DataParallel; th
 _DEEPEST = 4  # wrappers inside one another
 # Whole numbers and float8 in safetensors and in torch's storages. A mask or a table of them is a buffer.
 _QUANTIZED = re.compile(r"[IU](8|16|32)|F8_\w+|(Char|Byte|Short|Int)Storage")
-_LORA = re.compile(r"(^|\.)lora_(embedding_)?[AB](\.|$)")
+_UNMERGED = re.compile(r"(^|\.)(lora_(embedding_)?[AB]|base_layer)(\.|$)")
 
 
 def prefix(names: Collection[str]) -> str:
@@ -29,7 +29,7 @@ def prefix(names: Collection[str]) -> str:
 def of_model(folder: Path, tensors: Mapping[str, Stored]) -> str | None:
     """Return the one cause for which these are not the weights of a model, or None."""
     for name in tensors:
-        if _LORA.search(name):
+        if _UNMERGED.search(name):
             return (
                 f"{folder}: has a LoRA adapter that is not merged ({name}); merge it with the tool that made "
                 "it: merge_and_unload() and save_pretrained() of peft, or litgpt merge_lora"

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from steadyphi.checkpoint import causes, configs, layouts, safetensors_file, torch_zip
-from steadyphi.checkpoint.indexes import INDEXES, LONGEST_INDEX, SAFETENSORS, SINGLES, hint, read_index
+from steadyphi.checkpoint.indexes import INDEXES, SAFETENSORS, SINGLES, hint, read_index
 from steadyphi.checkpoint.layouts import Layout
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
 
+LONGEST_INDEX = 64_000_000  # bytes; the index of Phi-2 has 36 thousand
 _LFS = b"version https://git-lfs"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that older files begin with
 
@@ -99,10 +100,8 @@ def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoin
 
 
 def open_file(path: Path) -> tuple[BinaryIO, int]:
-    """Return an open file and its size in bytes. Raises SteadyPhiError unless it is a regular file."""
+    """Return an open file of a checkpoint and its size. Raises SteadyPhiError if it cannot be read."""
     try:
-        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-            raise SteadyPhiError(f"{path}: is not a regular file; fetch it again")
         return path.open("rb"), path.stat().st_size
     except OSError as error:
         raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
@@ -111,11 +110,11 @@ def open_file(path: Path) -> tuple[BinaryIO, int]:
 def choose(names: set[str], from_safetensors: bool | None, where: str) -> str:
     """Return the entry of `SINGLES` to read the weights from, given the file names in a folder."""
     available = [single for single in SINGLES if single in names or INDEXES.get(single) in names]
+    if not available and (cause := hint(names, where)):
+        raise SteadyPhiError(cause)
     if from_safetensors is not None:
         available = [single for single in available if (single == SAFETENSORS) == from_safetensors]
     if not available:
-        if cause := hint(names, where):
-            raise SteadyPhiError(cause)
         kind = {None: "", True: " in safetensors", False: " outside safetensors"}[from_safetensors]
         looked = ", ".join(SINGLES)
         raise SteadyPhiError(f"{where}: has no weights{kind}; looked for {looked} and their indexes")

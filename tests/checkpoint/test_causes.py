@@ -1,8 +1,6 @@
 """Weights that are not those of a model: one line that names the cause, the same by inspect and convert."""
 
 import json
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from steadyphi.checkpoint import causes
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.export import export
 from steadyphi.errors import SteadyPhiError
+from steadyphi.hub.fetch import fetch
 from steadyphi.inspection.inspect import inspect
 from tests.checkpoint import by_hand
 from tests.inspection.inspected import random_state
@@ -142,7 +141,8 @@ def test_lora_of_litgpt(state: by_hand.State, tmp_path: Path) -> None:
     torch.save({"model": lora}, folder / "lit_model.pth.lora")
     (folder / "lit_model.pth").unlink()
     refused(
-        folder, r"has lit_model\.pth\.lora, the LoRA weights of LitGPT, .*; run litgpt merge_lora /.*model,"
+        folder,
+        r"has lit_model\.pth\.lora, the LoRA weights of LitGPT, .*; run litgpt merge_lora on its folder",
     )
 
 
@@ -160,11 +160,16 @@ def test_an_adapter_is_not_a_model(tmp_path: Path) -> None:
     target.mkdir()
     save_file({"x.lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text("{}")
-    message = re.escape(f"merge it into its base with steadyphi export {folder} TARGET --base MODEL") + "$"
-    with pytest.raises(SteadyPhiError, match=message):
-        convert(folder, target)
-    with pytest.raises(SteadyPhiError, match="is an adapter in peft's format, not a model"):
-        export(folder, folder, target, as_adapter=False)
+    message = (
+        "adapter: is an adapter in peft's format, not a model; merge it .* export ADAPTER TARGET --base MOD"
+    )
+    for read in (
+        lambda: convert(folder, target),
+        lambda: export(folder, folder, target, as_adapter=False),
+        lambda: fetch(str(folder), None, target, tmp_path / "cache"),
+    ):
+        with pytest.raises(SteadyPhiError, match=message):
+            read()
     assert inspect(str(folder))["kind"] == "adapter"
 
 
@@ -190,32 +195,3 @@ def test_several_dtypes(state: by_hand.State, tmp_path: Path) -> None:
     )
     (tmp_path / "out").mkdir()
     assert convert(folder, tmp_path / "out", "float16")["dtype"] == "float16"
-
-
-@pytest.mark.parametrize("name", ["model-00002-of-00002.safetensors", "model.safetensors.index.json"])
-def test_a_pipe_is_not_waited_for(name: str, state: by_hand.State, tmp_path: Path) -> None:
-    folder = by_hand.make(tmp_path / "model", state, "hub", "safetensors-shards")
-    (folder / name).unlink()
-    os.mkfifo(folder / name)
-    with pytest.raises(SteadyPhiError, match=f"{name}: is not a regular file|has no weights"):
-        convert(folder, tmp_path)
-    assert inspect(str(folder))["problems"]
-
-
-@pytest.mark.parametrize("total", ["NaN", "1e400", "-Infinity", "1" * 400, '"12"', "true", "null"])
-def test_a_total_size_that_is_no_size_is_not_compared(
-    total: str, state: by_hand.State, tmp_path: Path
-) -> None:
-    folder = by_hand.make(tmp_path / "model", state, "hub", "safetensors-shards")
-    path = folder / "model.safetensors.index.json"
-    weight_map = json.dumps(json.loads(path.read_text())["weight_map"])
-    path.write_text(f'{{"metadata": {{"total_size": {total}}}, "weight_map": {weight_map}}}')
-    assert inspect(str(folder))["problems"] == []
-
-
-@pytest.mark.parametrize("name", ["\ud800", "a\x1b[31m", "a\nb", "x" * 5000 + "/"])
-def test_file_names_in_an_index(name: str, state: by_hand.State, tmp_path: Path) -> None:
-    folder = by_hand.make(tmp_path / "model", state, "hub", "safetensors-shards")
-    path = folder / "model.safetensors.index.json"
-    path.write_text(json.dumps({"weight_map": {"lm_head.bias": name}}))
-    refused(folder, r"weight_map: '.{1,80} is not the name of a file in the folder$")

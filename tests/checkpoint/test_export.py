@@ -261,7 +261,7 @@ def test_settings_that_change_the_result_are_refused_by_name(
     tuned = write_adapter(tmp_path / "tuned", lit_tiny)
     path = tuned / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(SteadyPhiError, match=rf"adapter_config\.json: {next(iter(change))}: ") as caught:
+    with pytest.raises(SteadyPhiError, match=rf"adapter_config\.json: .*{next(iter(change))}: ") as caught:
         export(tuned, lit_tiny, folder(tmp_path / "out"), as_adapter)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
     assert inspect(str(tuned))["problems"] == [str(caught.value)]
