@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,16 @@ class TextTokenizer:
         number = self._tokenizer.token_to_id(END_OF_TEXT)
         if number is not None:
             yield number
+
+
+def missing(names: Collection[str], where: Path) -> str | None:
+    """Return an error message if the files of a folder are a tokenizer's, but not the one that is read."""
+    if "tokenizer.json" in names or "vocab.json" not in names:
+        return None
+    return (
+        f"{where}: has vocab.json, but no tokenizer.json; write it with transformers: "
+        "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+    )
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -94,3 +94,29 @@ def test_without_tokenizer_json_it_is_said_what_to_do(
         assert ours.encode(text) == theirs(text)["input_ids"]
     main(["convert", str(folder), str(tmp_path / "out")])
     assert torch.load(tmp_path / "out" / "lit_model.pth", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("saved-in-8-bits", "the weights were saved quantized, in 8 or 4 bits (model.layers."),
+        ("zero3-placeholders", "ZeRO-3 saved placeholders; run zero_to_fp32.py"),
+        ("prefix-peft-unmerged", "an unmerged peft model was saved; call its merge_and_unload()"),
+    ],
+)
+def test_the_cause_is_said_in_one_line(
+    name: str, message: str, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = refusal(capsys, "inspect", cases / name)
+    assert message in printed and "1 problem; see the end." in printed
+    assert message in refusal(capsys, "convert", cases / name, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_prefix_of_a_compiled_model_is_left_out(cases: Path, phi_tiny: Path, tmp_path: Path) -> None:
+    main(["inspect", str(cases / "prefix-compiled")])
+    main(["convert", str(cases / "prefix-compiled"), str(tmp_path / "a")])
+    main(["convert", str(phi_tiny), str(tmp_path / "b")])
+    found, expected = (torch.load(tmp_path / x / "lit_model.pth", weights_only=True) for x in "ab")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

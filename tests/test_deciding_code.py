@@ -55,8 +55,7 @@ NOT_IN_TRAINING = (
     | STORED
     | {
         "budget.footprint",  # an estimate of memory
-        "checkpoint.configs",  # files that are written after the run,
-        "checkpoint.safetensors_file",
+        "checkpoint.causes",  # what is read of other tools' checkpoints,
         "checkpoint.tensors",
         "settings.schema",  # the settings themselves are part of the digest
         "settings.values",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.tokenizer import END_OF_TEXT, TextTokenizer
+from steadyphi.tokenizer import END_OF_TEXT, TextTokenizer, missing
 
 
 def test_padding_and_truncation_of_the_file_are_not_obeyed(phi_tiny: Path, tmp_path: Path) -> None:
@@ -50,3 +50,9 @@ def test_no_tokenizer(phi_tiny: Path, tmp_path: Path) -> None:
     shutil.copyfile(phi_tiny / "config.json", tmp_path / "tokenizer.json")
     with pytest.raises(SteadyPhiError, match="no tokenizer could be read"):
         TextTokenizer(tmp_path)
+
+
+def test_files_of_a_tokenizer_without_the_one_that_is_read() -> None:
+    for names in ({"tokenizer.json", "vocab.json"}, {"tokenizer.json"}, {"merges.txt"}, set[str]()):
+        assert missing(names, Path("phi")) is None
+    assert str(missing({"vocab.json", "merges.txt"}, Path("phi"))).startswith("phi: has vocab.json, but no")

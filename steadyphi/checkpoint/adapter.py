@@ -1,4 +1,4 @@
-"""LoRA and DoRA adapters in peft's format: reading, checking against a model, merging and writing.
+"""LoRA and DoRA adapters in peft's format: reading, checking against a model and merging.
 
 LoRA adds scale · B A to the weight W of a Linear layer, where A and B are two small matrices (Hu et al.
 2021, arXiv 2106.09685). Where q, k and v are one Linear layer, they share A, and each has separate rows of
@@ -7,7 +7,6 @@ DoRA (Liu et al. 2024, arXiv 2402.09353) then rescales each row of the sum to a 
 of the embedding applies to the transposed table: A and B are swapped, and the columns are rescaled.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import configs, layouts, safetensors_file
+from steadyphi.checkpoint import adapter_format, configs, layouts, source
+from steadyphi.checkpoint.adapter_format import CONFIG, Module
+from steadyphi.checkpoint.tensors import Stored
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import atomic_file, write_json
 from steadyphi.model_config import PhiConfig
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BLOCK = 1 << 18  # elements merged at a time; in float32 they fit in the CPU cache
 LEAST = 1e-15  # lower bound of a norm, so that rows of zeros stay zero
-PREFIX = "base_model.model."  # peft adds it to the module names of the wrapped model
-# peft settings that are supported, or that do not affect the result. Any other setting that is enabled
-# (a rank per module, biases, …) changes the meaning of the tensors.
-_KNOWN = {"peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules"}
-_KNOWN |= {"task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"}
-_KNOWN |= {"init_lora_weights", "peft_version", "megatron_core", "qalora_group_size"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +30,14 @@ class Update:
     """The update of the weight of one part of the model.
 
     a, b: the matrices A of shape (r, columns) and B of shape (rows, r), in the stored dtype.
-    scale: the factor of the product B A.
+    alpha, scale: peft's alpha, and the factor of the product B A that follows from it and r.
     magnitude: DoRA's norm of each row, or of each column if `by_column` is true. None without DoRA.
     by_column: whether the columns are rescaled, as for the embedding.
     """
 
     a: Tensor
     b: Tensor
+    alpha: float
     scale: float
     magnitude: Tensor | None = None
     by_column: bool = False
@@ -98,85 +92,81 @@ def is_adapter(folder: Path) -> bool:
 def read_updates(folder: Path, config: PhiConfig) -> dict[str, Update]:
     """Return the updates of an adapter by the name of the part on the Hub.
 
-    The adapter comes from the stage `finetune`, or is for Phi in transformers, as written by
-    `steadyphi export`. Raises SteadyPhiError when any part of it is unsupported or does not fit `config`.
+    The adapter may be of a Phi in any layout, as written by the stage `finetune`, `steadyphi export` or peft.
+    Raises SteadyPhiError when any part of it is unsupported or does not fit `config`.
     """
-    values, path = read_settings(folder / CONFIG), folder / WEIGHTS
-    tensors = read_tensors(path)
-    r, dora, targets = values["r"], bool(values.get("use_dora")), values["target_modules"]
-    scale = values["lora_alpha"] / (math.sqrt(r) if values.get("use_rslora") else r)
-    prefix = PREFIX if any(name.startswith(PREFIX) for name in tensors) else ""
-    hub = any(name.startswith(f"{prefix}model.") for name in tensors)
+    values, path = configs.values(folder / CONFIG), weights_path(folder)
+    stored = source.stored(path, lambda _: source.open_file(path))
+    for problem in adapter_format.problems(path, values, stored, config.padded_vocab_size):
+        raise SteadyPhiError(problem)
     updates: dict[str, Update] = {}
-    used: set[str] = set()
-    for name, tensor in layouts.tensors(layouts.HUB if hub else layouts.LIT, config).items():
-        module, _, kind = name.rpartition(".")
-        if kind == "bias" or len(tensor.shape) == 1 or not layouts.is_target(module, targets):
+    for name, (module, tensor) in _adapted(path, values, stored, config).items():
+        a, b = _read(stored, module.a), _read(stored, module.b)
+        magnitude = _read(stored, module.magnitude) if module.magnitude else None
+        factors = adapter_format.scale(name, module.r, values)
+        if module.table:
+            updates[layouts.EMBEDDING] = Update(b.t(), a.t(), *factors, magnitude, by_column=True)
             continue
-        rows, columns = tensor.shape
-        table = tensor.pieces[0].part == layouts.EMBEDDING
-        inside, outside = (rows, columns) if table else (columns, rows)
-        names = _names(prefix + module, table)
-        expected: dict[str, tuple[int, ...]] = dict(zip(names, ((r, inside), (outside, r)), strict=True))
-        if dora:
-            expected[f"{prefix}{module}.lora_magnitude_vector"] = (outside,)
-        _check(path, tensors, expected)
-        used |= expected.keys()
-        a, b = (tensors[key] for key in names)
-        magnitude = tensors[f"{prefix}{module}.lora_magnitude_vector"] if dora else None
-        if table:
-            updates[layouts.EMBEDDING] = Update(b.t(), a.t(), scale, magnitude, by_column=True)
-            continue
-        for piece, piece_rows in zip(tensor.pieces, _rows_of(tensor.pieces), strict=True):
-            length = None if magnitude is None else magnitude[piece_rows]
-            updates[piece.part] = Update(a, b[piece_rows], scale, length)
-    for key in tensors.keys() - used:
-        raise SteadyPhiError(f"{path}: {key} belongs to no target of {CONFIG} in this model")
-    if not updates:
-        raise SteadyPhiError(f"{folder / CONFIG}: target_modules: {sorted(targets)} are not in this model")
+        for part, rows in _rows_of(tensor.pieces).items():
+            length = None if magnitude is None else magnitude[rows]
+            updates[part] = Update(a, b[rows], *factors, length)
     return updates
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read peft's settings. Raises SteadyPhiError for unsupported settings."""
-    values = configs.values(path)
-
-    def check(key: str, good: bool) -> None:
-        if not good:
-            raise SteadyPhiError(f"{path}: {key}: {values.get(key)!r} cannot be merged or exported")
-
-    check("peft_type", values.get("peft_type") == "LORA")
-    check("r", type(values.get("r")) is int and values["r"] > 0)
-    alpha = values.get("lora_alpha")
-    check("lora_alpha", isinstance(alpha, int | float) and math.isfinite(alpha))
-    targets = values.get("target_modules")
-    check("target_modules", isinstance(targets, list) and all(isinstance(t, str) for t in targets))
-    # Many of the possible names (PiSSA, OLoRA, LoftQ, …) mean that the base weights changed too.
-    check("init_lora_weights", values.get("init_lora_weights") in (True, False, None))
-    for key in values.keys() - _KNOWN:
-        check(key, values[key] in (None, False, "none", [], {}))
-    return values
+def weights_path(folder: Path) -> Path:
+    """Return the file with the tensors of an adapter. Raises SteadyPhiError when there is none."""
+    return folder / adapter_format.weights_file({path.name for path in folder.iterdir()}, folder)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of an adapter. Raises SteadyPhiError when the file is missing or incomplete."""
-    from safetensors.torch import load_file
+def _adapted(
+    path: Path, values: Mapping[str, Any], stored: Mapping[str, Stored], config: PhiConfig
+) -> dict[str, tuple[Module, layouts.Tensor]]:
+    """Return the adapted modules of the model by name, in the layout that fits the adapter's names.
 
-    try:
-        with path.open("rb") as file:
-            safetensors_file.read_header(file, path.stat().st_size, path)
-        return dict(load_file(path))
-    except OSError as error:
-        raise SteadyPhiError(f"{path}: {error.strerror}; run dvc repro finetune") from None
+    Raises SteadyPhiError when the tensors of the adapter do not fit the model.
+    """
+    found = adapter_format.modules(stored)
+    candidates = [_matrices(layout, config) for layout in layouts.LAYOUTS.values()]
+    matrices = max(candidates, key=lambda known: len(known.keys() & found.keys()))
+    for name, module in found.items():
+        if name not in matrices:
+            raise SteadyPhiError(
+                f"{path}: {module.a}: this model has no {name}; was it trained on this model?"
+            )
+        rows, columns = matrices[name].shape
+        inside, outside = (rows, columns) if module.table else (columns, rows)
+        for key, shape in ((module.a, (module.r, inside)), (module.b, (outside, module.r))):
+            if stored[key].shape != shape:
+                raise SteadyPhiError(f"{path}: {key} has shape {stored[key].shape}, this model needs {shape}")
+        if module.table != (matrices[name].pieces[0].part == layouts.EMBEDDING):
+            raise SteadyPhiError(f"{path}: {module.a} has the form of another kind of layer than {name}")
+    # With these settings, the list of targets may name more modules than are adapted.
+    cut = [values.get(key) for key in ("exclude_modules", "layers_to_transform")]
+    targets = adapter_format.listed_targets(values) if cut == [None, None] else None
+    for name in matrices:
+        if name not in found and layouts.is_target(name, targets or ()):
+            raise SteadyPhiError(f"{path}: has no LoRA tensors of {name}; was it trained on this model?")
+    return {name: (module, matrices[name]) for name, module in found.items()}
 
 
-def write(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write the two files of an adapter. The same settings and tensors give the same bytes."""
-    from safetensors.torch import save
+def _matrices(layout: layouts.Layout, config: PhiConfig) -> dict[str, layouts.Tensor]:
+    """Return the weights of Linear layers and the embedding by the name of the module."""
+    return {
+        name.removesuffix(".weight"): tensor
+        for name, tensor in layouts.tensors(layout, config).items()
+        if name.endswith(".weight") and len(tensor.shape) == 2
+    }
 
-    with atomic_file(folder / WEIGHTS) as path:  # save_file of safetensors would set mode 0600
-        path.write_bytes(save(dict(tensors), metadata={"format": "pt"}))
-    write_json(folder / CONFIG, dict(sorted(values.items())))
+
+def _read(stored: Mapping[str, Stored], name: str) -> Tensor:
+    tensor = stored[name]
+    with tensor.path.open("rb") as file:
+        file.seek(tensor.offset)
+        data = bytearray(file.read(tensor.nbytes))
+    numbers = torch.frombuffer(data, dtype=getattr(torch, tensor.dtype)).view(tensor.shape)
+    if not numbers.isfinite().all():
+        raise SteadyPhiError(f"{tensor.path}: {name} has NaN or infinite numbers")
+    return numbers
 
 
 def _names(module: str, table: bool) -> tuple[str, str]:
@@ -186,21 +176,12 @@ def _names(module: str, table: bool) -> tuple[str, str]:
     return f"{module}.lora_A.weight", f"{module}.lora_B.weight"
 
 
-def _rows_of(pieces: tuple[layouts.Piece, ...]) -> Iterator[slice]:
+def _rows_of(pieces: tuple[layouts.Piece, ...]) -> dict[str, list[int]]:
+    """Return the rows of each part in the tensor that the pieces form."""
+    rows: dict[str, list[int]] = {}
     start = 0
     for piece in pieces:
         stop = start + piece.stop - piece.start
-        yield slice(start, stop)
+        rows.setdefault(piece.part, []).extend(range(start, stop))
         start = stop
-
-
-def _check(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise SteadyPhiError unless the expected tensors are present and finite, with the expected shapes."""
-    for key, shape in expected.items():
-        if key not in tensors:
-            raise SteadyPhiError(f"{path}: {key} is missing; was it trained on this model?")
-        if tensors[key].shape != shape:
-            actual = tuple(tensors[key].shape)
-            raise SteadyPhiError(f"{path}: {key} has shape {actual}, this model and rank need {shape}")
-        if not tensors[key].isfinite().all():
-            raise SteadyPhiError(f"{path}: {key} has NaN or infinite numbers")
+    return rows

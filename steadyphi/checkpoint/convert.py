@@ -16,7 +16,7 @@ from steadyphi.checkpoint.tensors import WEIGHT_BYTES, elements
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_json
 from steadyphi.progress import Progress
-from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer
+from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer, missing
 
 SHARD_BYTES = 5_000_000_000  # the size of the Phi-2 files on the Hub
 # Files that are copied unchanged.
@@ -189,12 +189,9 @@ def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, content
 
 def check_tokenizer(source: Path, rows: int) -> None:
     """Raise SteadyPhiError if the tokenizer of the folder has a token id without an embedding row."""
+    if problem := missing({path.name for path in source.iterdir()}, source):
+        raise SteadyPhiError(problem)
     if not (source / "tokenizer.json").exists():
-        if (source / "vocab.json").exists():
-            raise SteadyPhiError(
-                f"{source}: has vocab.json, but no tokenizer.json; write it with transformers: "
-                f"AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
-            )
         return
     largest = TextTokenizer(source).size - 1
     if largest >= rows:

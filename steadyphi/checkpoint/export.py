@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter, layouts, manifest
+from steadyphi.checkpoint import adapter, adapter_format, causes, configs, layouts, manifest
 from steadyphi.checkpoint.adapter import Update
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.copying import Edit, Run
@@ -39,7 +39,7 @@ def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str,
         return _write_merged(tuned, updates, base, target)
     if not (tuned / LIT_WEIGHTS).exists():
         raise SteadyPhiError(
-            f"{tuned}: has neither {adapter.CONFIG} nor {LIT_WEIGHTS}; run dvc repro finetune"
+            f"{tuned}: has neither {adapter_format.CONFIG} nor {LIT_WEIGHTS}; run dvc repro finetune"
         )
     if as_adapter:
         raise SteadyPhiError(f"{tuned}: has a full model, in which every weight was trained, but no adapter")
@@ -49,8 +49,9 @@ def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str,
 def _write_merged(tuned: Path, updates: Mapping[str, Update], base: Path, target: Path) -> dict[str, Any]:
     edit = Edit(updates, lambda run, data: _merge(updates[run.part], run, data))
     content = convert(base, target, layout=layouts.HUB, edit=edit)
-    scale = next(iter(updates.values())).scale
-    content["adapter"] = {"sha256": sha256(tuned / adapter.WEIGHTS), "scale": scale}
+    scales = {update.scale for update in updates.values()}
+    scale = scales.pop() if len(scales) == 1 else None
+    content["adapter"] = {"sha256": sha256(adapter.weights_path(tuned)), "scale": scale}
     manifest.write(target, content)
     return content
 
@@ -74,18 +75,30 @@ def _write_adapter(
     origin = {"source": fetched.get("source", str(base.folder)), "revision": fetched.get("revision")}
     tensors: dict[str, Tensor] = {}
     for part, update in updates.items():
-        tensors |= update.tensors(adapter.PREFIX + part.removesuffix(".weight"))
-    changes = {
+        tensors |= update.tensors(causes.PEFT + part.removesuffix(".weight"))
+    values = {
+        **_settings(configs.values(tuned / adapter_format.CONFIG), updates),
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": origin["source"],
         "revision": origin["revision"],
         "target_modules": _targets(updates, base.config),
     }
-    adapter.write(target, {**adapter.read_settings(tuned / adapter.CONFIG), **changes}, tensors)
-    digest = {"sha256": sha256(tuned / adapter.WEIGHTS)}
+    adapter_format.write(target, values, tensors)
+    digest = {"sha256": sha256(adapter.weights_path(tuned))}
     content = manifest.make(target, **origin, layout="peft", tensors=len(tensors), adapter=digest)
     manifest.write(target, content)
     return content
+
+
+def _settings(values: Mapping[str, Any], updates: Mapping[str, Update]) -> dict[str, Any]:
+    """Return the settings of an adapter, with those that name modules written for the modules' new names."""
+    of_module = {part.removesuffix(".weight"): update for part, update in updates.items()}
+    changes = {
+        "init_lora_weights": True,
+        "rank_pattern": {name: len(u.a) for name, u in of_module.items() if len(u.a) != values["r"]},
+        "alpha_pattern": {name: u.alpha for name, u in of_module.items() if u.alpha != values["lora_alpha"]},
+    }
+    return {key: value for key, value in values.items() if key not in adapter_format.MAKING} | changes
 
 
 def _targets(updates: Mapping[str, Update], config: PhiConfig) -> list[str]:

@@ -1,6 +1,7 @@
 """The names of weight files, and the index files that map each tensor to its shard."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,26 @@ def read_index(data: bytes, path: Path) -> tuple[dict[str, str], int | None]:
     if not weight_map:
         raise SteadyPhiError(f"{path}: weight_map is empty")
     return weight_map, int(total) if isinstance(total, int | float) else None
+
+
+def hint(names: Collection[str], where: str) -> str | None:
+    """Return what a folder with these files has in place of the weights of a model, and what to do."""
+    if "adapter_config.json" in names:
+        return (
+            f"{where}: is an adapter in peft's format, not a model; merge it into its base with "
+            "steadyphi export ADAPTER TARGET --base MODEL"
+        )
+    if f"{LIT_WEIGHTS}.lora" in names:
+        return (
+            f"{where}: has {LIT_WEIGHTS}.lora, the LoRA weights of LitGPT, but not the model; "
+            f"run litgpt merge_lora on its folder, which writes {LIT_WEIGHTS}"
+        )
+    if "zero_to_fp32.py" in names:
+        return (
+            f"{where}: has the weights in the parts of DeepSpeed ZeRO; "
+            f"run zero_to_fp32.py in it, which writes {SAFETENSORS} or {BIN}"
+        )
+    return None
 
 
 def check_complete(folder: Path) -> None:

@@ -182,7 +182,8 @@ def detect(names: Collection[str]) -> Layout:
 
 def is_target(module: str, targets: Collection[str]) -> bool:
     """Return whether one of peft's target modules is this module: by its full name or the end of the name."""
-    return any(f".{module}".endswith(f".{target}") for target in targets)
+    names = module.split(".")
+    return any(".".join(names[start:]) in targets for start in range(len(names)))
 
 
 def is_buffer(layout: Layout, name: str) -> bool:

@@ -17,7 +17,7 @@ LONGEST_HEADER = 100_000_000  # bytes; the limit of the format
 CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 # Dtypes that only buffers have (masks, tables). Buffers are located but never converted.
 _OTHER_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4}
-_OTHER_BYTES |= {"F64": 8, "I64": 8, "U64": 8}
+_OTHER_BYTES |= {"F64": 8, "I64": 8, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
 def read_header(file: BinaryIO, size: int, path: Path) -> dict[str, Stored]:

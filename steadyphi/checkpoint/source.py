@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from steadyphi.checkpoint import configs, layouts, safetensors_file, torch_zip
-from steadyphi.checkpoint.indexes import INDEXES, SAFETENSORS, SINGLES, read_index
+from steadyphi.checkpoint import causes, configs, layouts, safetensors_file, torch_zip
+from steadyphi.checkpoint.indexes import INDEXES, SAFETENSORS, SINGLES, hint, read_index
 from steadyphi.checkpoint.layouts import Layout
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored
 from steadyphi.errors import SteadyPhiError
@@ -14,6 +14,7 @@ from steadyphi.model_config import PhiConfig
 
 LONGEST_INDEX = 64_000_000  # bytes; the index of Phi-2 has 36 thousand
 _LFS = b"version https://git-lfs"
+_BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that older files begin with
 
 Open = Callable[[str], tuple[BinaryIO, int]]  # file name -> (open file, size in bytes)
 
@@ -40,7 +41,10 @@ class Checkpoint:
         if len(by_type) < 2:
             return None
         names = ", ".join(f"{name} is {dtype}" for dtype, name in by_type.items())
-        return f"{self.folder}: the tensors have several dtypes: {names}; choose one dtype"
+        return (
+            f"{self.folder}: the tensors have several dtypes: {names}; choose one with the option --dtype "
+            "of steadyphi convert, or the setting convert.dtype"
+        )
 
     def dtypes(self) -> dict[str, str]:
         """Return the dtypes of the weights, each mapped to the name of the first tensor with that dtype."""
@@ -57,12 +61,14 @@ class Survey:
 
     tensors: the tensors of the readable files. When two files have a tensor of the same name, the
         first is kept.
+    prefix: what a wrapper of the model left before every name; see `causes.prefix`. No name here has it.
     files: the names of the readable files.
     index, weight_map, total_size: the name and the contents of the index, if there is one.
     problems: error messages.
     """
 
     tensors: dict[str, Stored] = field(default_factory=dict)
+    prefix: str = ""
     files: list[str] = field(default_factory=list)
     index: str | None = None
     weight_map: dict[str, str] = field(default_factory=dict)
@@ -81,15 +87,9 @@ def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoin
         raise SteadyPhiError(f"{folder}: is not a folder" if folder.exists() else f"{folder}: not found")
     names = {path.name for path in folder.iterdir()}
     single = choose(names, from_safetensors, str(folder))
-
-    def open_file(name: str) -> tuple[BinaryIO, int]:
-        path = folder / name
-        try:
-            return path.open("rb"), path.stat().st_size
-        except OSError as error:
-            raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
-
-    tensors = locate(folder, single, names, open_file)
+    tensors = locate(folder, single, names, lambda name: open_file(folder / name))
+    if cause := causes.of_model(folder, tensors):
+        raise SteadyPhiError(cause)
     try:
         layout = layouts.detect(tensors)
     except SteadyPhiError as error:
@@ -99,9 +99,19 @@ def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoin
     return opened
 
 
+def open_file(path: Path) -> tuple[BinaryIO, int]:
+    """Return an open file of a checkpoint and its size. Raises SteadyPhiError if it cannot be read."""
+    try:
+        return path.open("rb"), path.stat().st_size
+    except OSError as error:
+        raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
+
+
 def choose(names: set[str], from_safetensors: bool | None, where: str) -> str:
     """Return the entry of `SINGLES` to read the weights from, given the file names in a folder."""
     available = [single for single in SINGLES if single in names or INDEXES.get(single) in names]
+    if not available and (cause := hint(names, where)):
+        raise SteadyPhiError(cause)
     if from_safetensors is not None:
         available = [single for single in available if (single == SAFETENSORS) == from_safetensors]
     if not available:
@@ -146,6 +156,11 @@ def survey(folder: Path, single: str, names: set[str], open_file: Open, *, place
             result.tensors.setdefault(name, tensor)
     if index in names:
         result.problems += _contradictions(folder / str(index), weight_map, total, shards)
+    if prefix := causes.prefix({**result.tensors, **weight_map}):
+        cut = len(prefix)
+        result.prefix = prefix
+        result.tensors = {name[cut:]: tensor for name, tensor in result.tensors.items()}
+        result.weight_map = {name[cut:]: file for name, file in weight_map.items()}
     return result
 
 
@@ -163,6 +178,12 @@ def stored(path: Path, open_file: Open, places: bool = True) -> dict[str, Stored
     with file:
         if file.read(len(_LFS)) == _LFS:
             raise SteadyPhiError(f"{path}: is a pointer of Git LFS, not the weights; run git lfs pull")
+        file.seek(0)
+        if file.read(len(_BEFORE_ZIP)) == _BEFORE_ZIP:
+            raise SteadyPhiError(
+                f"{path}: is in the format that torch wrote before version 1.6; load it with "
+                "torch.load(file, weights_only=True) and write it again with torch.save"
+            )
         file.seek(0)
         if path.suffix == ".safetensors":
             return safetensors_file.read_header(file, size, path)

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from steadyphi.checkpoint.indexes import hint
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_json
 
@@ -102,6 +103,8 @@ def choose(
     ]
     requested = {None: list(WEIGHTS), True: ["safetensors"], False: [".bin"]}[from_safetensors]
     kind = next((kind for kind in requested if kind in there), None)
+    if not there and (cause := hint(files, source)):
+        raise SteadyPhiError(cause)
     if kind is None and from_safetensors is None:
         kinds = " nor ".join(("safetensors", ".bin", "lit_model.pth")[: 3 if local else 2])
         raise SteadyPhiError(f"{source}: has no weights, neither {kinds}")

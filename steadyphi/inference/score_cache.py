@@ -23,6 +23,8 @@ TABLE = "create table if not exists batches (key blob primary key, value blob no
 PACKAGE = Path(steadyphi.__file__).parent
 DECIDING = (
     "checkpoint/adapter.py",
+    "checkpoint/adapter_format.py",
+    "checkpoint/causes.py",
     "checkpoint/configs.py",
     "checkpoint/convert.py",
     "checkpoint/copying.py",

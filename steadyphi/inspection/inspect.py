@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from steadyphi.checkpoint import configs, indexes, layouts, manifest, source
+from steadyphi.checkpoint import causes, configs, indexes, layouts, manifest, source
 from steadyphi.checkpoint.convert import check_tokenizer, source_runs
 from steadyphi.checkpoint.layouts import Layout
 from steadyphi.checkpoint.source import Checkpoint, Survey
@@ -14,7 +14,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inspection import adapter_facts, contents, glossary, sizes
 from steadyphi.inspection.locations import Folder, Place, Repository, content, find
 from steadyphi.model_config import PhiConfig
-from steadyphi.tokenizer import TextTokenizer
+from steadyphi.tokenizer import TextTokenizer, missing
 
 KINDS = {indexes.SAFETENSORS: "safetensors", indexes.BIN: ".bin", indexes.LIT_WEIGHTS: "lit-gpt"}
 MOST_VALUES = 10_000  # maximum number of values kept from the settings files
@@ -88,7 +88,10 @@ def _gather(place: Place, settings: Mapping[str, Any], survey: Survey, facts: di
     problems = facts["problems"]
     config = _shape(place, settings, problems)
     layout = None
-    if names := survey.tensors or survey.weight_map:
+    cause = causes.of_model(place.path, survey.tensors)
+    if cause:
+        problems.append(cause)
+    elif names := survey.tensors or survey.weight_map:
         try:
             layout = layouts.detect(names)
             facts["layout"] = {"name": layout.name, "what": layout.what}
@@ -116,6 +119,8 @@ def _gather(place: Place, settings: Mapping[str, Any], survey: Survey, facts: di
             shapes = layouts.part_shapes(config)
             facts["digest"] = contents.digest(place.path, source_runs(checkpoint), shapes, dtype, problems)
     _notes(place, settings, facts)
+    if survey.prefix:
+        facts["notes"].append(f"the names of the tensors begin with {survey.prefix}, which is left out")
 
 
 def _settings(place: Place, problems: list[str]) -> dict[str, dict[str, Any]]:
@@ -187,7 +192,10 @@ def _index(survey: Survey) -> dict[str, Any]:
 
 
 def _tokenizer(place: Place, config: PhiConfig | None, facts: dict[str, Any]) -> None:
-    if not isinstance(place, Folder) or not {"tokenizer.json", "vocab.json"} & set(place.files):
+    if problem := missing(place.files, place.path):
+        facts["problems"].append(problem)
+        return
+    if not isinstance(place, Folder) or "tokenizer.json" not in place.files:
         return
     try:
         rows = config.padded_vocab_size if config else None

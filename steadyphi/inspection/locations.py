@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from steadyphi.checkpoint.source import open_file
 from steadyphi.errors import SteadyPhiError
 from steadyphi.hub.listing import Listed
 
@@ -26,11 +27,7 @@ class Folder:
 
     def open(self, name: str) -> tuple[BinaryIO, int]:
         """Return an open file and its size."""
-        path = self.path / name
-        try:
-            return path.open("rb"), path.stat().st_size
-        except OSError as error:
-            raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
+        return open_file(self.path / name)
 
 
 class Repository:

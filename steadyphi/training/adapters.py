@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter
+from steadyphi.checkpoint import adapter_format
 from steadyphi.model import WEIGHTS, Phi
 from steadyphi.settings.schema import Finetune, Lora
 from steadyphi.training.lora import adapt
@@ -43,7 +43,7 @@ def save(state: Mapping[str, Tensor], base: Path, folder: Path, settings: Finetu
     """
     if isinstance(settings.method, Lora):
         tensors = {name: tensor.detach().cpu() for name, tensor in state.items() if ".lora_" in name}
-        adapter.write(folder, _peft_settings(settings.method), tensors)
+        adapter_format.write(folder, _peft_settings(settings.method), tensors)
         return
     stored = torch.load(base / WEIGHTS, mmap=True, weights_only=True)
     rounded = {name: tensor.cpu().to(stored[name].dtype) for name, tensor in state.items()}

@@ -36,7 +36,7 @@ PACKAGE = Path(steadyphi.__file__).parent
 # The modules that determine the result of a run. If one of them changes, a run starts from the beginning.
 DECIDING = (
     "budget/loss_chunks.py",
-    "checkpoint/adapter.py",
+    "checkpoint/adapter_format.py",
     "checkpoint/layouts.py",
     "data/packing.py",
     "model.py",

@@ -68,8 +68,8 @@ def test_dora_on_the_embedding_too(adapter: Path) -> None:
     save_file(tensors | {f"{prefix}wte.lora_magnitude_vector": torch.ones(1280)}, path)
     problems = inspect.inspect(str(adapter))["problems"]
     assert len(problems) == 2
-    assert "h.0.mlp.fc.lora_magnitude_vector: adapter_config.json says use_dora is True" in problems[0]
-    assert "wte.lora_magnitude_vector is (1280,), " in problems[1] and "is (160, 4)" in problems[1]
+    assert "h.0.mlp.fc.lora_magnitude_vector is missing, but adapter_config.json says that use" in problems[0]
+    assert "wte.lora_magnitude_vector has shape (1280,), but " in problems[1] and "(160, 4)" in problems[1]
     for module, length in (("h.0.mlp.fc", 640), ("wte", 160)):
         tensors[f"{prefix}{module}.lora_magnitude_vector"] = torch.ones(length)
     save_file(tensors, path)
@@ -92,9 +92,11 @@ def test_adapter_on_the_hub(online: None, adapter: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"r": 8}, r"lora_A.weight is \(4, 160\), adapter_config.json says r is 8"),
-        ({"r": None, "lora_alpha": "x", "target_modules": 3}, "says r is None"),
+        ({"r": 8}, r"lora_A.weight has shape \(4, 160\), but adapter_config.json says that r is 8"),
+        ({"r": None, "lora_alpha": "x", "target_modules": 3}, "r: None is not a rank"),
+        ({"lora_alpha": 10**400}, "lora_alpha: "),
         (None, "adapter_config.json: cannot be read"),
+        ({}, "adapter_config.json: has no settings"),
         ("config", "adapter_config.json: not found; without it peft"),
         ("weights", "has no weights; looked for adapter_model.safetensors"),
         ("half", "lora_A.weight has no counterpart .*lora_B.weight"),
@@ -105,7 +107,9 @@ def test_broken_adapters(adapter: Path, change: Any, expected: str) -> None:
     weights = adapter / "adapter_model.safetensors"
     tensors = load_file(weights)
     last = sorted(tensors)[-1]
-    if isinstance(change, dict):
+    if change == {}:
+        (adapter / "adapter_config.json").write_text("{}")
+    elif isinstance(change, dict):
         edit_json(adapter / "adapter_config.json", lambda config: config.update(change))
     elif change is None:
         (adapter / "adapter_config.json").write_text("[1]")

@@ -86,3 +86,13 @@ def test_a_repository_that_contradicts_itself(
         assert any(text in problem for problem in first["problems"])
     assert f"{REPO}/{SHARDS[1]}: the repository does not have it" in second["problems"]
     assert first["digest"]["value"] != second["digest"]["value"]
+
+
+def test_a_repository_without_tokenizer_json(
+    online: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tokenizer.json").rename(folder / "vocab.json")
+    with start(folder, (REPO, COMMIT), faults=Faults()) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        (problem,) = inspect.inspect(REPO)["problems"]
+    assert problem.startswith(f"{REPO}: has vocab.json, but no tokenizer.json; write it with transformers")
