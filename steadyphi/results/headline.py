@@ -1,12 +1,13 @@
 """The measures of an evaluation: the arrays for each scope of the catalogue, and the estimates."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steadyphi.results.answers import EvaluationAnswers
+from steadyphi.results.panel import panel_correct
 from steadyphi.results.result import Estimate, Result
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope, used_in
@@ -14,24 +15,22 @@ from steadyphi.stats.estimate import Kind, Scope, estimate
 from steadyphi.stats.measures import Interval
 
 NEWLINE = ("phi2-newline", "phi2")  # the same prompt with and without a newline at its end
-FORMATS: tuple[tuple[Scope, tuple[Kind, ...]], ...] = (
+OTHERS: tuple[Scope, ...] = ("grammar", "perturbations", "classes", "open answers")
+SCOPES: tuple[tuple[Scope, tuple[Kind, ...]], ...] = (
     ("formats", ("bootstrap",)),
     ("several formats", ("own interval", "resampled")),
     ("unseen formats", ("bootstrap",)),
     ("formats", ("value", "item mean")),
+    *((scope, get_args(Kind)) for scope in OTHERS),
 )
-OTHERS: tuple[Scope, ...] = ("grammar", "perturbations", "classes", "open answers")
 
 
 def measure(answers: EvaluationAnswers, resampling: Resampling) -> dict[str, Estimate]:
     """Return the estimates, by key, of all measures of the catalogue that these answers allow."""
     estimates: dict[str, Interval] = {}
-    for scope, kinds in FORMATS:
+    for scope, kinds in SCOPES:
         if arrays := scope_arrays(scope, answers):
-            estimates |= estimate(of_scope(scope, kinds=kinds), arrays, resampling)
-    for scope in OTHERS:
-        if arrays := scope_arrays(scope, answers):
-            readable = [m for m in of_scope(scope) if set(m.arrays) <= arrays.keys()]
+            readable = [m for m in of_scope(scope, kinds=kinds) if set(m.arrays) <= arrays.keys()]
             estimates |= estimate(readable, arrays, resampling)
     return {key: bounded(interval) for key, interval in estimates.items()}
 
@@ -45,7 +44,7 @@ def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArr
     if scope == "several formats":
         return formats.arrays if min(formats.correct.shape) > 1 else None
     if scope == "unseen formats":
-        return answers.cells(families["unseen"]).arrays if len(families.get("unseen", [])) > 1 else None
+        return _unseen_arrays(answers) if len(families.get("unseen", [])) > 1 else None
     if scope == "grammar":
         return answers.cells(families["grammar"]).arrays if "grammar" in families else None
     if scope == "perturbations":
@@ -54,6 +53,12 @@ def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArr
     if scope == "classes":
         return formats.arrays if answers.same_choices else None
     return _open_arrays(answers)
+
+
+def _unseen_arrays(answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]]:
+    arrays = answers.cells(answers.families()["unseen"]).arrays
+    averaged = panel_correct(answers, "unseen")
+    return arrays if averaged is None else arrays | {"panel_correct": averaged}
 
 
 def _open_arrays(answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]] | None:

@@ -150,7 +150,9 @@ def _unseen_changes(pair: _Pair, resampling: Resampling) -> list[MeasureChange]:
     both = pair.cells(names) if len(names) > 1 else None
     if not both:
         return []
-    return measure_changes(both[0].arrays, both[1].arrays, of_scope("unseen formats"), resampling)
+    was, now = (run.arrays for run in both)
+    measures = [m for m in of_scope("unseen formats") if set(m.arrays) <= was.keys()]
+    return measure_changes(was, now, measures, resampling)
 
 
 def _family_changes(pair: _Pair, resampling: Resampling) -> list[FamilyChange]:

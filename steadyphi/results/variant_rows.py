@@ -11,6 +11,7 @@ from steadyphi.prompts.seam import audit
 from steadyphi.prompts.variants import Variant, render
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import Cells
+from steadyphi.results.panel import panel_correct
 from steadyphi.results.result import OpenAccuracy, VariantRow
 from steadyphi.settings.schema import Evaluate
 from steadyphi.stats import scorers
@@ -112,7 +113,9 @@ def _other_scorers(
     batch = None
     if family_cells.places is not None or answers.same_choices:
         batch = _accuracies(family_cells, scorers.batch_calibrated(logprobs, family_cells.places))
+    averaged = panel_correct(answers, family[0].family)
     return {
+        "panel": None if averaged is None else [float(share) for share in averaged.mean(axis=0)],
         "normalized": [
             None if variant.options and variant.options.answers == "label" else share
             for variant, share in zip(family, normalized, strict=True)

@@ -12,6 +12,7 @@ from steadyphi.stats import agreement, calibration, components, heldout, measure
 from steadyphi.stats.estimate import Kind, Measure, Scope, Use
 
 ACCURACY = ("correct",)
+PANEL = ("panel_correct",)
 SCLAR = "[Sclar et al. 2024](https://arxiv.org/abs/2310.11324)"
 MIZRAHI = "[Mizrahi et al. 2024](https://arxiv.org/abs/2401.00595)"
 ERRICA = "[Errica et al. 2024](https://arxiv.org/abs/2406.12334)"
@@ -56,6 +57,32 @@ _MEASURES = (
         scope="unseen formats",
         worse=-1,
         label="mean accuracy over unseen formats",
+        uses=("summary",),
+    ),
+    Measure(
+        "spread_unseen_panel",
+        "Spread, unseen formats, panel",
+        "points",
+        "The same, each answer averaged with those of the two formats that are best on other questions.",
+        SCLAR,
+        measures.spread,
+        PANEL,
+        scope="unseen formats",
+        worse=1,
+        label="spread over unseen formats, each with a panel of two others",
+        uses=("summary",),
+    ),
+    Measure(
+        "accuracy_unseen_panel",
+        "Mean accuracy, unseen formats, panel",
+        "share",
+        "The mean accuracy over the unseen formats, each averaged with its panel.",
+        "",
+        np.mean,
+        PANEL,
+        scope="unseen formats",
+        worse=-1,
+        label="mean accuracy over unseen formats, each with a panel of two others",
         uses=("summary",),
     ),
     Measure(

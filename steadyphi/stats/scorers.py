@@ -128,6 +128,22 @@ def batch_calibrated(logprobs: Floats, classes: Ints | None = None) -> Floats:
     return scores
 
 
+def averaged(logprobs: Floats, panel: Floats) -> Floats:
+    """Return log p(choice) averaged over a variant and the members of its panel, (items, variants, K).
+
+    Each log p is normalized over the choices of the item. This is the geometric mean of the distributions,
+    up to a constant per item.
+    panel: (items, variants, members, K), the log-probabilities of the same choices in each member.
+    Raises SteadyPhiError as `choose` does.
+    """
+    _check(logprobs)
+    members = np.concatenate([logprobs[:, :, None], panel], axis=2)
+    exists = np.isfinite(logprobs)
+    shares = np.where(exists[:, :, None], log_softmax(members, axis=-1), 0.0)
+    scores: Floats = np.where(exists, shares.mean(axis=2), -np.inf)
+    return scores
+
+
 def _check(scores: Floats) -> None:
     broken = np.argwhere(np.isnan(scores) | (scores == np.inf))
     if len(broken):

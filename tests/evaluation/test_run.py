@@ -263,8 +263,8 @@ def test_how_many_prompts_a_variant_changes_is_counted(outcome: Outcome) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.pop("schema"), "has schema 1, this version reads 2; run dvc repro"),
-        (lambda values: values.update(schema=3), "has schema 3, this version reads 2; run dvc repro"),
+        (lambda values: values.pop("schema"), "has schema 1, this version reads 3; run dvc repro"),
+        (lambda values: values.update(schema=4), "has schema 4, this version reads 3; run dvc repro"),
         (lambda values: values.pop("chance"), "chance: Field required; run dvc repro"),
         (lambda values: values.update(items="many"), "items: Input should be a valid integer"),
     ],

@@ -22,6 +22,7 @@ SHARES = RNG.dirichlet(np.ones(K), (N, T))
 ARRAYS = {
     "correct": CORRECT,
     "default": CORRECT[:, :1],
+    "panel_correct": CORRECT,
     "chosen": SHARES.argmax(axis=2),
     "chosen_again": SHARES.argmax(axis=2),
     "probabilities": SHARES,
