@@ -5,6 +5,7 @@ All functions here may raise MLflow's exceptions. They are called under the lock
 
 import contextlib
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 
 from steadyphi.files import atomic_file
+from steadyphi.tracking.values import mask
 
 SQLITE, DATABASE, ARTIFACTS = "sqlite:///", "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"
@@ -21,6 +23,7 @@ KEY = "steadyphi.experiment"
 DIGEST = "steadyphi.digest"
 PUBLISHED = "steadyphi.published"
 PROCESS = "process"
+LOCK_SECONDS = 120  # a new database takes seconds to migrate, and other processes may be waiting
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -100,6 +103,25 @@ def tracking_uri() -> str:
     return SQLITE + (os.path.relpath(path) if "?" in str(root()) else str(path))
 
 
+def reason(error: Exception, most: int = 300) -> str:
+    """Return in one line why the store failed, and what to do if that is known.
+
+    most: the longest text of MLflow, in characters.
+    """
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    where = mask(tracking_uri())
+    if refused := re.search(r"failed with error code (401|403)\b", text):
+        problem = f"{where} refuses access ({refused[1]})"
+        return (
+            f"{problem}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+    if "out-of-date database schema" in text:  # MLflow says so of a newer schema too
+        upgrade = f"python -m mlflow db upgrade '{where}'"
+        problem = f"{where} was written by another version of MLflow; back it up and run {upgrade}"
+        return f"{problem}, or move it away if a newer version wrote it"
+    return mask(text)[:most]
+
+
 def _follow_repository(database: Path) -> None:
     """Update the artifact locations in the repository's own database after the repository was moved."""
     here = (root() / ARTIFACTS).as_uri()
@@ -116,6 +138,13 @@ def _follow_repository(database: Path) -> None:
                 "where substr(artifact_uri, 1, ?) = ?",
                 (here, len(location) + 1, len(location) + 1, f"{location}/"),
             )
+
+
+def lock() -> Path:
+    """Return the path of the lock under which the functions of this module are called."""
+    cache = root() / ".cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache / "mlflow.lock"
 
 
 def open_client() -> Any:

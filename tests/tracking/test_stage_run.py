@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from steadyphi.tracking.stage_run import flatten, stage_run, tracking_uri
+from steadyphi.tracking.mlflow_store import tracking_uri
+from steadyphi.tracking.stage_run import stage_run
+from steadyphi.tracking.values import flatten
 from tests.conftest import ROOT
 
 STAGE = """
