@@ -200,5 +200,5 @@ def test_each_disk_has_its_own_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: Usage(0, 0, free[folder]))
     space.check("x", [(tmp_path, 10), (other, 20)])
     for needs in ([(tmp_path, 11), (other, 1)], [(tmp_path, 1), (other, 21)], [(tmp_path, 6), (tmp_path, 5)]):
-        with pytest.raises(SteadyPhiError, match="free some space"):
+        with pytest.raises(SteadyPhiError, match="; free 1 bytes and"):
             space.check("x", needs)
