@@ -91,10 +91,8 @@ class StageRun:
         self._client.set_tag(self._id, f"output.{name}", digest)
 
     @_never_fails
-    def summary(
-        self, *, settings: Mapping[str, Any], metrics: Mapping[str, float], artifacts: Sequence[Path]
-    ) -> None:
-        """Log settings, headline metrics and artifacts to the experiment's parent run; mark it FINISHED.
+    def summary(self, *, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """Log headline metrics and artifacts to the experiment's parent run; mark it FINISHED.
 
         Only this method writes them, because a cached or skipped stage runs no code. Repeating a call
         changes nothing; a changed metric replaces the old value.
@@ -102,7 +100,6 @@ class StageRun:
         from mlflow.entities import Metric
 
         parent_id = self._parent.info.run_id
-        self._log_params(parent_id, settings)
         known = self._client.get_run(parent_id).data.metrics
         new = {allowed_name(key): finite(value) for key, value in metrics.items()}
         now = int(time.time() * 1000)
@@ -145,7 +142,7 @@ class StageRun:
         self._flushed = time.monotonic()
 
     @_never_fails
-    def _start(self, stage: str, experiment: str, digest: str) -> None:
+    def _start(self, stage: str, experiment: str, digest: str, settings: Mapping[str, Any]) -> None:
         # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
         name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
         tags = {
@@ -163,6 +160,7 @@ class StageRun:
             tags[store.PARENT] = self._parent.info.run_id
             set_tags = {key: value for key, value in tags.items() if value}
             self._id = self._client.create_run(experiment_id, run_name=name, tags=set_tags).info.run_id
+            self._log_params(self._parent.info.run_id, settings)  # now, because a later stage may fail
         self._start_monitor()
 
     def _start_monitor(self) -> None:
@@ -233,14 +231,15 @@ def unrecorded() -> StageRun:
 
 
 @contextlib.contextmanager
-def stage_run(stage: str, *, experiment: str, digest: str) -> Iterator[StageRun]:
+def stage_run(stage: str, *, experiment: str, digest: str, settings: Mapping[str, Any]) -> Iterator[StageRun]:
     """Record a stage as a child run of its experiment's row.
 
-    `experiment` is the MLflow experiment's name. `digest` is the digest of all settings, 12 hex digits.
+    `experiment` is the MLflow experiment's name. `settings` are all settings, the params of the row, and
+    `digest` is their digest, 12 hex digits.
     The run's final status is FINISHED; FAILED after an exception; KILLED after SIGTERM, Ctrl-C or `sys.exit`.
     """
     run = StageRun()
-    run._start(stage, experiment, digest)
+    run._start(stage, experiment, digest, settings)
     status = "FINISHED"
     try:
         with _sigterm_exits():

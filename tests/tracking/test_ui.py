@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from steadyphi.tracking.stage_run import stage_run
 from steadyphi.tracking.ui import command
 from tests.conftest import ROOT
-from tests.tracking.test_stage_run import DIGEST, client, isolate, root, template  # noqa: F401
+from tests.tracking.test_stage_run import client, isolate, record, root, template  # noqa: F401
 
 
 def refusal(port: str) -> str:
@@ -66,7 +65,7 @@ def test_an_out_of_date_database(root: Path, free_port: str, capsys: pytest.Capt
         f"'{uri}', or move it away if a newer version wrote it"
     )
     assert refusal(free_port) == f"error: MLflow: {problem}"
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.metrics({"loss": 0.5})
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"warning: MLflow: {problem}; the stage goes on without tracking"
@@ -100,7 +99,7 @@ def test_a_server_that_wants_a_login(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", forbidding)
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.metrics({"loss": 0.5})
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
@@ -172,7 +171,7 @@ def test_a_server_whose_artifact_store_cannot_be_written(
         url = f"http://127.0.0.1:{free_port}"
         assert until_it_answers(f"{url}/health", server)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-        with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+        with record() as run:
             run.params({"lr": 0.1})
             run.artifact(tmp_path / "curve.csv")
             for step in range(3):
