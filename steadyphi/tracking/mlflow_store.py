@@ -94,13 +94,21 @@ def tracking_uri() -> str:
 
     A relative path of a SQLite file is relative to the repository, also in a temporary copy of it.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given and not given.startswith(SQLITE):
+    given = os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + DATABASE
+    if not given.startswith(SQLITE):
         return given
-    path = root() / (given.removeprefix(SQLITE) if given else DATABASE)
+    path = root() / given.removeprefix(SQLITE)
     # SQLAlchemy parses the text after a question mark as options. If the root contains one, the path is
     # relative to the working directory.
     return SQLITE + (os.path.relpath(path) if "?" in str(root()) else str(path))
+
+
+def _own_database() -> Path | None:
+    """Return the database of the run store if it is a file in the repository, else None."""
+    uri = tracking_uri()
+    path = Path(uri.removeprefix(SQLITE)).resolve()
+    within = uri.startswith(SQLITE) and path.is_relative_to(root().resolve())
+    return path if within and "?" not in path.name else None
 
 
 def reason(error: Exception, most: int = 300) -> str:
@@ -153,8 +161,7 @@ def open_client() -> Any:
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    database = root() / DATABASE
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if database := _own_database():
         if not database.exists():
             # An interrupted migration cannot be resumed, so migrate a temporary file and then rename it.
             migrated = root() / ".cache" / DATABASE

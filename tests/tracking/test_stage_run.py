@@ -254,6 +254,22 @@ def test_a_failure_midway_still_ends_the_run(
 
 
 @pytest.mark.slow
+def test_a_killed_migration_leaves_nothing_that_git_sees(root: Path) -> None:
+    (root / "mlflow.db").unlink()
+    stage = start("finetune", DIGEST, seconds=60)
+    until = time.monotonic() + 60
+    while not any((root / ".cache").glob(".mlflow.db.*.tmp")):
+        assert time.monotonic() < until and stage.poll() is None
+        time.sleep(0.01)
+    stage.kill()
+    stage.communicate()
+    assert {path.name for path in root.iterdir()} == {".cache"}  # which .gitignore names
+    with record():
+        pass
+    assert runs()[1][0].info.status == "FINISHED"
+
+
+@pytest.mark.slow
 def test_a_fresh_store_survives_processes_that_start_together(root: Path) -> None:
     (root / "mlflow.db").unlink()
     stages = [start(f"evaluate@{i}", DIGEST) for i in range(3)] + [start("finetune", "b" * 12)]
@@ -325,9 +341,13 @@ def test_without_an_artifact_store_metrics_and_status_are_recorded(
     ]
 
 
+@pytest.mark.parametrize("uri", [None, "sqlite:///rel.db"])
 def test_a_moved_repository_finds_its_artifacts(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None
 ) -> None:
+    if uri:
+        (root / "mlflow.db").rename(root / "rel.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     (tmp_path / "curve.csv").write_text("step\n1\n")
     with record() as run:
         run.artifact(tmp_path / "curve.csv")
