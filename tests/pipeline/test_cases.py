@@ -1,10 +1,12 @@
 """Sequences of commands that people really run, with `compose`, the first stage, through DVC."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,19 @@ def test_a_relative_database_in_a_temporary_copy(project: Project) -> None:
         assert set(connection.execute(query).fetchall()) == {("3",)}
     connection.close()
     assert not (project.folder / "mlflow.db").exists()
+
+
+def test_a_project_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "repository" / "project")
+    shutil.rmtree(project.folder / ".git")
+    project.run("git", "init", "-q", "-b", "main", "..")
+    project.commit()
+    assert project.repro("compose") == ["compose"]
+    project.run("dvc", "exp", "run", "--temp", "-n", "third", "-S", "seed=3", "compose")
+    rows = {
+        run.data.tags["steadyphi.experiment"]: run.data.params["seed"] for run in project.runs(parents=True)
+    }
+    assert rows.pop("third") == "3" and list(rows.values()) == ["0"]
 
 
 def test_after_a_killed_experiment_git_restores_the_committed_settings(project: Project) -> None:
