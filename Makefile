@@ -1,4 +1,5 @@
 # `make repro` runs the pipeline, `make test` the tests; both first create .venv from requirements.lock.
+# All tools are run as modules, because the commands in .venv/bin name the folder that .venv was created in.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
@@ -14,19 +15,18 @@ help:  ## List the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 repro: .venv/ready  ## Run the whole pipeline: dvc repro
-	dvc repro
+	python -m dvc repro
 
 test: .venv/ready  ## Run all tests
 	python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready  ## Check style and types
-	ruff check .
-	ruff format --check .
-	mypy
+	python -m ruff check .
+	python -m ruff format --check .
+	python -m mypy
 
 ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
-	mlflow ui --host 127.0.0.1 --port $(PORT) \
-		--backend-store-uri "$$(python -c 'from steadyphi.tracking.stage_run import tracking_uri; print(tracking_uri())')"
+	python -m steadyphi.tracking.ui $(PORT)
 
 bench: .venv/ready peers  ## Compare with other tools in the benchmarks, small sizes
 	python -m benchmarks.score --quick

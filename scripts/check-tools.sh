@@ -5,4 +5,5 @@ command -v git >/dev/null || fail "git is missing; install it (Debian: apt insta
   fail "Python 3.11 or newer is missing; install it (Debian 12: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python"
 "$1" -c 'import ensurepip, venv' 2>/dev/null ||
   fail "$1 has no venv module; install it (Debian: apt install python3-venv)"
-[ -d .git ] || [ -f .git ] || fail "this is no git checkout; clone the project with git, for DVC needs it"
+reason=$(git rev-parse --is-inside-work-tree 2>&1) ||
+  fail "$PWD: $(echo "$reason" | head -n 1); DVC needs a git repository, so clone the project with git"

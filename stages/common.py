@@ -76,13 +76,19 @@ def one_at_a_time(name: str) -> Iterator[None]:
             )
 
 
+def recorded(name: str) -> contextlib.AbstractContextManager[StageRun]:
+    """Return the MLflow run of a stage, as a context. The settings that `compose` wrote determine its row."""
+    published = settings("publish", schema.Publish)
+    return stage_run(
+        name, experiment=published.experiment, digest=published.digest, settings=published.settings
+    )
+
+
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:
     """Run a stage under its lock and record it in MLflow; under torchrun only the first process records."""
     if rank := int(os.environ.get("RANK", 0)):
         with one_at_a_time(f"{name}.{rank}"):
             body(unrecorded())
         return
-    with one_at_a_time(name):
-        published = settings("publish", schema.Publish)
-        with stage_run(name, experiment=published.experiment, digest=published.digest) as run:
-            body(run)
+    with one_at_a_time(name), recorded(name) as run:
+        body(run)

@@ -4,11 +4,10 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.common import one_at_a_time
+from stages.common import one_at_a_time, recorded
 from steadyphi.files import write_text
 from steadyphi.settings.compose import compose, read_params
-from steadyphi.settings.schema import Settings, digest, stage_files
-from steadyphi.tracking.stage_run import stage_run
+from steadyphi.settings.schema import Settings, stage_files
 
 
 def compose_all(root: Path) -> Settings:
@@ -45,7 +44,7 @@ def main() -> None:
     """Compose the settings of the current folder, and record them."""
     settings = compose_all(Path())
     # Recorded last, because the settings determine the MLflow parent run that the stage belongs to.
-    with stage_run("compose", experiment=settings.publish.experiment, digest=digest(settings)) as run:
+    with recorded("compose") as run:
         run.params(asdict(settings))
 
 

@@ -35,7 +35,7 @@ def main(run: StageRun) -> None:
     every = {f"{stage}.{key}": value for stage, metrics in values.items() for key, value in metrics.items()}
     tables = [common.METRICS / f"{name}.csv" for name in ("finetune", "evaluate-base", "evaluate-tuned")]
     files = [*sorted(common.REPORT.iterdir()), *tables]
-    run.summary(settings=settings.settings, metrics={**every, **summary}, artifacts=files)
+    run.summary(metrics={**every, **summary}, artifacts=files)
 
 
 if __name__ == "__main__":

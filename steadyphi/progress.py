@@ -56,6 +56,14 @@ class Progress:
         print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
 
 
+def sized(count: int) -> str:
+    """Return a number of bytes for people, such as "1.50 GB", in decimal units."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{count / size:,.2f} {unit}"
+    return f"{count:,} bytes"
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from steadyphi.progress import Progress
+from steadyphi.progress import Progress, sized
 
 
 def test_plain_log(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,3 +18,19 @@ def test_plain_log(capsys: pytest.CaptureFixture[str]) -> None:
         pattern = rf"convert: +{share}% \| [\d.]+[kMG]? tokens/s \| \d+:\d\d so far, \d+:\d\d left \| loss 2"
         assert re.fullmatch(pattern, line), line
     assert "\r" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1_000, "1.00 kB"),
+        (337_512, "337.51 kB"),
+        (51_800_000, "51.80 MB"),
+        (5_559_367_680, "5.56 GB"),
+        (2_000_000_000_000, "2,000.00 GB"),
+    ],
+)
+def test_sizes_have_a_unit_in_which_they_can_be_read(count: int, text: str) -> None:
+    assert sized(count) == text

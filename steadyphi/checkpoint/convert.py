@@ -15,7 +15,7 @@ from steadyphi.checkpoint.source import Checkpoint, open_folder
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, elements
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_json
-from steadyphi.progress import Progress
+from steadyphi.progress import Progress, sized
 from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer, missing
 
 SHARD_BYTES = 5_000_000_000  # the size of the Phi-2 files on the Hub
@@ -121,8 +121,8 @@ def open_writers(
         writers = list(_shards(target, shapes))
     needed, free = sum(writer.size for writer in writers), shutil.disk_usage(target).free
     if needed > free:
-        gigabytes = f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
-        raise SteadyPhiError(f"{target.parent}: {gigabytes}")
+        remedy = f"free {sized(needed - free)} and run it again"
+        raise SteadyPhiError(f"{target.parent}: {sized(needed)} are needed, {sized(free)} are free; {remedy}")
     with contextlib.ExitStack() as stack:
         opened = []
         for writer in writers:

@@ -51,30 +51,54 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def _folder(where: str, which: str, into: Path) -> Path:
-    """Return a folder of scores. The scores of a revision are fetched from the DVC cache into `into`."""
-    folder = Path(where)
-    if folder.is_dir():
-        return folder
-    command = [
-        sys.executable,
-        "-m",
-        "dvc",
-        "get",
-        ".",
-        f"{SCORES}/{which}",
-        "--rev",
-        where,
-        "-o",
-        str(into),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[0].removeprefix("ERROR: ")
+    """Return a folder of scores. The scores of a revision are fetched from the DVC cache into `into`.
+
+    If the cache lacks them, the workspace's scores are taken, provided that they are of the same revision.
+    They have other digests than the committed ones if this machine's CPU rounds differently.
+    """
+    if Path(where).is_dir():
+        return Path(where)
+    scores = f"{SCORES}/{which}"
+    # `dvc get` does not find the outputs of a project in a subfolder of its git repository from there.
+    top, below = _git("rev-parse", "--show-toplevel") or ".", _git("rev-parse", "--show-prefix") or ""
+    done = _dvc("get", top, below + scores, "--rev", where, "-o", str(into))
+    if not done.returncode:
+        return into
+    commit = _git("rev-parse", "--verify", "--end-of-options", f"{where}^{{commit}}")
+    if not commit and "unknown Git revision" in done.stderr:
         raise SteadyPhiError(
-            f"{where}: is neither a folder nor a revision whose {SCORES}/{which} DVC has ({reason}); "
-            "`dvc exp list` and `git log` show names"
+            f"{where}: is neither a folder nor a revision; `dvc exp list` and `git log` show names"
         )
-    return into
+    missing = f"{where}: DVC's cache does not have its {scores}"
+    if not commit or commit != _git("rev-parse", "HEAD"):
+        remedy = f"check {where} out, run dvc repro and commit dvc.lock"
+        raise SteadyPhiError(f"{missing}; run dvc pull if the project has a remote, or {remedy}")
+    if not _is_up_to_date(which):
+        raise SteadyPhiError(f"{missing}, and the workspace is not up to date with it; run dvc repro")
+    print(f"{missing}; comparing the workspace's, which dvc repro made from the same files", file=sys.stderr)
+    return Path(scores)
+
+
+def _is_up_to_date(which: str) -> bool:
+    """Return whether the workspace's scores were made from the files of the current revision."""
+    results = (":(exclude)dvc.lock", ":(exclude)metrics")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *results)
+    status = _dvc("status", "--json", "--with-deps", f"evaluate@{which}")
+    return changed == "" and status.returncode == 0 and json.loads(status.stdout) == {}
+
+
+def _git(*arguments: str) -> str | None:
+    """Return the output of git, or None if it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return None if done.returncode else done.stdout.strip()
+
+
+def _dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def render(comparison: "RunComparison") -> str:

@@ -93,9 +93,10 @@ def _from_hub(
         say(f"{source}: {revision or 'its default branch'} is {at_commit.commit} now")
     chosen = choose(source, at_commit.files, from_safetensors, local=False)
     if not hub:
-        store.check_complete(chosen)
+        store.check_complete(chosen, at_commit.commit)
     copied = 0 if space.can_link(store.files, into) else sum(listed.size for listed in chosen.values())
-    space.check(source, [(store.files, store.lacks(chosen.values())), (into, copied)])
+    lacks = store.lacks(chosen.values(), at_commit.commit)
+    space.check(source, [(store.files, lacks), (into, copied)])
 
     def bring(listed: Listed, shared: Shared) -> str:
         sha256 = store.obtain(listed, at_commit.commit, hub, shared)

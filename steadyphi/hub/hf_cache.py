@@ -1,4 +1,8 @@
-"""Reads the local cache of huggingface_hub, whose blobs are named by their digest."""
+"""Reads the local cache of huggingface_hub.
+
+A snapshot has links to blobs, which are named by their digest. On Windows, or in a copy whose links were
+followed, it has regular files.
+"""
 
 import re
 from pathlib import Path
@@ -16,13 +20,18 @@ def folder(source: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source, repo_type="model")
 
 
-def blob(source: str, listed: Listed) -> Path | None:
-    """Return the file named by the listed digest, or None if it is missing or has another size."""
-    path = folder(source) / "blobs" / listed.digest
-    try:
-        return path.resolve() if path.stat().st_size == listed.size else None
-    except OSError:
-        return None
+def find(source: str, commit: str, listed: Listed) -> Path | None:
+    """Return the cached file, or None if it is missing or has another size. Its digest is not checked.
+
+    It is the blob named by the listed digest, or else the regular file in the snapshot of the commit.
+    """
+    paths = [folder(source) / "snapshots" / commit / listed.name]
+    if listed.digest:
+        paths.insert(0, folder(source) / "blobs" / listed.digest)
+    for path in paths:
+        if path.is_file() and path.stat().st_size == listed.size:
+            return path.resolve()
+    return None
 
 
 def listing(source: str, revision: str | None) -> Listing | None:
@@ -36,7 +45,11 @@ def listing(source: str, revision: str | None) -> Listing | None:
     snapshot = folder(source) / "snapshots" / name
     if not snapshot.is_dir():
         return None
-    files = [listed for path in sorted(snapshot.iterdir()) if (listed := from_link(path))]
+    files = [
+        from_link(path) or Listed(path.name, path.stat().st_size, "none", "")
+        for path in sorted(snapshot.iterdir())
+        if path.is_file()
+    ]
     return Listing(source, name, top_folder(source, files))
 
 

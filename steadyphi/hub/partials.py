@@ -40,9 +40,11 @@ class Store:
             f"{hf_cache.folder(self.source)} has it, and it is not a local folder; unset it to fetch"
         )
 
-    def check_complete(self, chosen: Mapping[str, Listed]) -> None:
+    def check_complete(self, chosen: Mapping[str, Listed], commit: str) -> None:
         """Raise SteadyPhiError if any file must be downloaded. The message names these files."""
-        absent = [n for n, f in chosen.items() if not self._has(f) and not hf_cache.blob(self.source, f)]
+        absent = [
+            n for n, f in chosen.items() if not self._has(f) and not hf_cache.find(self.source, commit, f)
+        ]
         if absent:
             names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
             raise SteadyPhiError(
@@ -50,9 +52,9 @@ class Store:
                 "unset it to fetch"
             )
 
-    def lacks(self, chosen: Iterable[Listed]) -> int:
+    def lacks(self, chosen: Iterable[Listed], commit: str) -> int:
         """Return the number of bytes that have yet to be written into `files`."""
-        return sum(self._lacks(listed) for listed in chosen)
+        return sum(self._lacks(listed, commit) for listed in chosen)
 
     def obtain(self, listed: Listed, commit: str, hub: Hub | None, shared: Shared) -> str:
         """Put the verified file into `files` and return its SHA-256. Without `hub`, it must exist locally."""
@@ -62,7 +64,7 @@ class Store:
         if path.exists():
             say(f"{path}: differs from the Hub's listing; fetching it again")
             path.unlink()
-        if sha256 := self._from_hf_cache(listed, shared):
+        if sha256 := self._from_hf_cache(listed, commit, shared):
             return sha256
         if hub is None:
             raise SteadyPhiError(
@@ -87,24 +89,24 @@ class Store:
         path = self.files / listed.name
         return path.is_file() and path.stat().st_size == listed.size
 
-    def _lacks(self, listed: Listed) -> int:
+    def _lacks(self, listed: Listed, commit: str) -> int:
         if self._has(listed):
             return 0
-        blob = hf_cache.blob(self.source, listed)
-        if blob and blob.stat().st_dev == self.files.stat().st_dev:
+        cached = hf_cache.find(self.source, commit, listed)
+        if cached and cached.stat().st_dev == self.files.stat().st_dev:
             return 0
         begun = partial(self.files, listed)
         return max(0, listed.size - (begun.stat().st_size if begun.exists() else 0))
 
-    def _from_hf_cache(self, listed: Listed, shared: Shared) -> str | None:
-        blob, path = hf_cache.blob(self.source, listed), self.files / listed.name
-        if blob is None:
+    def _from_hf_cache(self, listed: Listed, commit: str, shared: Shared) -> str | None:
+        cached, path = hf_cache.find(self.source, commit, listed), self.files / listed.name
+        if cached is None:
             return None
         try:
-            path.hardlink_to(blob)
+            path.hardlink_to(cached)
             sha256 = verified(path, listed, shared.skip)
         except OSError:
-            hasher = copy(blob, path, listed, shared.skip)
+            hasher = copy(cached, path, listed, shared.skip)
             sha256 = hasher.sha256 if hasher.fits else None
             if sha256 is None:
                 shared.skip(-listed.size)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.progress import sized
 
 
 def check(source: str, needs: list[tuple[Path, int]]) -> None:
@@ -18,8 +19,8 @@ def check(source: str, needs: list[tuple[Path, int]]) -> None:
         free = shutil.disk_usage(folder).free
         if size > free:
             raise SteadyPhiError(
-                f"{source}: needs {size / 1e9:.2f} GB more on the disk of {folder}, "
-                f"where {free / 1e9:.2f} GB are free; free some space and run it again"
+                f"{source}: needs {sized(size)} more on the disk of {folder}, "
+                f"where {sized(free)} are free; free {sized(size - free)} and run it again"
             )
 
 

@@ -1,5 +1,6 @@
 """Checks that involve several settings, or the list of formats."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -31,6 +32,7 @@ def mistakes(settings: Settings, root: Path) -> Iterator[tuple[str, str]]:
     yield from _source(settings, root)
     yield from _data(settings)
     yield from _task(settings)
+    yield from _files(settings, root)
     yield from _context(settings)
     yield from _formats(settings)
     yield from _held_out(settings)
@@ -46,7 +48,9 @@ def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
                 f"{source} is not below assets/, the folder whose changes DVC detects; copy it there",
             )
         return
-    if not HUB_ID.fullmatch(source):
+    if problem := _not_copied(source, root):
+        yield "fetch.source", problem
+    elif not HUB_ID.fullmatch(source):
         yield "fetch.source", f"{source!r} is neither a folder nor a Hub id such as microsoft/phi-2"
     elif s.fetch.revision is None:
         problem = (
@@ -84,6 +88,37 @@ def _task(s: Settings) -> Iterator[tuple[str, str]]:
         yield from _columns("prepare.task", {"question": task.question, "answer": task.answer})
     if task.choices is None and (task.answer_is in ("label", "index") or task.labels):
         yield "prepare.task.choices", "null, but the answer refers to one of the choices; name their column"
+
+
+def _files(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
+    for key, file in (("data_file", s.prepare.data_file), ("task_file", s.prepare.task_file)):
+        path = root / file
+        if file == GENERATOR or path.is_file() or _tracked_by_dvc(path):
+            continue
+        if path.is_dir():
+            yield key, f"{file} is a folder; name a file in it"
+        elif problem := _not_copied(file, root):
+            yield key, f"{problem}, or give an absolute path"
+        else:
+            yield key, f"there is no file {file}; a relative path starts at {root.absolute()}"
+
+
+def _not_copied(name: str, root: Path) -> str | None:
+    """Return the problem if a path is in the repository but not in `root`, its temporary copy, else None.
+
+    `dvc exp run --temp` and `--queue` copy what git or DVC tracks; DVC_ROOT is then still the repository.
+    """
+    repository = Path(os.environ.get("DVC_ROOT") or root)
+    if (root / name).exists() or not (repository / name).exists():
+        return None
+    return f"git does not have {name}, so this temporary copy lacks it; git add or dvc add it"
+
+
+def _tracked_by_dvc(path: Path) -> bool:
+    """Return whether `dvc add` was run on the file or on a folder above it; DVC may check it out later."""
+    return any(
+        above.with_name(f"{above.name}.dvc").is_file() for above in (path, *path.parents) if above.name
+    )
 
 
 def _hub(task: Task) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ All functions here may raise MLflow's exceptions. They are called under the lock
 
 import contextlib
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 
 from steadyphi.files import atomic_file
+from steadyphi.tracking.values import mask
 
 SQLITE, DATABASE, ARTIFACTS = "sqlite:///", "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"
@@ -21,6 +23,7 @@ KEY = "steadyphi.experiment"
 DIGEST = "steadyphi.digest"
 PUBLISHED = "steadyphi.published"
 PROCESS = "process"
+LOCK_SECONDS = 120  # a new database takes seconds to migrate, and other processes may be waiting
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -91,13 +94,40 @@ def tracking_uri() -> str:
 
     A relative path of a SQLite file is relative to the repository, also in a temporary copy of it.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given and not given.startswith(SQLITE):
+    given = os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + DATABASE
+    if not given.startswith(SQLITE):
         return given
-    path = root() / (given.removeprefix(SQLITE) if given else DATABASE)
+    path = root() / given.removeprefix(SQLITE)
     # SQLAlchemy parses the text after a question mark as options. If the root contains one, the path is
     # relative to the working directory.
     return SQLITE + (os.path.relpath(path) if "?" in str(root()) else str(path))
+
+
+def _own_database() -> Path | None:
+    """Return the database of the run store if it is a file in the repository, else None."""
+    uri = tracking_uri()
+    path = Path(uri.removeprefix(SQLITE)).resolve()
+    within = uri.startswith(SQLITE) and path.is_relative_to(root().resolve())
+    return path if within and "?" not in path.name else None
+
+
+def reason(error: Exception, most: int = 300) -> str:
+    """Return in one line why the store failed, and what to do if that is known.
+
+    most: the longest text of MLflow, in characters.
+    """
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    where = mask(tracking_uri())
+    if refused := re.search(r"failed with error code (401|403)\b", text):
+        problem = f"{where} refuses access ({refused[1]})"
+        return (
+            f"{problem}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+    if "out-of-date database schema" in text:  # MLflow says so of a newer schema too
+        upgrade = f"python -m mlflow db upgrade '{where}'"
+        problem = f"{where} was written by another version of MLflow; back it up and run {upgrade}"
+        return f"{problem}, or move it away if a newer version wrote it"
+    return mask(text)[:most]
 
 
 def _follow_repository(database: Path) -> None:
@@ -118,14 +148,20 @@ def _follow_repository(database: Path) -> None:
             )
 
 
+def lock() -> Path:
+    """Return the path of the lock under which the functions of this module are called."""
+    cache = root() / ".cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache / "mlflow.lock"
+
+
 def open_client() -> Any:
     """Return a silent MlflowClient with short time-outs, on a store whose schema is complete."""
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    database = root() / DATABASE
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if database := _own_database():
         if not database.exists():
             # An interrupted migration cannot be resumed, so migrate a temporary file and then rename it.
             migrated = root() / ".cache" / DATABASE

@@ -7,10 +7,7 @@ off, and the stage continues.
 
 import contextlib
 import functools
-import json
-import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -23,79 +20,13 @@ import psutil
 from filelock import FileLock
 
 from steadyphi.tracking import mlflow_store as store
-from steadyphi.tracking.mlflow_store import tracking_uri
+from steadyphi.tracking.values import allowed_name, finite, flatten, mask, same
 
 FLUSH_SECONDS = 2.0
 SAMPLING_SECONDS = 5
-LOCK_SECONDS = 120  # a new database takes seconds to migrate, and other processes may be waiting
 BATCH = 100  # params per request; a request may hold ten times as many metrics
 
-_SECRET_KEY = re.compile(
-    r"secret|passw(or)?d|passphrase|credential|(api|access|private)[_-]?key"
-    r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)token$",  # but not `tokenizer`, `max_tokens` or `pad_token`
-    re.IGNORECASE,
-)
-_SECRET_VALUES = (
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
-    (re.compile(r"(\w://)[^/\s\"]+@"), r"\1***@"),
-    (re.compile(r"([?&][^=&\s]*(?:token|key|secret|passw|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE), r"\1***"),
-)
-
 P = ParamSpec("P")
-
-__all__ = ["StageRun", "flatten", "stage_run", "tracking_uri"]
-
-
-# --- values ---------------------------------------------------------------------------------------
-
-
-def _mask(text: str) -> str:
-    for pattern, replacement in _SECRET_VALUES:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_secrets(v) for k, v in value.items() if not _SECRET_KEY.search(str(k))}
-    if isinstance(value, list | tuple):
-        return [_without_secrets(item) for item in value]
-    return value
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif value is None or isinstance(value, bool | list | Mapping):
-            yield f"{prefix}{key}", _mask(json.dumps(value, default=str, ensure_ascii=False))
-        else:
-            yield f"{prefix}{key}", _mask(str(value))
-
-
-def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested settings as `{"a.b": "text"}`.
-
-    Lists, booleans and null become JSON. Secrets are left out or masked.
-    """
-    return dict(_leaves(_without_secrets(settings)))
-
-
-def _name(text: str) -> str:
-    """Return a param's or metric's name restricted to the characters and length that MLflow allows."""
-    return re.sub(r"[^\w\-./: ]", "_", text)[:250]
-
-
-def _finite(value: float) -> float:
-    """Replace ±inf with the largest float, as MLflow does, so that `_same` can compare with stored values."""
-    return min(max(float(value), -sys.float_info.max), sys.float_info.max)  # NaN passes through
-
-
-def _same(a: float | None, b: float) -> bool:
-    return a is not None and (a == b or (math.isnan(a) and math.isnan(b)))
-
-
-# --- the run of a stage ---------------------------------------------------------------------------
 
 
 def _never_fails(
@@ -140,7 +71,7 @@ class StageRun:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._buffer += [Metric(_name(k), _finite(v), now, step or 0) for k, v in values.items()]
+        self._buffer += [Metric(allowed_name(k), finite(v), now, step or 0) for k, v in values.items()]
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
@@ -152,7 +83,7 @@ class StageRun:
     @_never_fails
     def text(self, text: str, name: str) -> None:
         """Log a text as an artifact of this stage; `name` may contain folders."""
-        self._store(lambda: self._client.log_text(self._id, _mask(text), name))
+        self._store(lambda: self._client.log_text(self._id, mask(text), name))
 
     @_never_fails
     def output(self, name: str, digest: str) -> None:
@@ -160,10 +91,8 @@ class StageRun:
         self._client.set_tag(self._id, f"output.{name}", digest)
 
     @_never_fails
-    def summary(
-        self, *, settings: Mapping[str, Any], metrics: Mapping[str, float], artifacts: Sequence[Path]
-    ) -> None:
-        """Log settings, headline metrics and artifacts to the experiment's parent run; mark it FINISHED.
+    def summary(self, *, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """Log headline metrics and artifacts to the experiment's parent run; mark it FINISHED.
 
         Only this method writes them, because a cached or skipped stage runs no code. Repeating a call
         changes nothing; a changed metric replaces the old value.
@@ -171,11 +100,10 @@ class StageRun:
         from mlflow.entities import Metric
 
         parent_id = self._parent.info.run_id
-        self._log_params(parent_id, settings)
         known = self._client.get_run(parent_id).data.metrics
-        new = {_name(key): _finite(value) for key, value in metrics.items()}
+        new = {allowed_name(key): finite(value) for key, value in metrics.items()}
         now = int(time.time() * 1000)
-        changed = [Metric(k, v, now, 0) for k, v in new.items() if not _same(known.get(k), v)]
+        changed = [Metric(k, v, now, 0) for k, v in new.items() if not same(known.get(k), v)]
         self._client.log_batch(parent_id, metrics=changed)
         for path in artifacts:
             self._store(lambda path=path: self._client.log_artifact(parent_id, str(path)))  # type: ignore[misc]
@@ -191,8 +119,8 @@ class StageRun:
             log()
         except Exception as error:
             self._artifacts = False
-            reason = _mask(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
-            where = _mask(self._client.get_run(self._id).info.artifact_uri)
+            reason = store.reason(error, 200)
+            where = mask(self._client.get_run(self._id).info.artifact_uri)
             message = f"the artifact store {where} fails ({reason}); no more artifacts are logged"
             print(f"warning: MLflow: {message}", file=sys.stderr)
 
@@ -202,7 +130,7 @@ class StageRun:
 
         # Params cannot be changed, and logging a second value is an error, so the first value is kept.
         known = self._client.get_run(run_id).data.params
-        new = {_name(key): value[:MAX_PARAM_VAL_LENGTH] for key, value in flatten(settings).items()}
+        new = {allowed_name(key): value[:MAX_PARAM_VAL_LENGTH] for key, value in flatten(settings).items()}
         params = [Param(key, value) for key, value in new.items() if key not in known]
         for i in range(0, len(params), BATCH):
             self._client.log_batch(run_id, params=params[i : i + BATCH])
@@ -214,7 +142,7 @@ class StageRun:
         self._flushed = time.monotonic()
 
     @_never_fails
-    def _start(self, stage: str, experiment: str, digest: str) -> None:
+    def _start(self, stage: str, experiment: str, digest: str, settings: Mapping[str, Any]) -> None:
         # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
         name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
         tags = {
@@ -223,10 +151,8 @@ class StageRun:
             "git.revision": store.revision(),
             store.PROCESS: store.identity(psutil.Process()),
         }
-        cache = store.root() / ".cache"
-        cache.mkdir(parents=True, exist_ok=True)
         # Without the lock, processes that start together would create the database and the parent run twice.
-        with FileLock(cache / "mlflow.lock", timeout=LOCK_SECONDS):
+        with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
             self._client = store.open_client()
             experiment_id = store.experiment_id(self._client, experiment)
             self._parent = store.parent_run(self._client, experiment_id, digest)
@@ -234,6 +160,7 @@ class StageRun:
             tags[store.PARENT] = self._parent.info.run_id
             set_tags = {key: value for key, value in tags.items() if value}
             self._id = self._client.create_run(experiment_id, run_name=name, tags=set_tags).info.run_id
+            self._log_params(self._parent.info.run_id, settings)  # now, because a later stage may fail
         self._start_monitor()
 
     def _start_monitor(self) -> None:
@@ -241,7 +168,7 @@ class StageRun:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        self._monitor = SystemMetricsMonitor(self._id, SAMPLING_SECONDS, tracking_uri=tracking_uri())
+        self._monitor = SystemMetricsMonitor(self._id, SAMPLING_SECONDS, tracking_uri=store.tracking_uri())
         self._monitor.start()
 
     @_never_fails
@@ -272,8 +199,9 @@ class StageRun:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            reason = _mask(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-            print(f"warning: MLflow: {reason}; the stage goes on without tracking", file=sys.stderr)
+            print(
+                f"warning: MLflow: {store.reason(error)}; the stage goes on without tracking", file=sys.stderr
+            )
         self._warned = True
 
 
@@ -303,14 +231,15 @@ def unrecorded() -> StageRun:
 
 
 @contextlib.contextmanager
-def stage_run(stage: str, *, experiment: str, digest: str) -> Iterator[StageRun]:
+def stage_run(stage: str, *, experiment: str, digest: str, settings: Mapping[str, Any]) -> Iterator[StageRun]:
     """Record a stage as a child run of its experiment's row.
 
-    `experiment` is the MLflow experiment's name. `digest` is the digest of all settings, 12 hex digits.
+    `experiment` is the MLflow experiment's name. `settings` are all settings, the params of the row, and
+    `digest` is their digest, 12 hex digits.
     The run's final status is FINISHED; FAILED after an exception; KILLED after SIGTERM, Ctrl-C or `sys.exit`.
     """
     run = StageRun()
-    run._start(stage, experiment, digest)
+    run._start(stage, experiment, digest, settings)
     status = "FINISHED"
     try:
         with _sigterm_exits():

@@ -290,7 +290,7 @@ def test_too_little_room_is_seen_before(
 
     source = by_hand.make(tmp_path / "source", state, "hub", "safetensors")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
-    with pytest.raises(SteadyPhiError, match=r"GB are needed, 0\.0 GB are free"):
+    with pytest.raises(SteadyPhiError, match=r"2\.06 MB are needed, 1 bytes are free; free 2\.06 MB"):
         convert(source, tmp_path)
 
 

@@ -39,6 +39,37 @@ def test_what_the_library_fetched_is_enough(downloaded: Client, monkeypatch: pyt
     assert downloaded.whole() and made["revision"] == COMMIT and not downloaded.hub.requests
 
 
+def follow_links() -> Path:
+    """Make the library's cache as on Windows or after `cp -rL`: files in the snapshot, and no blobs."""
+    cache = hf_cache.folder(REPO)
+    copied = shutil.copytree(cache, cache.with_name("copied"), symlinks=False)
+    shutil.rmtree(cache)
+    copied.rename(cache)
+    shutil.rmtree(cache / "blobs")
+    return cache / "snapshots" / COMMIT
+
+
+def test_a_cache_of_files_instead_of_links_is_enough(
+    downloaded: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = follow_links()
+    go_offline(downloaded, monkeypatch)
+    assert Path(snapshot_download(REPO, revision=COMMIT, local_files_only=True)) == snapshot
+    assert not any(path.is_symlink() for path in snapshot.iterdir())
+    made = downloaded.fetch()
+    assert downloaded.whole() and made["revision"] == COMMIT and not downloaded.hub.requests
+
+
+def test_a_cache_of_files_is_verified_online(downloaded: Client) -> None:
+    """The Hub lists the digests then, and only a file that differs from them is downloaded."""
+    wrong = follow_links() / BIG
+    wrong.write_bytes(bytes(wrong.stat().st_size))
+    downloaded.hub.requests.clear()
+    downloaded.fetch()
+    assert downloaded.whole()
+    assert [name for name in sorted(NEEDED) if downloaded.hub.gets(name)] == [BIG]
+
+
 def test_a_branch_is_what_it_was(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot_download(REPO, endpoint=client.hub.endpoint)
     go_offline(client, monkeypatch)

@@ -243,6 +243,52 @@ def test_data_file_without_the_column_to_read(template: str, root: Path) -> None
     assert text.startswith(f"conf/data/gsm8k.yaml: data.{template}: missing"), text
 
 
+@pytest.mark.parametrize(
+    ("params", "key"),
+    [
+        ("data: jsonl\ndata_file: data/mine.jsonl", "data_file"),
+        ("task: questions\ntask_file: data/mine.jsonl", "task_file"),
+    ],
+)
+def test_files_are_looked_for(
+    root: Path,
+    params: str,
+    key: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    start = f"params.yaml: {key}: "
+    missing = f"there is no file data/mine.jsonl; a relative path starts at {root}"
+    assert refusal(root, params) == start + missing
+    (root / "data" / "mine.jsonl").mkdir(parents=True)
+    assert refusal(root, params) == f"{start}data/mine.jsonl is a folder; name a file in it"
+    # As in `dvc exp run --temp`: the working folder is a copy of what git tracks.
+    repository = tmp_path_factory.mktemp("repository")
+    (repository / "data").mkdir()
+    (repository / "data" / "mine.jsonl").touch()
+    (root / "data" / "mine.jsonl").rmdir()
+    monkeypatch.setenv("DVC_ROOT", str(repository))
+    untracked = "git does not have data/mine.jsonl, so this temporary copy lacks it; git add or dvc add it"
+    assert refusal(root, params) == f"{start}{untracked}, or give an absolute path"
+    absolute = params.replace("data/mine.jsonl", str(repository / "data" / "mine.jsonl"))
+    for text, file in ((absolute, None), (params, "data/mine.jsonl.dvc"), (params, "data/mine.jsonl")):
+        if file:
+            (root / file).touch()
+        (root / "params.yaml").write_text(text)
+        assert compose(read_params(root / "params.yaml"), root / "conf")
+
+
+def test_a_model_folder_that_git_does_not_have(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path_factory.mktemp("repository")
+    (repository / "assets" / "mine").mkdir(parents=True)
+    monkeypatch.setenv("DVC_ROOT", str(repository))
+    text = refusal(root, "fetch: {source: assets/mine}")
+    assert text.startswith("params.yaml: fetch.source: git does not have assets/mine"), text
+
+
 def test_hub_id_without_a_revision(root: Path) -> None:
     file = root / PHI2
     file.write_text(re.sub("revision: .*", "revision: null", file.read_text(encoding="utf-8")))

@@ -33,6 +33,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     shutil.copytree(ROOT / "conf", root / "conf")
     (root / "assets" / "phi-tiny").mkdir(parents=True)
+    (root / "data").mkdir()
+    for name in ("a.json", "a.jsonl", "b.csv", "data/mine.jsonl"):
+        (root / name).touch()
     return root
 
 

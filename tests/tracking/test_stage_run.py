@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from steadyphi.tracking.stage_run import flatten, stage_run, tracking_uri
+from steadyphi.tracking.mlflow_store import tracking_uri
+from steadyphi.tracking.stage_run import stage_run
+from steadyphi.tracking.values import flatten
 from tests.conftest import ROOT
 
 STAGE = """
 import sys, time
 from steadyphi.tracking.stage_run import stage_run
-with stage_run(sys.argv[1], experiment="steadyphi", digest=sys.argv[2]) as run:
+with stage_run(sys.argv[1], experiment="steadyphi", digest=sys.argv[2], settings={}) as run:
     run.metrics({"loss": 1.0}, step=0)
     print("ready", flush=True)
     time.sleep(float(sys.argv[3]))
@@ -33,7 +35,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, folder)
-        with stage_run("template", experiment="template", digest=DIGEST):
+        with stage_run("template", experiment="template", digest=DIGEST, settings={}):
             pass
     return folder / "mlflow.db"
 
@@ -72,8 +74,8 @@ def history(run: Any, metric: str) -> list[float]:
     return [point.value for point in client().get_metric_history(run.info.run_id, metric)]
 
 
-def record(stage: str = "finetune", digest: str = DIGEST) -> Any:
-    return stage_run(stage, experiment="steadyphi", digest=digest)
+def record(stage: str = "finetune", digest: str = DIGEST, **settings: Any) -> Any:
+    return stage_run(stage, experiment="steadyphi", digest=digest, settings=settings)
 
 
 def start(*arguments: str, seconds: float = 0, under: tuple[str, ...] = ("-c",)) -> Any:
@@ -128,17 +130,18 @@ def test_runs_go_to_the_repository_not_to_the_working_folder(
     ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
 )
 def test_an_exception_marks_the_run_and_goes_on(root: Path, error: type[BaseException], status: str) -> None:
-    with pytest.raises(error), record() as run:
+    with pytest.raises(error), record(seed=7) as run:
         run.metrics({"loss": 1.0})
         raise error
-    _, [child] = runs()
+    [parent], [child] = runs()
     assert (child.info.status, child.data.metrics) == (status, {"loss": 1.0})
+    assert (parent.info.status, parent.data.params) == (status, {"seed": "7"})
 
 
 def summarize(metrics: dict[str, float], root: Path, **settings: Any) -> None:
     (root / "report.md").write_text("report")
-    with record("publish") as run:
-        run.summary(settings=settings, metrics=metrics, artifacts=[root / "report.md"])
+    with record("publish", **settings) as run:
+        run.summary(metrics=metrics, artifacts=[root / "report.md"])
 
 
 def test_summary_is_idempotent_and_its_last_value_wins(root: Path) -> None:
@@ -163,8 +166,8 @@ def test_a_published_row_is_running_only_while_a_stage_runs(root: Path) -> None:
 def test_one_name_with_other_settings_is_another_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "lora")
     for digest, seed in (("a" * 12, 0), ("b" * 12, 1)):
-        with record("publish", digest) as run:
-            run.summary(settings={"seed": seed}, metrics={}, artifacts=[])
+        with record("publish", digest, seed=seed) as run:
+            run.summary(metrics={}, artifacts=[])
     parents, _ = runs()
     assert {(run.info.run_name, run.data.params["seed"]) for run in parents} == {("lora", "0"), ("lora", "1")}
 
@@ -215,7 +218,7 @@ def test_a_store_out_of_reach_costs_a_warning_and_a_few_seconds(
     with record() as run:
         run.params({"seed": 0})
         run.metrics({"loss": 1.0})
-        run.summary(settings={}, metrics={}, artifacts=[])
+        run.summary(metrics={}, artifacts=[])
     assert time.monotonic() - begin < 8
     assert "pw" not in one_warning(capfd)
 
@@ -247,6 +250,22 @@ def test_a_failure_midway_still_ends_the_run(
         act(run)
         run.output("model", "abc")
     one_warning(capfd)
+    assert runs()[1][0].info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_killed_migration_leaves_nothing_that_git_sees(root: Path) -> None:
+    (root / "mlflow.db").unlink()
+    stage = start("finetune", DIGEST, seconds=60)
+    until = time.monotonic() + 60
+    while not any((root / ".cache").glob(".mlflow.db.*.tmp")):
+        assert time.monotonic() < until and stage.poll() is None
+        time.sleep(0.01)
+    stage.kill()
+    stage.communicate()
+    assert {path.name for path in root.iterdir()} == {".cache"}  # which .gitignore names
+    with record():
+        pass
     assert runs()[1][0].info.status == "FINISHED"
 
 
@@ -304,12 +323,12 @@ def test_without_an_artifact_store_metrics_and_status_are_recorded(
 ) -> None:
     (root / "mlartifacts").write_text("a file where a folder should be")
     (tmp_path / "curve.csv").write_text("step\n1\n")
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.params({"lr": 0.1})
         run.artifact(tmp_path / "curve.csv")
         run.text("an answer", "samples/1.txt")
         run.metrics({"loss": 0.5}, step=3)
-        run.summary(settings={"model": "phi"}, metrics={"spread": 0.2}, artifacts=[tmp_path / "curve.csv"])
+        run.summary(metrics={"spread": 0.2}, artifacts=[tmp_path / "curve.csv"])
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: MLflow: the artifact store file://")
@@ -322,16 +341,20 @@ def test_without_an_artifact_store_metrics_and_status_are_recorded(
     ]
 
 
+@pytest.mark.parametrize("uri", [None, "sqlite:///rel.db"])
 def test_a_moved_repository_finds_its_artifacts(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None
 ) -> None:
+    if uri:
+        (root / "mlflow.db").rename(root / "rel.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     (tmp_path / "curve.csv").write_text("step\n1\n")
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.artifact(tmp_path / "curve.csv")
     moved = tmp_path / "moved"
     root.rename(moved)
     monkeypatch.setenv("DVC_ROOT", str(moved))
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.artifact(tmp_path / "curve.csv")
     assert not root.exists()
     experiment = client().get_experiment_by_name("steadyphi")
@@ -349,7 +372,7 @@ def test_a_relative_database_is_the_repositorys(
     copy.mkdir()
     monkeypatch.chdir(copy)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///rel.db")
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.metrics({"loss": 0.5})
     assert tracking_uri() == f"sqlite:///{root / 'rel.db'}" and not list(copy.iterdir())
     assert client().get_experiment_by_name("steadyphi")
@@ -363,7 +386,7 @@ def test_a_folder_with_a_question_mark(
     shutil.copy(template, root)
     isolate(monkeypatch, root)
     monkeypatch.chdir(root)
-    with stage_run("finetune", experiment="steadyphi", digest=DIGEST) as run:
+    with record() as run:
         run.metrics({"loss": 0.5})
     assert client().get_experiment_by_name("steadyphi")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["what?"]
