@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from steadyphi import files
 from steadyphi.checkpoint import configs, layouts, safetensors_file, torch_zip
 from steadyphi.checkpoint.indexes import INDEXES, SAFETENSORS, SINGLES, read_index
 from steadyphi.checkpoint.layouts import Layout
@@ -85,7 +86,7 @@ def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoin
     def open_file(name: str) -> tuple[BinaryIO, int]:
         path = folder / name
         try:
-            return path.open("rb"), path.stat().st_size
+            return files.open_file(path)
         except OSError as error:
             raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
 

@@ -1,11 +1,11 @@
 """A folder as a source: finds the recorded digests of its files, and copies the files."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
 from steadyphi.hub import hf_cache
 from steadyphi.hub.digests import copy
 from steadyphi.hub.listing import Listed
@@ -74,7 +74,7 @@ def _from_note(path: Path) -> Listed | None:
 def _from_manifest(path: Path) -> dict[str, Listed]:
     """Return the files in our manifest. They have digests if it was fetched, but not if it was converted."""
     try:
-        contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        contents = read_object(path, "a manifest", "delete the file")
         return {name: _recorded_as(name, facts) for name, facts in contents.get("files", {}).items()}
     except FileNotFoundError:
         pass

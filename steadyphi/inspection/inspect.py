@@ -11,6 +11,7 @@ from steadyphi.checkpoint.convert import check_tokenizer, source_runs
 from steadyphi.checkpoint.layouts import Layout
 from steadyphi.checkpoint.source import Checkpoint, Survey
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import parse_object
 from steadyphi.inspection import adapter_facts, contents, glossary, sizes
 from steadyphi.inspection.locations import Folder, Place, Repository, content, find
 from steadyphi.model_config import PhiConfig
@@ -124,7 +125,7 @@ def _settings(place: Place, problems: list[str]) -> dict[str, dict[str, Any]]:
     for name in (*glossary.SETTINGS, manifest.NAME):
         if name in place.files:
             try:
-                settings[name] = configs.parse(content(place, name), place.path / name)
+                settings[name] = parse_object(content(place, name), place.path / name)
             except SteadyPhiError as error:
                 problems.append(str(error))
     return settings

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import open_file
 from steadyphi.hub.listing import Listed
 
 LONGEST = 1_000_000  # bytes of a settings file; those of Phi have a few thousand
@@ -28,7 +29,7 @@ class Folder:
         """Return an open file and its size."""
         path = self.path / name
         try:
-            return path.open("rb"), path.stat().st_size
+            return open_file(path)
         except OSError as error:
             raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
 

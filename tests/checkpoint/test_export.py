@@ -238,7 +238,6 @@ def test_a_sum_that_the_type_cannot_hold_is_refused(lit_tiny: Path, tmp_path: Pa
         {"r": 0},
         {"r": "8"},
         {"lora_alpha": None},
-        {"lora_alpha": float("nan")},
         {"target_modules": "all-linear"},
         {"init_lora_weights": "pissa"},
         {"rank_pattern": {"mlp.fc": 2}},
