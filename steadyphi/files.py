@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -24,6 +25,7 @@ MOST_BYTES = 64 << 20  # of a file that is read whole; tokenizer.json of Phi-2 h
 MOST_YAML = 128 << 10  # bytes of a YAML file, which PyYAML reads slowly; ours have a few thousand
 MOST_VALUES = 2_000_000  # values in a JSON or YAML file; tokenizer.json of Phi-2 has 150,000
 MOST_DEPTH = 64  # levels of nesting
+MOST_BITS = 128  # of an integer; transformers writes 10**30 for an unlimited length
 
 
 def open_file(path: Path) -> tuple[BinaryIO, int]:
@@ -38,6 +40,20 @@ def open_file(path: Path) -> tuple[BinaryIO, int]:
         kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
         raise SteadyPhiError(f"{path}: is {kind}, not a file; remove it")
     return os.fdopen(fd, "rb"), facts.st_size
+
+
+def check_copyable(path: Path) -> None:
+    """Raise SteadyPhiError unless a file is a regular file in its folder, or a link into a cache.
+
+    A link in a folder that somebody else made may lead to a private file. The files in the caches of
+    huggingface_hub and DVC are named by their digest.
+    """
+    target = path.resolve()
+    digest = re.fullmatch("[0-9a-f]{30,64}", target.name)
+    if path.is_symlink() and not digest and not target.is_relative_to(path.parent.resolve()):
+        raise SteadyPhiError(f"{path}: is a link to {target}, outside its folder; copy the file")
+    if not path.is_file():
+        raise SteadyPhiError(f"{path}: is not a regular file; remove it")
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -68,7 +84,7 @@ def parse_object(
         interval.
     Raises SteadyPhiError for any other content, more than `MOST_VALUES` values or `MOST_DEPTH` levels, a
     duplicate key in JSON, an alias in YAML, and a value that other tools do not read: an integer of more than
-    64 bits, half a character, a key that is not text.
+    `MOST_BITS`, half a character, a key that is not text.
     """
     try:
         value = _yaml(data) if path.suffix in (".yaml", ".yml") else _json(data)
@@ -154,9 +170,7 @@ def _problem(value: Any, finite: bool) -> str | None:
         half = not value.isascii() and value != value.encode(errors="replace").decode()
         return "a text has half a character (a lone surrogate)" if half else None
     if isinstance(value, int):
-        return (
-            None if -(2**63) <= value < 2**64 else f"an integer has {value.bit_length()} bits, more than 64"
-        )
+        return None if value.bit_length() <= MOST_BITS else f"an integer has more than {MOST_BITS} bits"
     if isinstance(value, float):
         return "a number is NaN or infinite" if finite and not math.isfinite(value) else None
     return None if value is None else f"a value is of the type {type(value).__name__}"

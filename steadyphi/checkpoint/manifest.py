@@ -6,6 +6,7 @@ from typing import Any
 
 import xxhash
 
+from steadyphi.errors import printable
 from steadyphi.files import read_object, sha256, write_json
 
 NAME = "manifest.json"
@@ -35,6 +36,12 @@ def read(folder: Path) -> dict[str, Any]:
         return read_object(folder / NAME, "a manifest", "delete it to continue without a manifest")
     except FileNotFoundError:
         return {}
+
+
+def origin(folder: Path, default: str) -> dict[str, Any]:
+    """Return the `source`, else `default`, and the `revision` that the manifest of a folder states."""
+    stated = {key: value for key, value in read(folder).items() if isinstance(value, str)}
+    return {"source": stated.get("source", printable(default)), "revision": stated.get("revision")}
 
 
 def content(dtype: str, shapes: Mapping[str, tuple[int, ...]], digests: Mapping[str, str]) -> dict[str, Any]:
