@@ -5,6 +5,7 @@ import json
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
+import regex
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -56,8 +57,8 @@ def _no_float16(precision: object) -> object:
 
 def _one_group(pattern: str) -> str:
     try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
+        groups = regex.compile(pattern).groups
+    except regex.error as error:
         raise ValueError(f"should be a regular expression ({error})") from None
     if groups != 1:
         raise ValueError(f"should have one group in parentheses, it has {groups}")
