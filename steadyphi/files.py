@@ -98,6 +98,8 @@ def parse_object(
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"nested more than {MOST_DEPTH} levels deep"
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     reason = f"line {mark.line + 1}: {problem}" if mark and problem else str(error)  # of YAML, or of another
     return " ".join(reason.split())[:300] or type(error).__name__
@@ -152,12 +154,13 @@ def _check_plain(top: dict[str, Any], finite: bool) -> None:
     for _ in range(MOST_DEPTH):
         below: list[Any] = []
         for outer in level:
-            for key, value in outer.items() if isinstance(outer, dict) else enumerate(outer):
-                if isinstance(outer, dict) and not isinstance(key, str):
+            for key in outer if isinstance(outer, dict) else ():
+                if not isinstance(key, str) or _problem(key, finite):
                     raise ValueError(f"the key {key!r} is not text")
+            for key, value in outer.items() if isinstance(outer, dict) else enumerate(outer):
                 if isinstance(value, dict | list):
                     below.append(value)
-                elif problem := _problem(key, finite) or _problem(value, finite):
+                elif problem := _problem(value, finite):
                     raise ValueError(f"{key}: {problem}")
         level = below
         if not level:

@@ -80,6 +80,7 @@ def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
         facts["weights"] = {"kind": KINDS[single], "files": survey.files}
         _gather(place, settings, survey, facts)
     _manifest(place, settings.get(manifest.NAME), facts)
+    problems[:] = dict.fromkeys(problems)  # a file that two parts read is reported once
     _make_plain(facts)
     return facts
 
