@@ -29,8 +29,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inspection import page
 from steadyphi.inspection.inspect import inspect
 from steadyphi.model_config import PhiConfig
-from tests.conftest import ROOT
 
+ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 1 << 30  # bytes, besides what the imported modules take
 MOST_SECONDS = 30.0  # for one change, on a busy machine; most take milliseconds
 CONFIG = PhiConfig(1, 1, 4, 8, 1280, 16, 0.5, 10000.0, 1e-5)
