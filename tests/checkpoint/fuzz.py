@@ -39,65 +39,22 @@ WEIGHTS = bytes(2 * sum(elements(shape) for _, shape in TENSORS.values()))
 INDEX, SHARD = INDEXES[SAFETENSORS], "model-00001-of-00001.safetensors"
 
 # What takes the place of a value in a JSON or YAML file.
-VALUES = [
-    b"NaN",
-    b"1e400",
-    b"-1",
-    b"0",
-    b"1.5",
-    b"true",
-    b"null",
-    b"[]",
-    b"{}",
-    b'""',
-    b'"\\ud800"',
-    b'"\\u001b[2J"',
-]
-VALUES += [
-    b"1" + b"0" * 400,
-    b"9" * 5000,
-    b"18446744073709551615",
-    b'"' + b"x" * 50_000 + b'"',
-    b'"\xff"',
-    b"'",
-]
-VALUES += [
-    b"[" * 3000 + b"]" * 3000,
-    b'{"a":' * 100_000,
-    b"[" + b"0," * 100_000 + b"0]",
-    b'"../../etc/passwd"',
-]
-VALUES += [b"2147483647", b"1000", b'{"a":1,"a":2}', b"[" + b"{}," * 1_500_000 + b"0]", b'"a/b"', b"[1,2,3]"]
+VALUES = [b"NaN", b"1e400", b"-1", b"0", b"1.5", b"true", b"null", b"[]", b"{}", b'""', b'"\\ud800"', b"'"]
+VALUES += [b'"\\u001b[2J"', b"1" + b"0" * 400, b"9" * 5000, b"18446744073709551615", b'"\xff"', b"2147483647"]
+VALUES += [b"[" * 3000 + b"]" * 3000, b'{"a":' * 100_000, b"[" + b"0," * 100_000 + b"0]", b'"../../etc"']
+VALUES += [b'{"a":1,"a":2}', b"[" + b"{}," * 1_500_000 + b"0]", b'"a/b"', b'"%s"' % (b"x" * 50_000), b"[1]"]
 YAML = [b"&a [x, x]\nb: [*a, *a]", b"!!set {a, b}", b"2001-01-01", b"1:1:1:1.0", b".inf", b"0x" + b"f" * 9000]
-YAML += [
-    b"[" * 5000,
-    b"- " * 5000,
-    b"? [a]\n: b",
-    b"!!python/object:os.system x",
-    b"12345678901",
-    b"1:" * 900 + b"1",
-]
+YAML += [b"[" * 5000, b"- " * 5000, b"? [a]\n: b", b"!!python/object:os.system x", b"1234567", b"1:" * 900]
 SCALAR = re.compile(rb'(-?\d[\d.eE+-]*|"[^"\\]*"|true|false|null)(?!\s*:)')  # and no key
 # What is put into a pickle: tuples that share their parts, nesting, many objects, long and huge values.
 SHARED = b"K\x01" + b"q\x00h\x00\x86" * 60
-PIECES = [
-    SHARED,
-    SHARED + b"K\x01s",
-    SHARED * 2 + b"\x93",
-    b")" + b"\x85" * 100_000 + b"K\x01s",
-    b"}" * 1_500_000,
-]
+PIECES = [SHARED, SHARED + b"K\x01s", SHARED * 2 + b"\x93", b")" + b"\x85" * 100_000 + b"K\x01s", b"(" * 1000]
+PIECES += [b"}" * 1_500_000, b"X" + (10**6).to_bytes(4, "little") + b"x" * 10**6, b"\x8a\xff" + b"\x7f" * 255]
 PIECES += [
-    b"X" + (10**6).to_bytes(4, "little") + b"x" * 10**6,
-    b"\x8a\xff" + b"\x7f" * 255,
     b"cos\nsystem\n)R",
-]
-PIECES += [
-    b"(" * 1000,
-    *(bytes([code]) for code in b"tsub0QR.})(]N"),
+    *(bytes([code]) for code in b"tsub0QR.})(]N\x94"),
     b"K\x01",
-    b"J\xff\xff\xff\xff",
-    b"\x94",
+    b"J" + b"\xff" * 4,
 ]
 
 
