@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAda
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 T = TypeVar("T")
+MOST_REPEATED = 1_000_000
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -56,6 +58,11 @@ def _no_float16(precision: object) -> object:
 
 
 def _one_group(pattern: str) -> str:
+    counts = re.findall(
+        r"(\d{1,9})\d*\}", pattern
+    )  # of (a{9}){99}: compiling it takes time for each repetition
+    if math.prod(max(1, int(count)) for count in counts) > MOST_REPEATED:
+        raise ValueError(f"should not repeat a part more than {MOST_REPEATED:,} times")
     try:
         groups = regex.compile(pattern).groups
     except regex.error as error:
