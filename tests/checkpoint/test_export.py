@@ -343,9 +343,10 @@ def test_folders_that_are_not_what_they_should_be(lit_tiny: Path, tmp_path: Path
     path.unlink()
     with pytest.raises(SteadyPhiError, match=r"adapter_model\.safetensors: No such file"):
         export(tuned, lit_tiny, out, as_adapter=True)
-    (tuned / "adapter_config.json").write_text("{")
-    with pytest.raises(SteadyPhiError, match=r"adapter_config\.json: cannot be read as settings"):
-        export(tuned, lit_tiny, out, as_adapter=True)
+    for text in ("{", '{"lora_alpha": NaN}', f'{{"lora_alpha": 1{"0" * 400}}}'):
+        (tuned / "adapter_config.json").write_text(text)
+        with pytest.raises(SteadyPhiError, match=r"adapter_config\.json: cannot be read as settings"):
+            export(tuned, lit_tiny, out, as_adapter=True)
 
 
 def test_no_targets_in_the_model(lit_tiny: Path, tmp_path: Path) -> None:
