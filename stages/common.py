@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from steadyphi.errors import SteadyPhiError
+from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.settings import schema
 from steadyphi.tracking.stage_run import StageRun, stage_run, unrecorded
 
@@ -46,12 +46,13 @@ def cache(stage: str) -> Path:
 @contextlib.contextmanager
 def errors_in_a_line(name: str) -> Iterator[None]:
     """Exit with a one-line message if a stage fails because of its input or is stopped."""
+    replace_unencodable()
     try:
         yield
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
     except OSError as error:  # missing file, no permission or no disk space
-        sys.exit(f"error: {error.filename or name}: {error.strerror or error}")
+        sys.exit(f"error: {printable(str(error.filename or name))}: {error.strerror or error}")
     except KeyboardInterrupt:
         print(f"stopped: {name}; dvc repro starts it again", file=sys.stderr)
         sys.exit(130)

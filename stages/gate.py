@@ -1,10 +1,8 @@
 """Stage `gate`: fail if `evaluate.gate` is on and the tuned model is surely less steady than the base."""
 
-import json
-
 from stages import common
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import write_json
+from steadyphi.files import read_object, write_json
 from steadyphi.settings.schema import Gate
 from steadyphi.tracking.stage_run import StageRun
 
@@ -13,7 +11,7 @@ def main(run: StageRun) -> None:
     """Read the gate's result from the comparison of `publish`; the report exists even if the gate fails."""
     settings = common.settings("gate", Gate)
     common.GATE.unlink(missing_ok=True)
-    gate = json.loads((common.REPORT / "comparison.json").read_text(encoding="utf-8"))["gate"]
+    gate = read_object(common.REPORT / "comparison.json", "a comparison", finite=False)["gate"]
     run.metrics({"gate_passed": float(gate["passed"])})
     for reason in gate["reasons"]:
         print(f"gate: {reason}")

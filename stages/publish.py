@@ -1,9 +1,7 @@
 """Stage `publish`: write the report on both evaluations and the experiment's parent run in MLflow."""
 
-import json
-
 from stages import common
-from steadyphi.files import atomic_dir, write_json
+from steadyphi.files import atomic_dir, read_object, write_json
 from steadyphi.settings.schema import Publish
 from steadyphi.tracking.stage_run import StageRun
 
@@ -16,9 +14,7 @@ def main(run: StageRun) -> None:
     from steadyphi.results import headline, stored
 
     settings = common.settings("publish", Publish)
-    values = {
-        name: json.loads((common.METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in STAGES
-    }
+    values = {name: read_object(common.METRICS / f"{name}.json", "metrics", finite=False) for name in STAGES}
     choices = {key: settings.settings[key] for key in ("model", "data", "method", "suite", "seed")}
     base, tuned = (stored.read(common.SCORES / which) for which in ("base", "tuned"))
     experiment = stored.experiment(choices | {"digest": settings.digest}, [base, tuned])

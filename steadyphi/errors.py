@@ -1,9 +1,32 @@
-"""The exception for errors that the user can fix."""
+"""The exception for errors that the user can fix, and text that is safe to print."""
+
+import io
+import sys
+
+LONGEST = 2000  # characters of a message
 
 
 class SteadyPhiError(Exception):
     """Bad input. The message is one line: what is wrong, where (file, key, row), and what to do.
 
     Stages and the command line print only the message and exit with status 1. Every other
-    exception is a bug in SteadyPhi and keeps its traceback.
+    exception is a bug in SteadyPhi and keeps its traceback. Messages contain text from files, so control
+    characters in them are escaped, and a long message is cut in the middle.
     """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST * 3 // 4]} … {message[-LONGEST // 4 :]}"
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return `text` with each character that could control a terminal escaped, such as \\x1b or \\n."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def replace_unencodable() -> None:
+    """Make the standard streams escape characters that their encoding lacks, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

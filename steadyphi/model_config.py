@@ -1,11 +1,11 @@
 """The config of a Phi model, and reading it from a config.json in the current Hub format."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
 
 MOST_LAYERS, MOST = 1_000, 2**31  # larger values are wrong and would take too long to process
 
@@ -45,12 +45,9 @@ class PhiConfig:
         """Read `config.json` of a Hub or lit-gpt checkpoint folder."""
         path = folder / "config.json"
         try:
-            values = dict(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_hub(read_object(path), path)
         except FileNotFoundError:
             raise SteadyPhiError(f"{path}: not found; a checkpoint folder needs its config.json") from None
-        except (ValueError, TypeError) as error:
-            raise SteadyPhiError(f"{path}: is not a JSON object ({error})") from None
-        return cls.from_hub(values, path)
 
     @classmethod
     def from_hub(cls, values: dict[str, Any], path: Path) -> Self:

@@ -1,6 +1,5 @@
 """Encodes text to token ids and decodes it with the checkpoint's tokenizer. Adds and strips nothing."""
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_bytes, read_object
 
 END_OF_TEXT = "<|endoftext|>"  # Phi's only special token; config.json of Phi-1.5 does not name its id
 END_OF_TEXT_ID = 50256  # its id in Phi-1.5 and Phi-2, for a checkpoint without a tokenizer
 DECLARING = ("tokenizer_config.json", "config.json", "generation_config.json")
-MOST_BYTES = 64 << 20  # maximum size of a settings file; Phi-2's tokenizer.json has 2 MB
 
 
 class TextTokenizer:
@@ -28,7 +27,7 @@ class TextTokenizer:
         path = folder / "tokenizer.json"
         try:
             # Only reads JSON. Runs no remote code and does not guess a tokenizer class.
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(read_bytes(path))
         except Exception as error:  # the library raises Exception itself for every error
             reason = " ".join(str(error).split())[:200]
             raise SteadyPhiError(f"{path}: no tokenizer could be read from it ({reason})") from None
@@ -106,11 +105,8 @@ def missing(names: Collection[str], where: Path) -> str | None:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file. Empty if it is missing, unreadable, too large or not an object."""
+    """Return the content of a JSON file; empty if there is none."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        values = json.loads(data) if len(data) <= MOST_BYTES else {}
-    except (OSError, ValueError, RecursionError):
+        return read_object(path)
+    except FileNotFoundError:
         return {}
-    return values if isinstance(values, dict) else {}

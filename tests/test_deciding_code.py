@@ -41,7 +41,7 @@ LIST = "print(*sorted(m for m in sys.modules if m.startswith('steadyphi.')), sep
 
 # What the computation imports and what cannot change a number, each for its reason.
 SHOWN = {"errors", "progress"}  # what is printed
-STORED = {"files", "checkpoint.manifest"}  # how files are written
+STORED = {"files", "checkpoint.manifest"}  # how files are read and written, or refused
 NOT_IN_SCORES = (
     SHOWN
     | STORED

@@ -1,6 +1,5 @@
 """Reads and writes the config files of a checkpoint, in the format of each supported tool."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import yaml
 
 from steadyphi.checkpoint.layouts import LEGACY, LIT, MIXFORMER, PHI_MSFT, Layout
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import write_json, write_text
+from steadyphi.files import read_object, write_json, write_text
 from steadyphi.model_config import PhiConfig
 
 HUB_FILE, LIT_FILE, LEGACY_FILE = "config.json", "model_config.yaml", "lit_config.json"
@@ -100,22 +99,9 @@ def write(
 def values(path: Path) -> dict[str, Any]:
     """Return the content of a JSON or YAML config file. Raises SteadyPhiError when it cannot be read."""
     try:
-        return parse(path.read_bytes(), path)
+        return read_object(path)
     except OSError as error:
-        raise SteadyPhiError(f"{path}: cannot be read as settings ({error})") from None
-
-
-def parse(data: bytes, path: Path) -> dict[str, Any]:
-    """Parse the bytes of a JSON or YAML config file.
-
-    path: its suffix selects JSON or YAML. Error messages name it.
-    """
-    try:
-        text = data.decode("utf-8")
-        return dict(yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text))
-    except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SteadyPhiError(f"{path}: cannot be read as settings ({first})") from None
+        raise SteadyPhiError(f"{path}: cannot be read as settings ({error.strerror})") from None
 
 
 def _from_hub(settings: dict[str, Any], path: Path) -> PhiConfig:

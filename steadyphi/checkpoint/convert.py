@@ -14,7 +14,7 @@ from steadyphi.checkpoint.layouts import Layout, Piece
 from steadyphi.checkpoint.source import Checkpoint, open_folder
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, elements
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import write_json
+from steadyphi.files import check_copyable, write_json
 from steadyphi.progress import Progress, sized
 from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer, missing
 
@@ -49,6 +49,7 @@ def convert(
     """
     opened = open_folder(source, from_safetensors)
     kept = opened.dtype if dtype == "keep" else dtype
+    unchanged, origin = _unchanged(source), manifest.origin(source, source.name)
     check_tokenizer(source, opened.config.padded_vocab_size)
     target_tensors = layouts.tensors(layout, opened.config)
     shapes = {name: (kept, tensor.shape) for name, tensor in target_tensors.items()}
@@ -65,8 +66,10 @@ def convert(
         for writer, fd in writers:
             writer.finish(fd, copied.checksums)
     progress.close()
-    content = _manifest(opened, layout, kept, target, copied.digests)
-    _write_small_files(opened, target, layout, content)
+    for path in unchanged:
+        shutil.copyfile(path, target / path.name)
+    content = {**origin, **_facts(opened, layout, kept, target, copied.digests)}
+    _write_settings(opened, target, layout, content)
     manifest.write(target, content)
     return content
 
@@ -154,15 +157,12 @@ def _shards(target: Path, shapes: Mapping[str, Shape]) -> Iterator[safetensors_f
         yield safetensors_file.Writer(target / name, group)
 
 
-def _manifest(
+def _facts(
     opened: Checkpoint, layout: Layout, dtype: str, target: Path, digests: Mapping[str, str]
 ) -> dict[str, Any]:
-    fetched = manifest.read(opened.folder)
     shapes = layouts.part_shapes(opened.config)
     weights = sorted(p for p in target.iterdir() if p.suffix in (".pth", ".safetensors"))
     return {
-        "source": fetched.get("source", opened.folder.name),
-        "revision": fetched.get("revision"),
         "source_layout": opened.layout.name,
         "layout": layout.name,
         "dtype": dtype,
@@ -174,10 +174,15 @@ def _manifest(
     }
 
 
-def _write_small_files(opened: Checkpoint, target: Path, layout: Layout, content: Mapping[str, Any]) -> None:
-    for pattern in KEPT:
-        for path in sorted(opened.folder.glob(pattern)):
-            shutil.copyfile(path, target / path.name)
+def _unchanged(folder: Path) -> list[Path]:
+    """Return the files of a folder that are copied unchanged. Folders, such as LICENSES, are left out."""
+    paths = [path for pattern in KEPT for path in sorted(folder.glob(pattern)) if not path.is_dir()]
+    for path in paths:
+        check_copyable(path)
+    return paths
+
+
+def _write_settings(opened: Checkpoint, target: Path, layout: Layout, content: Mapping[str, Any]) -> None:
     has_tokenizer = (opened.folder / "tokenizer.json").exists()
     eos_id = TextTokenizer(opened.folder).eos_id if has_tokenizer else END_OF_TEXT_ID
     names = {"name": str(content["source"]), "dtype": str(content["dtype"])}

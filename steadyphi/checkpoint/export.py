@@ -71,8 +71,7 @@ def _merge(update: Update, run: Run, data: memoryview) -> memoryview:
 def _write_adapter(
     tuned: Path, updates: Mapping[str, Update], base: Checkpoint, target: Path
 ) -> dict[str, Any]:
-    fetched = manifest.read(base.folder)
-    origin = {"source": fetched.get("source", str(base.folder)), "revision": fetched.get("revision")}
+    origin = manifest.origin(base.folder, str(base.folder))
     tensors: dict[str, Tensor] = {}
     for part, update in updates.items():
         tensors |= update.tensors(causes.PEFT + part.removesuffix(".weight"))

@@ -1,11 +1,11 @@
 """The names of weight files, and the index files that map each tensor to its shard."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import parse_object, read_bytes
 
 # Weight files: safetensors, torch's .bin, lit-gpt's file. The first that exists is used.
 SAFETENSORS, BIN, LIT_WEIGHTS = "model.safetensors", "pytorch_model.bin", "lit_model.pth"
@@ -15,12 +15,12 @@ SINGLES = (SAFETENSORS, BIN, LIT_WEIGHTS)
 
 def read_index(data: bytes, path: Path) -> tuple[dict[str, str], int | None]:
     """Return the map from tensor name to file name, and the total size in bytes given in the index."""
-    try:
-        values = json.loads(data)
-        weight_map: dict[str, str] = dict(values["weight_map"])
-        total: Any = (values.get("metadata") or {}).get("total_size")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SteadyPhiError(f"{path}: is not a weight index ({type(error).__name__}: {error})") from None
+    values = parse_object(data, path, "a weight index", "fetch it again")
+    weight_map: Any = values.get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise SteadyPhiError(f"{path}: cannot be read as a weight index (no weight_map); fetch it again")
+    metadata = values.get("metadata")
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
     for name in weight_map.values():
         if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
             raise SteadyPhiError(f"{path}: weight_map: {name!r} is not the name of a file in the folder")
@@ -53,7 +53,7 @@ def check_complete(folder: Path) -> None:
     """Raise SteadyPhiError when an index in the folder names a file that does not exist."""
     for index in INDEXES.values():
         if (folder / index).exists():
-            weight_map, _ = read_index((folder / index).read_bytes(), folder / index)
+            weight_map, _ = read_index(read_bytes(folder / index), folder / index)
             for path in sorted({folder / name for name in weight_map.values()}):
                 if not path.is_file():
                     raise SteadyPhiError(f"{path}: is listed in {index} but does not exist; fetch it again")

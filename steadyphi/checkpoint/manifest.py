@@ -1,14 +1,13 @@
 """The manifest of a checkpoint folder, with the size and digest of each file."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from steadyphi.errors import SteadyPhiError
-from steadyphi.files import sha256, write_json
+from steadyphi.errors import printable
+from steadyphi.files import read_object, sha256, write_json
 
 NAME = "manifest.json"
 
@@ -34,13 +33,15 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder. Empty if there is none, as in folders written by other tools."""
     try:
-        return dict(json.loads((folder / NAME).read_text(encoding="utf-8")))
+        return read_object(folder / NAME, "a manifest", "delete it to continue without a manifest")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise SteadyPhiError(
-            f"{folder / NAME}: is not a manifest ({error}); delete it to continue without a manifest"
-        ) from None
+
+
+def origin(folder: Path, default: str) -> dict[str, Any]:
+    """Return the `source`, else `default`, and the `revision` that the manifest of a folder states."""
+    stated = {key: value for key, value in read(folder).items() if isinstance(value, str)}
+    return {"source": stated.get("source", printable(default)), "revision": stated.get("revision")}
 
 
 def content(dtype: str, shapes: Mapping[str, tuple[int, ...]], digests: Mapping[str, str]) -> dict[str, Any]:

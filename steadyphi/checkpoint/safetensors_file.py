@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, elements
+from steadyphi.checkpoint.tensors import MOST_DIMENSIONS, WEIGHT_BYTES, Stored, elements
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import parse_object
 
 LONGEST_HEADER = 100_000_000  # bytes; the limit of the format
 CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
@@ -27,10 +28,10 @@ def read_header(file: BinaryIO, size: int, path: Path) -> dict[str, Stored]:
     Raises SteadyPhiError unless the tensors fill the file exactly.
     """
     try:
-        start, entries = _entries(file, size)
+        start, entries = _entries(file, size, path)
         tensors = {name: _tensor(path, name, value, start) for name, value in entries.items()}
         _check_filled(tensors, start, size)
-    except (_BadHeader, RecursionError) as error:
+    except _BadHeader as error:
         raise SteadyPhiError(f"{path}: is not a whole safetensors file: {error}; fetch it again") from None
     return tensors
 
@@ -55,27 +56,14 @@ class _BadHeader(Exception):
     pass
 
 
-def _entries(file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
+def _entries(file: BinaryIO, size: int, path: Path) -> tuple[int, dict[str, Any]]:
     """Return the offset of the first tensor, and the entries of the header."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LONGEST_HEADER):
         raise _BadHeader(f"its header would be {length:,} bytes long, the file is {size:,}")
-    try:
-        text = file.read(length).decode("utf-8")
-        entries = json.loads(text, object_pairs_hook=_no_duplicates)
-    except ValueError as error:
-        raise _BadHeader(f"its header is not JSON ({error})") from None
-    if not isinstance(entries, dict):
-        raise _BadHeader("its header is not a JSON object")
+    entries = parse_object(file.read(length), path, "a safetensors header", "fetch it again")
     entries.pop("__metadata__", None)
     return 8 + length, entries
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise _BadHeader("its header has a duplicate key")
-    return values
 
 
 def _tensor(path: Path, name: str, entry: Any, start: int) -> Stored:
@@ -86,7 +74,7 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> Stored:
     width = WEIGHT_BYTES.get(dtype) or _OTHER_BYTES.get(dtype)
     if width is None:
         raise _BadHeader(f"{name!r} is of the unknown type {code!r}")
-    if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+    if not _naturals(shape, MOST_DIMENSIONS) or not _naturals(offsets, 2) or len(offsets) < 2:
         raise _BadHeader(f"shape or data_offsets of {name!r} are not whole numbers")
     nbytes = offsets[1] - offsets[0]
     if nbytes != elements(tuple(shape)) * width:
@@ -94,8 +82,12 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> Stored:
     return Stored(path, start + offsets[0], dtype, tuple(shape), nbytes)
 
 
-def _naturals(values: Any) -> bool:
-    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+def _naturals(values: Any, most: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) <= most
+        and all(type(value) is int and value >= 0 for value in values)
+    )
 
 
 def _check_filled(tensors: dict[str, Stored], start: int, size: int) -> None:

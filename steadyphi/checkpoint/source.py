@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from steadyphi import files
 from steadyphi.checkpoint import causes, configs, layouts, safetensors_file, torch_zip
 from steadyphi.checkpoint.indexes import INDEXES, SAFETENSORS, SINGLES, hint, read_index
 from steadyphi.checkpoint.layouts import Layout
@@ -102,7 +103,7 @@ def open_folder(folder: Path, from_safetensors: bool | None = None) -> Checkpoin
 def open_file(path: Path) -> tuple[BinaryIO, int]:
     """Return an open file of a checkpoint and its size. Raises SteadyPhiError if it cannot be read."""
     try:
-        return path.open("rb"), path.stat().st_size
+        return files.open_file(path)
     except OSError as error:
         raise SteadyPhiError(f"{path}: {error.strerror}; fetch it again") from None
 

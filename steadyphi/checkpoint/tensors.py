@@ -7,6 +7,8 @@ from pathlib import Path
 # Bytes per element for each dtype that the weights of a checkpoint can have.
 WEIGHT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
+MOST_DIMENSIONS = 64  # the limit of torch
+
 
 @dataclass(frozen=True)
 class Stored:

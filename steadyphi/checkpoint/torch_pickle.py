@@ -1,7 +1,9 @@
 """Reads and writes the pickle in a torch checkpoint, without executing code from it.
 
 Python's unpickler calls any function that a pickle names. This module only lists the opcodes with
-`pickletools` and interprets the few that a dict of tensors needs. All other opcodes are rejected.
+`pickletools` and interprets the few that a dict of tensors needs. All other opcodes are rejected. The number
+of opcodes and the length of each argument are limited, and no value is hashed, compared or formatted unless
+its type is known, because nested tuples that share their parts can make that take for ever.
 """
 
 import pickletools
@@ -10,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steadyphi.checkpoint.tensors import contiguous_stride, elements
+from steadyphi.checkpoint.tensors import MOST_DIMENSIONS, contiguous_stride, elements
+
+MOST_OPCODES = 1_000_000  # a tensor needs about 40
+LONGEST_ARGUMENT = 4096  # characters or bytes of a name
 
 STORAGES = {"HalfStorage": "float16", "BFloat16Storage": "bfloat16", "FloatStorage": "float32"}
 # Storages that only buffers have, with the number of bytes per element.
@@ -57,6 +62,12 @@ class _Global:
     name: str
 
 
+@dataclass(frozen=True)
+class _Storage:
+    name: str  # class name in torch, such as HalfStorage
+    key: str
+
+
 _LITERALS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "BINFLOAT", "UNICODE", "BINUNICODE"}
 _LITERALS |= {"SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -72,8 +83,12 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, data: bytes) -> Any:
-        for opcode, argument, _ in pickletools.genops(data):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             name = opcode.name
+            if number >= MOST_OPCODES:
+                raise BadPickle(f"it has more than {MOST_OPCODES:,} opcodes")
+            if isinstance(argument, str | bytes | bytearray) and len(argument) > LONGEST_ARGUMENT:
+                raise BadPickle(f"it has a name of {len(argument):,} characters")
             if name == "STOP":
                 return self.stack.pop()
             if name in _LITERALS:
@@ -137,6 +152,8 @@ class _Machine:
     def _fill(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict):
             raise BadPickle("it sets items of an object that is not a dict")
+        if not all(isinstance(key, str) for key in items[::2]):
+            raise BadPickle("a key of its dict is not a text")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _global(self, name: str) -> None:
@@ -144,13 +161,17 @@ class _Machine:
 
     def _stack_global(self, _: Any) -> None:
         module, name = self.stack[-2:]
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise BadPickle("a name of a function is not a text")
         self.stack[-2:] = [_Global(f"{module} {name}")]
 
     def _binpersid(self, _: Any) -> None:
         kind, storage, key, _place, _count = self.stack.pop()
-        if kind != "storage" or not isinstance(storage, _Global) or not isinstance(key, str):
+        if not isinstance(kind, str) or kind != "storage":
             raise BadPickle("it refers to an object that is not a storage")
-        self.stack.append(("storage", storage.name.split()[-1], key))
+        if not isinstance(storage, _Global) or not isinstance(key, str):
+            raise BadPickle("it refers to a storage without a type or a key")
+        self.stack.append(_Storage(storage.name.split()[-1], key))
 
     def _build(self, _: Any) -> None:
         self.stack.pop()  # attributes of the dict, such as the versions of modules
@@ -162,16 +183,25 @@ class _Machine:
         if function.name == "collections OrderedDict" and not arguments:
             self.stack.append({})
         elif function.name == "torch._utils _rebuild_tensor_v2":
-            (_, storage, key), offset, shape, stride = arguments[:4]
-            for number in (offset, *shape, *stride):
-                if type(number) is not int or number < 0:
-                    raise BadPickle("a size of a tensor is not a whole number")
-            self.stack.append(TensorRef(storage, key, offset, tuple(shape), tuple(stride)))
+            self.stack.append(_tensor(*arguments[:4]))
         elif function.name == "torch._utils _rebuild_parameter" and isinstance(arguments[0], TensorRef):
             self.stack.append(arguments[0])
         else:
             called = function.name.replace(" ", ".")
             raise BadPickle(f"it would call {called}, which weights do not need; it was not executed")
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any) -> TensorRef:
+    if not isinstance(storage, _Storage):
+        raise BadPickle("the storage of a tensor is something else")
+    if not isinstance(shape, tuple) or not isinstance(stride, tuple):
+        raise BadPickle("the shape of a tensor is not a tuple")
+    if len(shape) > MOST_DIMENSIONS or len(stride) > MOST_DIMENSIONS:
+        raise BadPickle(f"a tensor has more than {MOST_DIMENSIONS} dimensions")
+    for number in (offset, *shape, *stride):
+        if type(number) is not int or not 0 <= number < 2**63:
+            raise BadPickle("a size of a tensor is not a whole number")
+    return TensorRef(storage.name, storage.key, offset, shape, stride)
 
 
 def write(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:

@@ -9,13 +9,14 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from steadyphi.checkpoint import torch_pickle
 from steadyphi.checkpoint.tensors import WEIGHT_BYTES, Stored, contiguous_stride, elements
 from steadyphi.errors import SteadyPhiError
 
-LONGEST_PICKLE = 64_000_000  # bytes
+LONGEST_PICKLE = 16_000_000  # bytes; that of Phi-2 has 60 thousand
+LONGEST_READ = 16_000_000  # bytes; the list of records at the end of the file is read at once
 ALIGNMENT = 64  # bytes, as in torch.save, so that tensors can be memory-mapped
 _LOCAL, _CENTRAL, _END64, _LOCATOR, _END = (b"PK" + n for n in (b"\3\4", b"\1\2", b"\6\6", b"\6\7", b"\5\6"))
 
@@ -28,14 +29,11 @@ def read(file: BinaryIO, size: int, path: Path, *, places: bool = True) -> dict[
     Raises SteadyPhiError when the file is not a complete zip or its pickle is not a dict of tensors.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(cast(BinaryIO, _Limited(file))) as archive:
             records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-            pickle = records["data.pkl"]
-            if pickle.file_size > LONGEST_PICKLE:
-                raise torch_pickle.BadPickle(f"it is {pickle.file_size:,} bytes long")
-            if "byteorder" in records and archive.read(records["byteorder"]) != b"little":
+            if "byteorder" in records and _record(archive, records["byteorder"], 16) != b"little":
                 raise SteadyPhiError(f"{path}: was written big-endian; load and save it on another machine")
-            references = torch_pickle.read(archive.read(pickle))
+            references = torch_pickle.read(_record(archive, records["data.pkl"], LONGEST_PICKLE))
         return {
             name: _locate(file, size, path, name, reference, records, places)
             for name, reference in references.items()
@@ -49,6 +47,28 @@ def read(file: BinaryIO, size: int, path: Path, *, places: bool = True) -> dict[
         raise SteadyPhiError(
             f"{path}: is not a whole torch checkpoint ({kind}: {error}); fetch it again, or save it again"
         ) from None
+
+
+class _Limited:
+    """An open file that refuses to read too much at once: `zipfile` reads its list of records in one call."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LONGEST_READ:
+            raise ValueError(f"its list of records is {size:,} bytes long")
+        return self.file.read(size if size >= 0 else LONGEST_READ)
+
+
+def _record(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    """Return a small record. Raises ValueError if it is too long, or compressed, which torch never does."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"the record {info.filename} is compressed")
+    if info.file_size > most:
+        raise ValueError(f"the record {info.filename} is {info.file_size:,} bytes long")
+    return archive.read(info)
 
 
 def _locate(

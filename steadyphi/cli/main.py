@@ -10,7 +10,7 @@ from typing import Any
 
 from steadyphi.checkpoint.layouts import LAYOUTS
 from steadyphi.cli import compare, generate
-from steadyphi.errors import SteadyPhiError
+from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
 
 DTYPES = ("keep", "float16", "bfloat16", "float32")
@@ -18,6 +18,7 @@ DTYPES = ("keep", "float16", "bfloat16", "float32")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. Invalid input ends it with a one-line message and exit status 1."""
+    replace_unencodable()
     options = _parser().parse_args(arguments)
     # As on Ctrl-C, so that incomplete output is removed at exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {error.filename or options.command}: {error.strerror or error}")
+        sys.exit(f"error: {printable(str(error.filename or options.command))}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

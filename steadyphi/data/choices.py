@@ -13,13 +13,16 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
+import regex
+
 from steadyphi.data.rows import Row, without_end_string
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Task
 
-OPTION = r"^(?:\(([A-Z])\)|-)[ \t]+(\S.*)$"
-LISTED = re.compile(rf"(?:^Options:[ \t]*\n)?((?:{OPTION}\n?){{2,}})\s*\Z", re.MULTILINE)
+OPTION = re.compile(r"(?:\(([A-Z])\)|-)[ \t]+(\S.*)")
+HEADING = re.compile(r"Options:[ \t]*")
+LONGEST_SEARCH = 1.0  # seconds for one row; a pattern can take exponential time
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Reading = Callable[[str, list[str], list[str]], int]  # (answer, choices, labels) -> index of the choice
 
@@ -81,20 +84,35 @@ def _listed(task: Task) -> bool:
 
 def _options(row: Row, text: str) -> tuple[list[str], list[str]]:
     """Return the choices at the end of a text, and their labels: the letters before them, or A, B, …"""
-    match = LISTED.search(text)
-    if not match:
+    _, options = _split(text)
+    if not options:
         raise SteadyPhiError(
             f"{row.where}: the text does not end in a list of choices, such as (A) … per line"
         )
-    options = re.findall(OPTION, match[1], re.MULTILINE)
-    return [text.strip() for _, text in options], [
-        letter or LETTERS[n % len(LETTERS)] for n, (letter, _) in enumerate(options)
-    ]
+    labels = [option[1] or LETTERS[n % len(LETTERS)] for n, option in enumerate(options)]
+    return [option[2].strip() for option in options], labels
+
+
+def _split(text: str) -> tuple[str, list[re.Match[str]]]:
+    """Return a text without the list of two choices or more at its end, and the match of each choice.
+
+    The lines are read from the last one up, so each line is read once.
+    """
+    lines = text.rstrip().split("\n")
+    options: list[re.Match[str]] = []
+    while lines and (option := OPTION.fullmatch(lines[-1])):
+        options.append(option)
+        lines.pop()
+    if len(options) < 2:
+        return text, []
+    if lines and HEADING.fullmatch(lines[-1]):
+        lines.pop()
+    return "\n".join(lines), options[::-1]
 
 
 def without_options(question: str, task: Task) -> str:
     """Return the question without its list of choices, because each prompt variant lists them differently."""
-    return LISTED.sub("", question).strip() if _listed(task) else question
+    return _split(question)[0].strip() if _listed(task) else question
 
 
 def _filled(row: Row, columns: str | tuple[str, ...]) -> list[str]:
@@ -158,7 +176,13 @@ def final_answer(row: Row, task: Task) -> str:
     text = without_end_string(row.text(task.answer))
     if task.answer_pattern is None:
         return text
-    match = re.search(task.answer_pattern, text)
+    try:
+        match = regex.search(task.answer_pattern, text, timeout=LONGEST_SEARCH)
+    except TimeoutError:
+        raise SteadyPhiError(
+            f"{row.where}: task.answer_pattern {task.answer_pattern!r} takes more than {LONGEST_SEARCH:g} s; "
+            "write it without a repetition inside a repetition"
+        ) from None
     if not match or not match[1]:
         raise SteadyPhiError(f"{row.where}: no answer matches task.answer_pattern {task.answer_pattern!r}")
     return match[1].strip()

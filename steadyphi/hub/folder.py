@@ -1,14 +1,15 @@
 """A folder as a source: finds the recorded digests of its files, and copies the files."""
 
-import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import check_copyable, read_object
 from steadyphi.hub import hf_cache
 from steadyphi.hub.digests import copy
-from steadyphi.hub.listing import Listed
+from steadyphi.hub.listing import BESIDES, Listed
 from steadyphi.hub.threads import Shared
 
 MANIFEST = "manifest.json"
@@ -26,6 +27,8 @@ def listing(folder: Path) -> dict[str, Listed]:
     for path in sorted(folder.iterdir()):
         if path.is_symlink() and not path.exists():
             raise SteadyPhiError(f"{path}: is a link to {path.readlink()}, which does not exist")
+        if path.is_symlink() and any(fnmatchcase(path.name, pattern) for pattern in BESIDES):
+            check_copyable(path)  # weights may be elsewhere, because their content is checked
         if path.is_file():
             size = path.stat().st_size
             listed = known.pop(path.name, None) or hf_cache.from_link(path) or _from_note(path)
@@ -74,7 +77,7 @@ def _from_note(path: Path) -> Listed | None:
 def _from_manifest(path: Path) -> dict[str, Listed]:
     """Return the files in our manifest. They have digests if it was fetched, but not if it was converted."""
     try:
-        contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        contents = read_object(path, "a manifest", "delete the file")
         return {name: _recorded_as(name, facts) for name, facts in contents.get("files", {}).items()}
     except FileNotFoundError:
         pass

@@ -1,6 +1,5 @@
 """The files of a source: the name, size and digest of each, and which of them a Phi needs."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from typing import Literal
 
 from steadyphi.checkpoint.indexes import hint
 from steadyphi.errors import SteadyPhiError
-from steadyphi.files import write_json
+from steadyphi.files import read_object, write_json
 
 Kind = Literal["sha256", "git", "none"]
 # The first of these kinds that exists is used, together with its index or config.
@@ -58,10 +57,10 @@ class Listing:
     def load(cls, path: Path) -> "Listing | None":
         """Read a listing that `save` wrote. Return None if it is missing or unreadable."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_object(path)
             files = top_folder(values["source"], (Listed(**f) for f in values["files"].values()))
             return cls(str(values["source"]), str(values["commit"]), files)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, SteadyPhiError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
 
@@ -70,11 +69,13 @@ def check_name(source: str, name: str) -> None:
     bad = (
         not name
         or name.startswith("/")
-        or re.search(r"[\\\x00]", name)
+        or re.search(r"[\\\x00\ud800-\udfff]", name)
         or any(part in (".", "..") or part[1:2] == ":" for part in name.split("/"))
     )
     if bad:
-        raise SteadyPhiError(f"{source}: lists a file named {name!r}, which could lie outside its folder")
+        raise SteadyPhiError(
+            f"{source}: lists a file named {name!r}, which could lie outside its folder or cannot be written"
+        )
 
 
 def top_folder(source: str, files: Iterable[Listed]) -> dict[str, Listed]:
@@ -115,9 +116,11 @@ def choose(
     indices = [index for _, index in WEIGHTS.values()]
 
     def needed(name: str) -> bool:
+        if not name.isprintable():
+            return False
         if any(fnmatchcase(name, pattern) for pattern in WEIGHTS[kind]):
             return True
         other = name in indices or name.endswith(".index.json") or name == "manifest.json"
-        return name.isprintable() and not other and any(fnmatchcase(name, p) for p in BESIDES)
+        return not other and any(fnmatchcase(name, p) for p in BESIDES)
 
     return {name: file for name, file in sorted(files.items()) if needed(name)}

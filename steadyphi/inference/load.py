@@ -1,6 +1,5 @@
 """Load a checkpoint of any layout as a model, directly from its files: no converted copy is written."""
 
-import json
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from steadyphi.checkpoint.convert import check_tokenizer, source_runs
 from steadyphi.checkpoint.copying import Run
 from steadyphi.checkpoint.source import open_folder
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
 from steadyphi.model import Phi
 
 
@@ -79,7 +79,7 @@ def _put(numbers: Tensor, update: Update | None, place: Tensor) -> None:
 
 def same_tokenizer(folder: Path, other: Path) -> bool:
     """Return whether the tokenizers of two checkpoint folders give every text the same ids."""
-    first, second = (json.loads((f / "tokenizer.json").read_bytes()) for f in (folder, other))
+    first, second = (read_object(f / "tokenizer.json", "a tokenizer") for f in (folder, other))
     keys = ("added_tokens", "normalizer", "pre_tokenizer", "model")
     return all(first.get(key) == second.get(key) for key in keys)
 

@@ -1,7 +1,6 @@
 """The facts about a checkpoint that `steadyphi inspect` shows, collected without running the model."""
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from steadyphi.checkpoint.convert import check_tokenizer, source_runs
 from steadyphi.checkpoint.layouts import Layout
 from steadyphi.checkpoint.source import Checkpoint, Survey
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import parse_object
 from steadyphi.inspection import adapter_facts, contents, glossary, sizes
 from steadyphi.inspection.locations import Folder, Place, Repository, content, find
 from steadyphi.model_config import PhiConfig
@@ -79,7 +79,8 @@ def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
         facts["weights"] = {"kind": KINDS[single], "files": survey.files}
         _gather(place, settings, survey, facts)
     _manifest(place, settings.get(manifest.NAME), facts)
-    _make_plain(facts)
+    problems[:] = dict.fromkeys(problems)  # a file that two parts read is reported once
+    _shorten(facts)
     return facts
 
 
@@ -129,7 +130,7 @@ def _settings(place: Place, problems: list[str]) -> dict[str, dict[str, Any]]:
     for name in (*glossary.SETTINGS, manifest.NAME):
         if name in place.files:
             try:
-                settings[name] = configs.parse(content(place, name), place.path / name)
+                settings[name] = parse_object(content(place, name), place.path / name)
             except SteadyPhiError as error:
                 problems.append(str(error))
     return settings
@@ -145,7 +146,7 @@ def _files(place: Place) -> list[dict[str, Any]]:
 
 def _explained(name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     meanings = glossary.SETTINGS[name]
-    rows = [{"key": _text(k), "value": v, "meaning": meanings.get(_text(k))} for k, v in values.items()]
+    rows = [{"key": k, "value": v, "meaning": meanings.get(k)} for k, v in values.items()]
     # peft also writes dozens of settings of other kinds of adapters. They are all off, so they are omitted.
     return [s for s in rows if name != adapter_facts.CONFIG or s["meaning"] or s["value"]]
 
@@ -260,34 +261,21 @@ def _notes(place: Place, settings: Mapping[str, Any], facts: dict[str, Any]) -> 
         notes.append("auto_map names code in the repository; SteadyPhi does not run it or need it")
 
 
-def _make_plain(facts: dict[str, Any]) -> None:
-    """Convert values that JSON cannot represent to text. YAML has dates, sets, huge and recursive values."""
+def _shorten(facts: dict[str, Any]) -> None:
+    """Cut settings that are nested deeply, and all that follow after `MOST_VALUES` values."""
     left = MOST_VALUES
 
-    def plain(value: Any, depth: int) -> Any:
+    def short(value: Any, depth: int) -> Any:
         nonlocal left
         left -= 1
         if left < 0 or depth > 12:
             return "…"
         if isinstance(value, dict):
-            return {plain(_text(k), depth + 1): plain(v, depth + 1) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(v, depth + 1) for v in value]
-        if isinstance(value, str):  # YAML allows lone UTF-16 surrogates
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int) and abs(value) < 2**64:
-            return value
-        return value if isinstance(value, float) and math.isfinite(value) else _text(value)
+            return {key: short(inner, depth + 1) for key, inner in value.items()}
+        return [short(inner, depth + 1) for inner in value] if isinstance(value, list | tuple) else value
 
     for explained in facts["settings"].values():
         for setting in explained:
-            setting |= {"key": plain(setting["key"], 0), "value": plain(setting["value"], 0)}
+            setting["value"] = short(setting["value"], 0)
     if facts["adapter"]:
-        facts["adapter"] = plain(facts["adapter"], 0)
-
-
-def _text(value: Any) -> str:
-    # Python refuses to write an integer of thousands of digits in decimal.
-    return hex(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        facts["adapter"] = short(facts["adapter"], 0)

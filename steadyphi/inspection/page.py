@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from steadyphi.errors import printable
+
 WIDTH = 100
 MOST_PROBLEMS = 20  # on the page; the JSON lists all of them
 LONGEST_VALUE = 48
@@ -217,7 +219,7 @@ def _cut(value: Any) -> str:
 def _printable(value: Any) -> Any:
     """Return the value with every character that could control a terminal escaped, such as \\x1b."""
     if isinstance(value, str):
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+        return printable(value)
     if isinstance(value, dict):
         return {_printable(k): _printable(v) for k, v in value.items()}
     return [_printable(v) for v in value] if isinstance(value, list | tuple) else value

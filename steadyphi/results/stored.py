@@ -1,6 +1,5 @@
 """Stored evaluations: read from their folders, compared, and combined for the report."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from steadyphi.data.tables import read_items, read_table
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
 from steadyphi.prompts.item import Item
 from steadyphi.results import families
 from steadyphi.results.cells import SCORES, Cells, asked_in_all, cells
@@ -59,14 +59,12 @@ def read(folder: Path) -> Evaluation:
 
 def _read_result(path: Path) -> Result:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path, "a result", "run dvc repro", finite=False)
     except OSError as error:
         raise SteadyPhiError(
             f"{path}: {error.strerror}; give a folder that dvc repro writes, such as artifacts/scores/base"
         ) from None
-    except ValueError as error:
-        raise SteadyPhiError(f"{path}: not JSON ({error}); run dvc repro") from None
-    schema = values.pop("schema", 1) if isinstance(values, dict) else None
+    schema = values.pop("schema", 1)
     if schema != SCHEMA:
         raise SteadyPhiError(f"{path}: has schema {schema}, this version reads {SCHEMA}; run dvc repro")
     try:

@@ -22,12 +22,12 @@ from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationTyp
 from pydantic import ValidationError
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import check_yaml, read_bytes
 from steadyphi.settings.checks import did_you_mean, mistakes
 from steadyphi.settings.schema import GROUPS, Settings
 from steadyphi.settings.values import explain, location, validate
 
 PARAMS = "params.yaml"
-MOST_BYTES = 1 << 20  # of a settings file
 INTERPOLATION = re.compile(r"\$\{((?:[\w.-]|\$\{[\w.-]+\})+)\}")  # `${model.lr.${method.name}}`
 UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, ValueError, RecursionError)
 Parts = tuple[str, ...]
@@ -96,16 +96,13 @@ def _without_resolvers() -> Iterator[None]:
 
 
 def _refuse_aliases(path: Path, name: str) -> None:
-    """Raise SteadyPhiError for a YAML file with aliases (`*name`): a few lines can expand to gigabytes."""
+    """Raise SteadyPhiError for a YAML file that is too large, or has aliases, as `check_yaml` says."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise _error(name, f"has more than {MOST_BYTES:,} bytes, too many for a settings file")
-        for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                line = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
-                raise _error(name, f"{line}*{event.anchor} repeats a value; write the value itself")
-    except (OSError, ValueError, yaml.YAMLError):
+        check_yaml(read_bytes(path).decode("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return  # the function that reads the file reports the error
+    except ValueError as error:
+        raise _error(name, str(error)) from None
 
 
 def _run_hydra(choices: dict[str, str], conf_dir: Path) -> dict[str, Any]:

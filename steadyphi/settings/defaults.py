@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 import steadyphi
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
 from steadyphi.settings.schema import Lora
 from steadyphi.settings.values import explain, validate
 
@@ -21,9 +22,11 @@ def lora_settings(method: str) -> Lora | str:
     if path is None:
         return f"not estimated: there is no {' and no '.join(map(str, dict.fromkeys(paths)))}"
     try:
-        settings: Lora = validate(yaml.safe_load(path.read_bytes()), Lora)
+        settings: Lora = validate(read_object(path), Lora)
         return settings
     except ValidationError as error:
         return f"{path}: {explain(error.errors()[0])}"
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return f"{path}: cannot be read ({str(error).splitlines()[0]})"
+    except SteadyPhiError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"

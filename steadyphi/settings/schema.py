@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
 from steadyphi.settings.values import (
     STRICT,
     Atoms,
@@ -401,12 +402,9 @@ def load(path: Path, cls: type[T]) -> T:
     Raises SteadyPhiError if the file is missing, or not as `compose` writes it.
     """
     try:
-        section: T = validate(yaml.safe_load(path.read_bytes()), cls)
+        section: T = validate(read_object(path, advice="run `dvc repro compose`"), cls)
     except OSError as error:
         raise SteadyPhiError(f"{path}: {error.strerror}; run `dvc repro compose`") from None
-    except yaml.YAMLError as error:
-        line = " ".join(str(error).split())
-        raise SteadyPhiError(f"{path}: not YAML ({line}); run `dvc repro compose`") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ": ".join(filter(None, (str(path), location(first))))

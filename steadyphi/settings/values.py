@@ -2,13 +2,16 @@
 
 import itertools
 import json
+import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
+import regex
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 T = TypeVar("T")
+MOST_REPEATED = 1_000_000
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 
@@ -55,9 +58,14 @@ def _no_float16(precision: object) -> object:
 
 
 def _one_group(pattern: str) -> str:
+    counts = re.findall(
+        r"(\d{1,9})\d*\}", pattern
+    )  # of (a{9}){99}: compiling it takes time for each repetition
+    if math.prod(max(1, int(count)) for count in counts) > MOST_REPEATED:
+        raise ValueError(f"should not repeat a part more than {MOST_REPEATED:,} times")
     try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
+        groups = regex.compile(pattern).groups
+    except regex.error as error:
         raise ValueError(f"should be a regular expression ({error})") from None
     if groups != 1:
         raise ValueError(f"should have one group in parentheses, it has {groups}")

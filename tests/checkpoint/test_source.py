@@ -90,7 +90,14 @@ def test_names_that_leave_the_folder(folder: Path, name: object) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', "[" * 100_000])
 def test_no_index(folder: Path, text: str) -> None:
     (folder / INDEX).write_text(text)
-    refused(folder, r"is not a weight index|weight_map is empty")
+    refused(folder, r"cannot be read as a weight index|weight_map is empty")
+
+
+@pytest.mark.parametrize("total", ["NaN", "1e400", "1" + "0" * 400, "-Infinity", '"\\ud800"'])
+def test_a_total_size_that_is_no_number(folder: Path, total: str) -> None:
+    edit_index(folder, metadata={"total_size": "here"})
+    (folder / INDEX).write_text((folder / INDEX).read_text().replace('"here"', total))
+    refused(folder, r"index\.json: cannot be read as a weight index \(total_size: ")
 
 
 def test_no_folder_no_weights(tmp_path: Path) -> None:

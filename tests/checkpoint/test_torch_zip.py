@@ -96,13 +96,20 @@ def test_no_zip_at_all() -> None:
             read(data)
 
 
-def with_pickle(data: bytes) -> bytes:
-    """A torch checkpoint whose pickle is `data`."""
+def with_record(name: str, data: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A torch checkpoint with other bytes in one record."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(saved(STATE))) as old, zipfile.ZipFile(out, "w") as new:
         for info in old.infolist():
-            new.writestr(info.filename, data if info.filename.endswith("data.pkl") else old.read(info))
+            if info.filename == f"archive/{name}":
+                new.writestr(info.filename, data, compression)
+            else:
+                new.writestr(info.filename, old.read(info))
     return out.getvalue()
+
+
+def with_pickle(data: bytes) -> bytes:
+    return with_record("data.pkl", data)
 
 
 PICKLE = zipfile.ZipFile(io.BytesIO(saved(STATE))).read("archive/data.pkl")
@@ -153,13 +160,9 @@ def test_a_huge_pickle_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         read(saved(STATE))
 
 
-def test_big_endian(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(saved(STATE))) as old, zipfile.ZipFile(out, "w") as new:
-        for info in old.infolist():
-            new.writestr(info.filename, b"big" if info.filename.endswith("byteorder") else old.read(info))
+def test_big_endian() -> None:
     with pytest.raises(SteadyPhiError, match="big-endian"):
-        read(out.getvalue())
+        read(with_record("byteorder", b"big"))
 
 
 SHAPES = st.lists(st.lists(st.integers(1, 5), max_size=3).map(tuple), min_size=1, max_size=6)
@@ -202,3 +205,55 @@ def test_unzip_finds_no_error_in_it(tmp_path: Path) -> None:
 def test_a_tensor_of_four_gigabytes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SteadyPhiError, match="too large for a torch zip"):
         torch_zip.Writer(tmp_path / "x.pth", {"a": ("float32", (2**30,))})
+
+
+SHARED = b"K\x01" + b"q\x00h\x00\x86" * 60  # a tuple of a tuple …: each twice in the next, 2 ** 60 in all
+DEEP = b")" + b"\x85" * 1_000_000
+STORAGE = b"(X\x07\0\0\0storagectorch\nHalfStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ"
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+@pytest.mark.parametrize(
+    ("pickle", "reason"),
+    [
+        (b"}" + SHARED + b"K\x01s.", "a key of its dict is not a text"),
+        (b"}" + DEEP + b"K\x01s.", "more than 1,000,000 opcodes"),
+        (b"}" + DEEP[:500_000] + b"K\x01s.", "a key of its dict is not a text"),
+        (b"}" * 10_000_000, "more than 1,000,000 opcodes"),
+        (SHARED + b"X\x01\0\0\0a\x93.", "a name of a function is not a text"),
+        (b"X" + (5000).to_bytes(4, "little") + b"a" * 5000 + b".", "a name of 5,000 characters"),
+        (b"(" + SHARED + b"NNNNtQ.", "an object that is not a storage"),
+        (
+            REBUILD + b"((X\x07\0\0\0storage" + SHARED + b"X\x01\0\0\x000tK\0))tR.",
+            "storage of a tensor is something",
+        ),
+        (REBUILD + b"(" + STORAGE + b"K\0(" + b"K\x01" * 65 + b"t)tR.", "more than 64 dimensions"),
+        (REBUILD + b"(" + STORAGE + b"K\0(\x8a\x09" + b"\x7f" * 9 + b"t)tR.", "not a whole number"),
+        (REBUILD + b"(" + STORAGE + b"K\0" + SHARED + b")tR.", "size of a tensor is not a whole number"),
+        (SHARED + b".", "does not contain a dict of tensors"),
+        (b"}X\x01\0\0\0a" + SHARED + b"s.", "its entry 'a' is not a tensor"),
+    ],
+    ids=range(13),
+)
+def test_pickles_that_would_take_for_ever(pickle: bytes, reason: str) -> None:
+    with pytest.raises(SteadyPhiError, match=reason):
+        read(with_pickle(b"\x80\x02" + pickle))
+
+
+@pytest.mark.parametrize("name", ["byteorder", "data.pkl", "data/0"])
+def test_compressed_records_are_refused_unread(name: str) -> None:
+    """Few bytes in the file can be gigabytes in memory."""
+    content = {"byteorder": b"little", "data.pkl": PICKLE, "data/0": bytes(30)}[name]
+    for data in (content, bytes(50_000_000)):
+        packed = with_record(name, data, zipfile.ZIP_DEFLATED)
+        assert len(packed) < 100_000
+        with pytest.raises(SteadyPhiError, match=r"x\.bin: is not a whole .*record .*(is|of) .*compressed"):
+            read(packed)
+    with pytest.raises(SteadyPhiError, match=r"bytes long|ends after the end"):
+        read(with_record(name, bytes(17_000_000) if name != "data/0" else b"", zipfile.ZIP_STORED))
+
+
+def test_a_list_of_too_many_records_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_zip, "LONGEST_READ", 100)
+    with pytest.raises(SteadyPhiError, match=r"its list of records is .* bytes long"):
+        read(saved(STATE))

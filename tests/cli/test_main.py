@@ -1,6 +1,8 @@
 """The command line: its output, its errors, and the files that it leaves when it is stopped."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from steadyphi.checkpoint.layouts import LAYOUTS
 from steadyphi.cli import main as cli
 from steadyphi.cli.main import main
 from tests.checkpoint import by_hand
-from tests.conftest import make_hub_folder
+from tests.conftest import ROOT, make_hub_folder
 
 
 def run(*arguments: object) -> None:
@@ -111,3 +113,54 @@ def test_stopped_it_leaves_nothing(phi_tiny: Path, tmp_path: Path, number: signa
     assert process.returncode == code and time.monotonic() - start < 5
     assert "Traceback" not in error, error
     assert not list(tmp_path.iterdir())
+
+
+def test_nested_aliases_in_a_model_config(
+    phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "Billion laughs": a few hundred bytes that stand for gigabytes."""
+    run("convert", phi_tiny, tmp_path / "lit")
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    (tmp_path / "lit" / "model_config.yaml").write_text("\n".join(lines))
+    reason = "line 2: *a0 repeats a value; write the value itself"
+    capsys.readouterr()
+    assert reason in refused(capsys, "convert", tmp_path / "lit", tmp_path / "out")
+    with pytest.raises(SystemExit):
+        run("inspect", tmp_path / "lit")
+    shown = capsys.readouterr().out
+    assert reason in " ".join(shown.split()) and len(shown) < 20_000
+
+
+def test_names_in_a_file_cannot_forge_a_line(
+    phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(phi_tiny, folder)
+    index = folder / "model.safetensors.index.json"
+    values = json.loads(index.read_text())
+    first = next(iter(values["weight_map"].values()))
+    values["weight_map"]["x\x1b[2J\nerror: all is well" + "y" * 19_000] = first
+    index.write_text(json.dumps(values))
+    message = refused(capsys, "convert", folder, tmp_path / "out")
+    assert "x\\x1b[2J\\nerror: all is well" in message and message.isprintable() and len(message) < 3000
+    with pytest.raises(SystemExit):
+        run("inspect", folder)
+    assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"], ["convert", "out"]])
+def test_a_terminal_without_unicode(phi_tiny: Path, tmp_path: Path, arguments: list[str]) -> None:
+    folder = tmp_path / "é"
+    shutil.copytree(phi_tiny, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16", "note": "…" * 100}))
+    command, *rest = arguments
+    done = subprocess.run(
+        [sys.executable, "-m", "steadyphi.cli.main", command, str(folder), *rest],
+        cwd=tmp_path,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stdout.isascii() and b"Traceback" not in done.stderr, done.stderr

@@ -1,12 +1,15 @@
 """Where a task's choices stand and which is right: every form that conf/task uses, read by hand here."""
 
 import random
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steadyphi.data import choices
 from steadyphi.data.choices import Asker, draw_choices
 from steadyphi.data.hub_rows import usable
 from steadyphi.data.rows import Row
@@ -109,16 +112,24 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("name", "row", "question", "choices", "answer"), PUBLISHED)
 def test_rows_as_published(
-    name: str, row: dict[str, Any], question: str, choices: tuple[str, ...] | None, answer: int
+    name: str,
+    row: dict[str, Any],
+    question: str,
+    choices: tuple[str, ...] | None,
+    answer: int,
+    tmp_path: Path,
 ) -> None:
-    chosen = compose({"task": name, "task_file": FILES.get(name)}, ROOT / "conf").prepare.task
+    file = tmp_path / "a.json"
+    file.touch()
+    task_file = str(file) if name in FROM_FILES else None
+    chosen = compose({"task": name, "task_file": task_file}, ROOT / "conf").prepare.task
     (item,) = ask(chosen, row)
     assert (item.question, item.answer) == (question, answer)
     assert item.choices == (choices or ("12 o'clock", "1 o'clock", "(none)"))
     assert item.skill == row.get("subject", name)
 
 
-FILES = dict.fromkeys(("bbh", "bbh-boolean", "questions"), "a.json")
+FROM_FILES = ("bbh", "bbh-boolean", "questions")
 
 
 def test_listed_options_may_have_no_letters() -> None:
@@ -209,3 +220,57 @@ def test_drawn_choices_are_fair(answers: set[str], seed: int) -> None:
     for other in answers - set(choices):
         clash = any(other.startswith(c) or c.startswith(other) for c in choices)
         assert clash or abs(len(other) - len(answer)) >= furthest
+
+
+@pytest.mark.parametrize("pattern", [r"((?:a+)+)$", r"((?:a|aa)+)$"])
+def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    monkeypatch.setattr(choices, "LONGEST_SEARCH", 0.05)
+    message = r"^x: row 1: task\.answer_pattern .* takes more than 0\.05 s; write it without a repetition"
+    with pytest.raises(SteadyPhiError, match=message):
+        ask(task(answer_pattern=pattern, choices=["a", "b"]), {"q": "?", "a": "a" * 5000 + "!"})
+
+
+LINES = [
+    "(A) one",
+    "(B)\ttwo ",
+    "- three",
+    "-",
+    "(A)",
+    "Options:",
+    "Options: \t",
+    "Options: x",
+    "text",
+    "",
+    " ",
+]
+OLD_OPTION = r"^(?:\(([A-Z])\)|-)[ \t]+(\S.*)$"  # quadratic in the number of lines
+OLD_LIST = re.compile(rf"(?:^Options:[ \t]*\n)?((?:{OLD_OPTION}\n?){{2,}})\s*\Z", re.MULTILINE)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from([*LINES, "text", "- \r", "(Z) \u2003x\u2003", "\x0b"]), max_size=8))
+def test_a_list_at_the_end_is_as_a_pattern_sees_it(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    rest, options = choices._split(text)
+    match = OLD_LIST.search(text)
+    assert bool(match) == bool(options)
+    assert rest.strip() == OLD_LIST.sub("", text).strip()
+    if match:
+        expected = [(letter, text.strip()) for letter, text in re.findall(OLD_OPTION, match[1], re.MULTILINE)]
+        assert [(option[1] or "", option[2].strip()) for option in options] == expected
+
+
+@pytest.mark.parametrize("end", ["", "\nand no list"])
+def test_each_line_is_read_once(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """20,000 lines: the work grows with their number, not with its square."""
+    read = []
+
+    def fullmatch(line: str) -> "re.Match[str] | None":
+        read.append(len(line))
+        return pattern.fullmatch(line)
+
+    pattern = choices.OPTION
+    monkeypatch.setattr(choices, "OPTION", SimpleNamespace(fullmatch=fullmatch))
+    text = "\n".join(f"- choice {n}" for n in range(20_000)) + end
+    assert len(choices._split(text)[1]) == (0 if end else 20_000)
+    assert sum(read) <= len(text)

@@ -286,6 +286,13 @@ def test_a_result_of_another_version_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ['{"schema":' * 3000 + "1" + "}" * 3000, "[]", '{"a": "\\ud800"}', "{"])
+def test_what_is_no_result(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(SteadyPhiError, match=r"json: cannot be read as a result \(.*\); run dvc repro$"):
+        stored.read(tmp_path)
+
+
 class Parrot:
     """A back end without a model: scores are the parity of the last token, texts the end of the prompt."""
 

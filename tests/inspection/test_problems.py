@@ -105,7 +105,7 @@ def git_lfs(folder: Path) -> str:
 
 def no_index(folder: Path) -> str:
     index_of(folder).write_text("[]")
-    return "model.safetensors.index.json: is not a weight index"
+    return "model.safetensors.index.json: cannot be read as a weight index"
 
 
 def config_of_a_llama(folder: Path) -> str:

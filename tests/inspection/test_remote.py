@@ -96,3 +96,20 @@ def test_a_repository_without_tokenizer_json(
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         (problem,) = inspect.inspect(REPO)["problems"]
     assert problem.startswith(f"{REPO}: has vocab.json, but no tokenizer.json; write it with transformers")
+
+
+def test_a_repository_of_hostile_files(folder: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    (folder / "model_config.yaml").write_text("\n".join(lines))
+    (folder / "generation_config.json").write_text('{"a":' * 3000 + "1" + "}" * 3000)
+    index = index_of(folder)
+    edit_json(index, lambda values: values["metadata"].update(total_size=float("nan")))
+    with start(folder, (REPO, COMMIT), faults=Faults()) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        facts = inspect.inspect(REPO)
+    assert_page(facts)
+    problems = dict(problem.removeprefix(f"{REPO}/").split(": ", 1) for problem in facts["problems"])
+    assert "line 2: *a0 repeats a value" in problems["model_config.yaml"]
+    assert "nested more than 64 levels" in problems["generation_config.json"]
+    assert "total_size: a number is NaN or infinite" in problems[index.name]

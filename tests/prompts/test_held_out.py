@@ -1,5 +1,7 @@
 """What is held out of training is in no training format, and test formats consist of it."""
 
+from pathlib import Path
+
 import pytest
 
 from steadyphi.errors import SteadyPhiError
@@ -45,11 +47,13 @@ def test_named_formats_are_recognized_by_their_text() -> None:
     assert not held_out.is_trainable(FORMATS["alpaca"], ATOMS)  # not in the grammar
 
 
-def test_the_default_styles_have_no_held_out_atom() -> None:
+@pytest.mark.parametrize("data", ["textbook", "jsonl", "gsm8k", "svamp"])
+def test_the_default_styles_have_no_held_out_atom(data: str, tmp_path: Path) -> None:
     """Otherwise formats of held-out atoms would say nothing about formats never seen."""
-    for data, file in (("textbook", None), ("jsonl", "a.jsonl"), ("gsm8k", "a.jsonl"), ("svamp", "a.json")):
-        settings = compose({"data": data, "data_file": file}, ROOT / "conf")
-        named = {(FORMATS[name].template, FORMATS[name].lead) for name in settings.prepare.styles}
-        atoms = settings.held_out.atoms
-        with_held_out = set(grammar.formats()) - set(held_out.trainable(atoms))
-        assert settings.prepare.grammar > 0 and not named & texts(list(with_held_out))
+    (tmp_path / "a.jsonl").touch()
+    file = None if data == "textbook" else str(tmp_path / "a.jsonl")
+    settings = compose({"data": data, "data_file": file}, ROOT / "conf")
+    named = {(FORMATS[name].template, FORMATS[name].lead) for name in settings.prepare.styles}
+    atoms = settings.held_out.atoms
+    with_held_out = set(grammar.formats()) - set(held_out.trainable(atoms))
+    assert settings.prepare.grammar > 0 and not named & texts(list(with_held_out))

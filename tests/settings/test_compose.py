@@ -144,6 +144,11 @@ IN_PARAMS = [
         "(",
     ),
     (
+        "prepare: {task: {answer_pattern: '((a{9999}){9999})'}}",
+        "params.yaml: prepare.task.answer_pattern: should not repeat a part",
+        "1,000,000",
+    ),
+    (
         "prepare: {task: {answer_pattern: a}}",
         "params.yaml: prepare.task.answer_pattern: should have one",
         "0",

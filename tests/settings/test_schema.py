@@ -244,8 +244,8 @@ def test_texts_that_look_like_other_things_survive(name: str, standard: Settings
         ("lr: 0.008", "lr: 1e-4", "finetune.yaml: lr: should be a valid number"),
         ("clip: 1.0", "clop: 1.0", "finetune.yaml: cl"),
         ("r: 8", "r: 0", "finetune.yaml: method.r: should be greater"),
-        ("lr: 0.008", "lr: [", "finetune.yaml: not YAML"),
-        (None, "", "finetune.yaml: should be a mapping"),
+        ("lr: 0.008", "lr: [", "finetune.yaml: cannot be read as settings (line 15: "),
+        (None, "", "finetune.yaml: cannot be read as settings (it is not a mapping"),
         (None, None, "finetune.yaml: No such file"),
     ],
 )

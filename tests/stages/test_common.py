@@ -52,6 +52,13 @@ def test_a_missing_input_is_one_line(workspace: Path) -> None:
     assert not list((workspace / "artifacts").glob(".*"))
 
 
+def test_a_terminal_without_unicode(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    program = "from stages.common import errors_in_a_line\nwith errors_in_a_line('x'): print('\\u2026')"
+    assert start(workspace, "-c", program).communicate(timeout=60) == ("\\u2026\n", "")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_stage_ends_at_once_and_says_killed(workspace: Path, number: int, code: int) -> None:
     import mlflow
