@@ -2,6 +2,7 @@
 
 import random
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
