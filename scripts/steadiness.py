@@ -1,20 +1,19 @@
-"""Does fine-tuning on more styles make a model steadier in styles that it was not trained on?
+"""The study of docs/results.md: which training makes a model steady in formats that it never saw?
 
-    python scripts/steadiness.py      # after the queue of docs/results.md; writes the page's table and plot
+    python scripts/steadiness.py [SEEDS]      # default 3; about 4 minutes per row and seed on two cores
 
-Reads the DVC experiments that set both `prepare.styles` and `finetune.max_steps`, and measures all of them on
-the same formats: those that no experiment was trained on.
+Runs one DVC experiment per row and seed, except those that exist already, so it continues where it was
+interrupted. Then it writes the table and the plot of docs/results.md. All rows are measured on formats of
+held-out atoms, which no row was trained on.
 """
 
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from steadyphi.files import write_text
 from steadyphi.results import stored
@@ -23,109 +22,117 @@ from steadyphi.stats import measures
 
 PAGE, PLOT = Path("docs/results.md"), Path("docs/steadiness.png")
 START, END = "<!-- table -->\n", "<!-- end -->\n"
-MEASURES = {
+EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi2-lower]"  # no held-out atom
+FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
+WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
+WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,wte]", "finetune.lr=0.002"]
+ROWS = {
+    "lora-fixed": ("LoRA, 8 fixed formats", ["method=lora", *FIXED]),
+    "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
+    "lora-grammar": ("LoRA, formats drawn anew", ["method=lora"]),
+    "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", ["method=lora", *WIDE]),
+    "full-only": ("every weight, drawn anew, without `phi2`", ["method=full", "+prepare.grammar=1.0"]),
+    "full-grammar": ("every weight, drawn anew, a fifth `phi2` (default)", ["method=full"]),
+}
+COLUMNS = {
     "spread": "spread",
-    "worst": "worst format",
-    "mean": "mean accuracy",
-    "flips": "flip rate",
+    "worst": "worst",
+    "mean": "mean",
+    "all": "right in all",
+    "named": "named formats, mean",
+    "phi2": "`phi2`",
 }
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment of the study, with its evaluations before and after fine-tuning."""
+    """The evaluations of one experiment before and after fine-tuning."""
 
-    seed: int
-    styles: tuple[str, ...]
     base: stored.Evaluation
     tuned: stored.Evaluation
 
 
 def run(*command: str) -> str:
     """Return the standard output of a command."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def experiments(folder: Path) -> list[Experiment]:
-    """Return the experiments of the study, after fetching their scores from DVC's cache into `folder`."""
-    studied = []
-    for line in run("git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").splitlines():
-        name, commit = line.split()
-        params = yaml.safe_load(run("git", "show", f"{commit}:params.yaml"))
-        styles, steps = params.get("prepare", {}).get("styles"), params["finetune"].get("max_steps")
-        if not styles or not steps or "/celery/" in name:
-            continue
-        both = []
-        for which in ("base", "tuned"):
-            into = folder / f"{commit}-{which}"
-            source = f"artifacts/scores/{which}"
-            run(sys.executable, "-m", "dvc", "get", ".", source, "--rev", commit, "-o", str(into))
-            both.append(stored.read(into))
-        studied.append(Experiment(params["seed"], tuple(styles), *both))
-    return sorted(studied, key=lambda e: (len(e.styles), e.seed))
+def experiment(name: str, seed: int, settings: list[str], folder: Path) -> Experiment:
+    """Run the experiment if it does not exist, and return its evaluations, which are copied to `folder`."""
+    full = f"steady-{name}-{seed}"
+    refs = [line.split() for line in run("git", "for-each-ref", "refs/exps").splitlines()]
+    if not any(ref[2].endswith(f"/{full}") for ref in refs):
+        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *settings]
+        sets = [part for change in changes for part in ("-S", change)]
+        run(sys.executable, "-m", "dvc", "exp", "run", "--temp", "-n", full, *sets)
+    both = []
+    for which in ("base", "tuned"):
+        into, source = folder / f"{full}-{which}", f"artifacts/scores/{which}"
+        run(sys.executable, "-m", "dvc", "get", ".", source, "--rev", full, "-o", str(into))
+        both.append(stored.read(into))
+    return Experiment(*both)
 
 
-def numbers(evaluation: stored.Evaluation, formats: Sequence[str]) -> dict[str, float]:
-    """Return the values of `MEASURES` over these formats."""
-    asked = cells(evaluation.rows, formats)
+def numbers(evaluation: stored.Evaluation) -> dict[str, float]:
+    """Return the values of `COLUMNS`: over the unseen formats, and over the named formats."""
+    unseen = [row.name for row in evaluation.result.variants if row.family == "unseen"]
+    asked, named = (cells(evaluation.rows, names) for names in (unseen, evaluation.formats))
     shares = asked.correct.mean(axis=0)
     return {
         "spread": measures.spread(asked.correct),
         "worst": float(shares.min()),
         "mean": float(shares.mean()),
-        "flips": measures.flip_rate(asked.chosen),
+        "all": float(asked.correct.all(axis=1).mean()),
+        "named": float(named.correct.mean()),
+        "phi2": float(named.correct[:, named.variants.index("phi2")].mean()),
     }
 
 
-def table(groups: dict[int, list[dict[str, float]]]) -> str:
+def table(groups: dict[str, list[dict[str, float]]]) -> str:
     """Return the Markdown table: the mean over seeds, with the minimum and maximum in brackets."""
-    lines = [
-        "| fine-tuned on | " + " | ".join(MEASURES.values()) + " |",
-        "|---|" + "---|" * len(MEASURES),
-    ]
-    for count, rows in groups.items():
+    lines = ["| trained | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
+    for name, rows in groups.items():
         parts = []
-        for key in MEASURES:
-            values = [row[key] for row in rows]
-            parts.append(f"{np.mean(values):.1%} ({min(values):.1%} to {max(values):.1%})")
-        name = f"{count} style{'s' if count > 1 else ''}" if count else "nothing (base)"
+        for key in COLUMNS:
+            values = [100 * row[key] for row in rows]
+            parts.append(f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
         lines.append(f"| {name} | " + " | ".join(parts) + " |")
     return "\n".join(lines) + "\n"
 
 
-def draw(groups: dict[int, list[dict[str, float]]]) -> None:
-    """Plot the spread and the worst format against the number of styles, one dot per seed."""
+def draw(groups: dict[str, list[dict[str, float]]]) -> None:
+    """Plot the unseen formats' mean, worst and spread for each row, one dot per seed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, key in zip(figure.subplots(1, 2), ("spread", "worst"), strict=True):
-        places = range(len(groups))
-        for place, rows in zip(places, groups.values(), strict=True):
-            axes.plot([place] * len(rows), [100 * row[key] for row in rows], "o", color="#9a6a00", alpha=0.6)
-        means = [100 * np.mean([row[key] for row in rows]) for rows in groups.values()]
-        axes.plot(places, means, "s-", color="#0a5fb4")
-        axes.set_xticks(places, [str(count) if count else "base" for count in groups])
-        axes.set_xlabel("styles fine-tuned on")
-        axes.set_ylabel({"spread": "spread, points", "worst": "accuracy in the worst format, %"}[key])
-        axes.set_ylim(0, None)
+    titles = {"worst": "worst format, %", "mean": "mean accuracy, %", "spread": "spread, points"}
+    for axes, (key, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
+        for place, rows in enumerate(groups.values()):
+            values = [100 * row[key] for row in rows]
+            axes.plot(values, [place] * len(rows), "o", color="#9a6a00", alpha=0.6)
+            axes.plot([np.mean(values)], [place], "s", color="#0a5fb4")
+        axes.set_yticks(range(len(groups)), [name.replace("`", "") for name in groups], fontsize=8)
+        axes.set_xlim(0, None)
+        axes.set_xlabel(title)
         axes.grid(alpha=0.3)
-    figure.suptitle("In formats that were never trained on (dots: seeds; squares: their mean)", fontsize=10)
+        axes.invert_yaxis()
+    figure.suptitle("In 24 formats of held-out atoms (dots: seeds; squares: their mean)", fontsize=10)
     figure.savefig(PLOT, dpi=120, metadata={"Software": None})
 
 
 def main() -> None:
-    """Measure the study's experiments and write the page."""
+    """Run the missing experiments, and write the table and the plot."""
+    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    groups: dict[str, list[dict[str, float]]] = {"nothing (base)": []}
     with tempfile.TemporaryDirectory() as temporary:
-        studied = experiments(Path(temporary))
-    if not studied:
-        sys.exit("error: DVC has no experiment of the study; run the queue described in docs/results.md")
-    seen = {style for e in studied for style in e.styles}
-    formats = [name for name in studied[0].tuned.formats if name not in seen]
-    groups = {0: [numbers(e.base, formats) for e in {e.seed: e for e in studied}.values()]}
-    for count in sorted({len(e.styles) for e in studied}):
-        groups[count] = [numbers(e.tuned, formats) for e in studied if len(e.styles) == count]
+        for seed in seeds:
+            for name, (label, settings) in ROWS.items():
+                done = experiment(name, seed, settings, Path(temporary))
+                groups.setdefault(label, []).append(numbers(done.tuned))
+                if name == next(iter(ROWS)):
+                    groups["nothing (base)"].append(numbers(done.base))
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
     write_text(PAGE, before + START + table(groups) + END + after)

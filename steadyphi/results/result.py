@@ -43,7 +43,7 @@ class OpenAccuracy:
 class VariantRow:
     """A variant of the prompt.
 
-    seen: whether its format was a training style.
+    seen: whether training could have used its format.
     atoms: the level of each factor.
     items: the number of questions scored in both this variant and the default.
     changed: the share of prompts that differ from those of the default.
