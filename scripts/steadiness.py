@@ -31,7 +31,6 @@ ROWS = {
     "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
     "lora-grammar": ("LoRA, formats drawn anew", ["method=lora"]),
     "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", ["method=lora", *WIDE]),
-    "full-only": ("every weight, drawn anew, without `phi2`", ["method=full", "+prepare.grammar=1.0"]),
     "full-grammar": ("every weight, drawn anew, a fifth `phi2` (default)", ["method=full"]),
 }
 COLUMNS = {
