@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder with 18 GB of room (a temporary one by default)")
     options = parser.parse_args()
     if not PEERS.exists():
-        sys.exit(f"error: {PEERS}: is not there; make peers installs LitGPT into it")
+        sys.exit(f"error: {PEERS}: not found; make peers installs LitGPT into it")
     config = QUICK if options.quick else PHI_2
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         work = Path(folder)

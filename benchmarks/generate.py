@@ -256,7 +256,7 @@ def main() -> None:
         print(json.dumps(full(options)))
         return
     if not options.peers.exists():
-        sys.exit(f"error: {options.peers}: is not there; make peers installs LitGPT into it")
+        sys.exit(f"error: {options.peers}: not found; make peers installs LitGPT into it")
     import torch
 
     torch.set_num_threads(2)

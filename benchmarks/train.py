@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder with 12 GB of room (a temporary one by default)")
     options = parser.parse_args()
     if not options.peers.exists():
-        sys.exit(f"error: {options.peers}: is not there; make peers installs the peers into it")
+        sys.exit(f"error: {options.peers}: not found; make peers installs the peers into it")
     found: dict[str, Any] = {}
     try:
         if options.device == "cuda" or options.quick:

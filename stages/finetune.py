@@ -48,10 +48,10 @@ def main(run: StageRun) -> None:
         with ranks.joined(), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)
             try:
-                course = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())
+                history = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())
             except Stopped as stopped:
                 if ranks.rank() == 0:
-                    where = f"saved after step {stopped.step}; dvc repro goes on from there"
+                    where = f"saved after step {stopped.step}; dvc repro continues from there"
                     print(f"stopped: finetune, {where}", file=sys.stderr)
                 sys.exit(128 + stopped.number)
             weights = parallel.gather({name: p for name, p in model.named_parameters() if p.requires_grad})
@@ -59,15 +59,15 @@ def main(run: StageRun) -> None:
             return  # only the first process writes
         with atomic_dir(common.TUNED) as folder:
             save(weights, common.MODEL, folder, settings)
-        _report(run, course, settings.keep, sum(weight.numel() for weight in weights.values()))
+        _report(run, history, settings.keep, sum(weight.numel() for weight in weights.values()))
         store.clear()
 
 
 class Recorder:
     """A `Watcher` that logs to MLflow: metrics at every step, and sample answers at every validation."""
 
-    def __init__(self, run: StageRun, tokenizer: "TextTokenizer", asked: list["Example"]) -> None:
-        self.run, self.tokenizer, self.asked = run, tokenizer, asked
+    def __init__(self, run: StageRun, tokenizer: "TextTokenizer", prompts: list["Example"]) -> None:
+        self.run, self.tokenizer, self.prompts = run, tokenizer, prompts
 
     def on_step(self, row: "LogRow", speed: "Speed | None") -> None:
         """Log a step; for steps before a run was resumed, the speed is not known."""
@@ -79,35 +79,35 @@ class Recorder:
         """Log the model's current sample answers."""
         from steadyphi.training.sample_answers import answers
 
-        generated = answers(objective, self.asked, self.tokenizer.eos_ids, most=32)
+        generated = answers(objective, self.prompts, self.tokenizer.eos_ids, most=32)
         texts = [
             f"{self.tokenizer.decode(example.tokens[: example.prompt])}▸{self.tokenizer.decode(answer)}\n"
-            for example, answer in zip(self.asked, generated, strict=True)
+            for example, answer in zip(self.prompts, generated, strict=True)
         ]
         if texts:
             self.run.text("\n".join(texts), f"samples/step-{step:06}.txt")
 
 
-def _report(run: StageRun, course: "History", keep: str, trained: int) -> None:
+def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
     """Write the loss curve and the headline metrics; the validation loss is that of the kept weights."""
     validated = [
         {"step": r.step, "lr": r.lr, "train_loss": r.train_loss, "valid_loss": r.valid_loss}
-        for r in course.rows
+        for r in history.rows
         if r.valid_loss is not None  # the last step always has one
     ]
     write_csv(common.METRICS / "finetune.csv", validated)
-    valid_losses = [row.valid_loss for row in course.rows if row.valid_loss is not None]
-    train_loss = next(row.train_loss for row in reversed(course.rows) if row.train_loss is not None)
+    valid_losses = [row.valid_loss for row in history.rows if row.valid_loss is not None]
+    train_loss = next(row.train_loss for row in reversed(history.rows) if row.train_loss is not None)
     metrics = {
-        "steps": course.step,
+        "steps": history.step,
         "trained_parameters": trained,
         "train_loss": round(train_loss, 6),
         "valid_loss": round(min(valid_losses) if keep == "best" else valid_losses[-1], 6),
-        "best_step": course.best_step,
-        "skipped_steps": course.skipped,
+        "best_step": history.best_step,
+        "skipped_steps": history.skipped,
     }
     write_json(common.METRICS / "finetune.json", metrics)
-    run.metrics(metrics, step=course.step)
+    run.metrics(metrics, step=history.step)
     run.artifact(common.METRICS / "finetune.csv")
     for path in sorted(common.TUNED.iterdir()):
         run.output(path.name, sha256(path))

@@ -85,47 +85,49 @@ def check(
     instead.
     """
     device = device or likely_device()
-    room = free_memory(device, ranks)
-    estimate = Estimate(config, settings, computed_in(settings.precision, device), ranks, longest, room.gpu)
-    refused = refusal(estimate, room)
+    available = free_memory(device, ranks)
+    estimate = Estimate(
+        config, settings, computed_in(settings.precision, device), ranks, longest, available.gpu
+    )
+    refused = refusal(estimate, available)
     if refused and os.environ.get(SKIP, "0") in ("", "0"):
-        raise SteadyPhiError(f"{refused}; {SKIP}=1 starts it all the same")
+        raise SteadyPhiError(f"{refused}; {SKIP}=1 starts it anyway")
     if os.environ.get("RANK", "0") == "0":
-        text = f"warning: {refused}" if refused else f"{estimate}; {room}"
+        text = f"warning: {refused}" if refused else f"{estimate}; {available}"
         print(text, file=sys.stderr, flush=True)
-    return estimate, room
+    return estimate, available
 
 
-def refusal(estimate: Estimate, room: FreeMemory) -> str | None:
+def refusal(estimate: Estimate, available: FreeMemory) -> str | None:
     """Return the message for a run that cannot fit, with changes that would make it fit; None if it fits."""
-    if estimate.total <= room.free:
+    if estimate.total <= available.free:
         return None
-    return f"{estimate}; {room}; {_listed(remedies(estimate, room.free), room)}"
+    return f"{estimate}; {available}; {_listed(remedies(estimate, available.free), available)}"
 
 
-def out_of_memory(estimate: Estimate, room: FreeMemory) -> SteadyPhiError:
+def out_of_memory(estimate: Estimate, available: FreeMemory) -> SteadyPhiError:
     """Return the error for a run that ran out of memory although the estimate fitted.
 
     The run took more than estimated, so a change is suggested only if its estimate is a fifth below that of
     this run.
     """
-    changes = _listed(remedies(estimate, min(room.free, int(LESS * estimate.total))), room)
-    return SteadyPhiError(f"out of memory: {estimate}; {room}; {changes}")
+    changes = _listed(remedies(estimate, min(available.free, int(LESS * estimate.total))), available)
+    return SteadyPhiError(f"out of memory: {estimate}; {available}; {changes}")
 
 
 @contextmanager
-def explained(estimate: Estimate, room: FreeMemory) -> Iterator[None]:
+def explained(estimate: Estimate, available: FreeMemory) -> Iterator[None]:
     """Raise an error that suggests changes if memory runs out within the block."""
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError:
-        raise out_of_memory(estimate, room) from None
+        raise out_of_memory(estimate, available) from None
     except RuntimeError as error:
         if "DefaultCPUAllocator" not in str(error):  # torch has no error class for the CPU
             raise
-        raise out_of_memory(estimate, room) from None
+        raise out_of_memory(estimate, available) from None
 
 
 def remedies(estimate: Estimate, free: int) -> Iterator[str]:
@@ -173,7 +175,7 @@ def _micro_tokens(estimate: Estimate, free: int) -> int | None:
     return low * 64
 
 
-def _listed(changes: Iterator[str], room: FreeMemory) -> str:
+def _listed(changes: Iterator[str], available: FreeMemory) -> str:
     fitting = " · ".join(changes)
-    more = "a GPU" if room.gpu else "a machine"
+    more = "a GPU" if available.gpu else "a machine"
     return f"what would fit: {fitting}" if fitting else f"take {more} with more memory, or a smaller model"

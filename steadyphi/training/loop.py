@@ -56,7 +56,7 @@ def fit(
     with StopRequest() as request:
         run.go(request, save_seconds)
     run.finish()
-    return run.course
+    return run.history
 
 
 class _Run:
@@ -86,30 +86,30 @@ class _Run:
         self.optimizer = make_optimizer(model, settings.lr, settings.weight_decay)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.meter = Speedometer(model, settings, dtype)
-        self.course = History()
+        self.history = History()
 
     def resume(self) -> None:
         """Resume from the saved state, if there is one."""
         record = self.store.record() if self.store else None
         if self.store and record:
             self.store.load(training_tensors(self.model, self.optimizer))
-            self.course = History.from_record(record)
-            for row in self.course.rows:
+            self.history = History.from_record(record)
+            for row in self.history.rows:
                 self.watcher.on_step(row, None)
 
     def go(self, request: StopRequest, save_seconds: float) -> None:
         """Take the remaining steps."""
         work = [_supervised([self.train[i] for i in step]) for step in self.steps]
         progress = Progress("finetune", sum(work), "supervised tokens")
-        progress.skip(sum(work[: len(self.course.rows)]))
+        progress.skip(sum(work[: len(self.history.rows)]))
         saved = time.monotonic()
         self.objective.train()
-        while len(self.course.rows) < len(self.steps) and not self._exhausted():
-            number, speed = len(self.course.rows), None
-            if self.course.step == number:  # false if only its validation was interrupted
+        while len(self.history.rows) < len(self.steps) and not self._exhausted():
+            number, speed = len(self.history.rows), None
+            if self.history.step == number:  # false if only its validation was interrupted
                 self.meter.start()
-                self.course.loss = self._learn(number, request)
-                self.course.step += 1
+                self.history.loss = self._learn(number, request)
+                self.history.step += 1
                 speed = self.meter.stop([self.lengths[i] for i in self.steps[number]], work[number])
             row = self._close(number, request)
             self.watcher.on_step(row, speed)
@@ -124,15 +124,15 @@ class _Run:
                 saved = time.monotonic()
         if ranks.rank() == 0:
             progress.close()
-        if self.course.skipped == self.course.step:
+        if self.history.skipped == self.history.step:
             raise SteadyPhiError(
                 "finetune: no step had a finite loss and gradient; try a smaller finetune.lr"
             )
 
     def finish(self) -> None:
         """Load the best weights if those are kept, and switch to evaluation mode."""
-        best = self.course.best_step
-        if self.store and self.settings.keep == "best" and best not in (0, self.course.step):
+        best = self.history.best_step
+        if self.store and self.settings.keep == "best" and best not in (0, self.history.step):
             self.store.load_best(best, trained_weights(self.model))
         self.objective.eval()
 
@@ -149,7 +149,7 @@ class _Run:
         summed = torch.zeros((), device=self.device)
         for n, group in enumerate(groups):
             self._stop_here(request)
-            with parallel.gradients_meet(self.objective, n == len(groups) - 1):
+            with parallel.gradient_sync(self.objective, n == len(groups) - 1):
                 loss = self._loss([self.train[i] for i in group], examples[0]) / share
                 loss.backward()
             summed += loss.detach()
@@ -172,12 +172,12 @@ class _Run:
         return loss if examples else 0 * loss
 
     def _count(self, usable: bool, loss: float) -> None:
-        self.course.skipped_in_row = 0 if usable else self.course.skipped_in_row + 1
-        self.course.skipped += not usable
-        if self.course.skipped_in_row >= TOLERATED:
+        self.history.skipped_in_row = 0 if usable else self.history.skipped_in_row + 1
+        self.history.skipped += not usable
+        if self.history.skipped_in_row >= TOLERATED:
             what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
             raise SteadyPhiError(
-                f"finetune: {what} at step {self.course.step + 1}, as it was in the {TOLERATED - 1} steps "
+                f"finetune: {what} at step {self.history.step + 1}, as it was in the {TOLERATED - 1} steps "
                 "before, which were skipped; try a smaller finetune.lr"
             )
 
@@ -188,11 +188,11 @@ class _Run:
 
     def _close(self, number: int, request: StopRequest) -> LogRow:
         """Validate if it is due, and return the log row of the step."""
-        due = self.valid and (self.course.step % self.every == 0 or self.course.step == len(self.steps))
+        due = self.valid and (self.history.step % self.every == 0 or self.history.step == len(self.steps))
         valid_loss = self._validate(request) if due else None
         epoch = self.seen[number] / self.epoch
-        row = LogRow(self.course.step, epoch, self._rate(number), self.course.loss, valid_loss)
-        self.course.rows.append(row)
+        row = LogRow(self.history.step, epoch, self._rate(number), self.history.loss, valid_loss)
+        self.history.rows.append(row)
         return row
 
     def _validate(self, request: StopRequest) -> float:
@@ -208,23 +208,23 @@ class _Run:
                 summed += self._loss([self.valid[i] for i in group], self.valid[0])
         loss = parallel.total([summed.item()], self.device)[0] / _supervised(self.valid)
         if not math.isfinite(loss):
-            where = f"the validation loss at step {self.course.step}"
+            where = f"the validation loss at step {self.history.step}"
             raise SteadyPhiError(f"finetune: {where} is {loss}; try a smaller finetune.lr")
-        self.watcher.on_validation(self.course.step, parallel.unwrapped(self.objective))
-        parallel.let_go(self.objective)
-        better = self.course.validated(loss)
-        if better and self.store and self.settings.keep == "best" and self.course.step < len(self.steps):
-            self.store.save_best(self.course.step, trained_weights(self.model))
+        self.watcher.on_validation(self.history.step, parallel.unwrapped(self.objective))
+        parallel.free_gathered(self.objective)
+        better = self.history.validated(loss)
+        if better and self.store and self.settings.keep == "best" and self.history.step < len(self.steps):
+            self.store.save_best(self.history.step, trained_weights(self.model))
         self.objective.train()
         return loss
 
     def _exhausted(self) -> bool:
-        return self.settings.patience is not None and self.course.stale >= self.settings.patience
+        return self.settings.patience is not None and self.history.stale >= self.settings.patience
 
     def _save(self) -> None:
         if self.store:
             tensors = training_tensors(self.model, self.optimizer)
-            self.store.save(self.course.step, tensors, self.course.record(), self.course.best_step)
+            self.store.save(self.history.step, tensors, self.history.record(), self.history.best_step)
 
     def _stop_here(self, request: StopRequest) -> None:
         """Stop now if requested, if the run is one process; several processes stop after the step."""
@@ -233,12 +233,12 @@ class _Run:
 
     def _stop(self, number: int) -> None:
         self._save()
-        raise Stopped(number or signal.SIGTERM, self.course.step)
+        raise Stopped(number or signal.SIGTERM, self.history.step)
 
     def _note(self, row: LogRow, speed: Speed | None) -> str:
         loss = "skipped" if row.train_loss is None else f"loss {row.train_loss:.3f}"
         parts = [f"step {row.step}/{len(self.steps)}", loss]
-        last = next((r.valid_loss for r in reversed(self.course.rows) if r.valid_loss is not None), None)
+        last = next((r.valid_loss for r in reversed(self.history.rows) if r.valid_loss is not None), None)
         parts += [f"valid {last:.3f}"] if last is not None else []
         if speed:
             parts += [f"MFU {speed.mfu:.0%}"] if speed.mfu is not None else []

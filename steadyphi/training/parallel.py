@@ -89,7 +89,7 @@ def _arrange(model: Phi, settings: Finetune, on_gpu: bool) -> None:
 
 
 @contextlib.contextmanager
-def gradients_meet(objective: nn.Module, now: bool) -> Iterator[None]:
+def gradient_sync(objective: nn.Module, now: bool) -> Iterator[None]:
     """Synchronize gradients after this backward pass if `now` is true; otherwise only accumulate them."""
     if isinstance(objective, FSDPModule):
         objective.set_requires_gradient_sync(now)
@@ -101,7 +101,7 @@ def gradients_meet(objective: nn.Module, now: bool) -> Iterator[None]:
         yield
 
 
-def let_go(objective: nn.Module) -> None:
+def free_gathered(objective: nn.Module) -> None:
     """Free the weights that FSDP keeps gathered after a forward pass without a backward pass."""
     if isinstance(objective, FSDPModule):
         objective.reshard()

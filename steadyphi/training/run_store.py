@@ -153,10 +153,10 @@ class Store:
             reader.read_metadata()  # first, because torch would log pages about a damaged one
             with _alone() as alone:
                 checkpoint.load(dict(tensors), storage_reader=reader, no_dist=alone)
-        except (checkpoint.CheckpointException, Exception) as error:  # a damaged pickle raises anything
+        except (checkpoint.CheckpointException, Exception) as error:  # the first derives from BaseException
             raise SteadyPhiError(
                 f"{folder}: the saved state cannot be read ({_reason(error)}); "
-                f"remove the folder {self.folder} to start anew"
+                f"remove the folder {self.folder} to start from the beginning"
             ) from None
 
 

@@ -272,7 +272,7 @@ def test_check_prints_refuses_and_can_be_told_not_to(
         r"[\d.]+\); this machine has 1\.0 GB free\n",
         printed,
     )
-    with pytest.raises(SteadyPhiError, match=f"{memory.SKIP}=1 starts it all the same"):
+    with pytest.raises(SteadyPhiError, match=f"{memory.SKIP}=1 starts it anyway"):
         memory.check(PHI_2, settings(), "cpu")
     monkeypatch.setenv(memory.SKIP, "1")
     memory.check(PHI_2, settings(), "cpu")

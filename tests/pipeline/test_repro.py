@@ -74,7 +74,7 @@ def test_one_finetune_setting_reruns_what_it_touches(project: Project) -> None:
 
 
 def test_the_gate_fails_where_the_tuned_model_is_worse(project: Project) -> None:
-    """A ruinous rate: the report is made all the same, and the next repro is refused too."""
+    """A ruinous rate: the report is made anyway, and the next repro is refused too."""
     ruinous: dict[str, Any] = {
         "finetune": {"lr": 0.5, "epochs": 1},
         "prepare": SMALL["prepare"] | {"items": 80},
@@ -210,7 +210,7 @@ def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_bytes(project: Proje
         _, said = stage.communicate(timeout=60)
         assert stage.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert (
-        f"stopped: finetune, saved after step {saved_step(project, left)}; dvc repro goes on from there"
+        f"stopped: finetune, saved after step {saved_step(project, left)}; dvc repro continues from there"
         in said
     )
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", "finetune", **env)

@@ -69,7 +69,7 @@ def test_an_unknown_model_is_not_spoken_of(root: Path, capsys: pytest.CaptureFix
 
 
 def test_refuses_what_cannot_fit_unless_told_not_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choose(root, model="phi-2")
+    choose(root, model="phi-2", method="lora")
     monkeypatch.setattr(memory, "computed_in", lambda *_: "bfloat16")  # whatever this CPU computes in
     monkeypatch.setattr(memory, "free_memory", lambda *_: FreeMemory(80 * 10**9, "the GPU", gpu=True))
     compose_all(root)

@@ -51,13 +51,13 @@ def main(folder: Path, name: str, seconds: float) -> None:
     with ranks.joined():
         store = Store(folder / "state")
         try:
-            course = fit(model, examples(), examples(4), chosen, torch.float32, Slow(seconds), store, 0.0)
+            history = fit(model, examples(), examples(4), chosen, torch.float32, Slow(seconds), store, 0.0)
         except Stopped as stopped:
             sys.exit(128 + stopped.number)
         weights = parallel.gather(model.state_dict())
     if ranks.rank() == 0:
         torch.save(weights, folder / "weights.pt")
-        (folder / "curve.json").write_text(json.dumps(course.record()))
+        (folder / "curve.json").write_text(json.dumps(history.record()))
 
 
 if __name__ == "__main__":

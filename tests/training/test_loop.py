@@ -58,8 +58,8 @@ def fitted(
 ) -> tuple[Phi, History]:
     torch.manual_seed(seed)
     model, _ = make_pair("phi-2", dropout=0.1)
-    course = fit(model, train or examples(), examples(valid), chosen, torch.float32)
-    return model, course
+    history = fit(model, train or examples(), examples(valid), chosen, torch.float32)
+    return model, history
 
 
 def test_the_result_does_not_depend_on_how_a_step_is_split() -> None:
@@ -82,13 +82,13 @@ def test_a_step_is_that_of_transformers_and_torch() -> None:
     model, reference = make_pair("phi-2")
     group = examples(6)
     chosen = settings(lr=1e-3, max_steps=1, batch_tokens=10_000, warmup_ratio=0.0, clip=0.5, dropout=False)
-    course = fit(model, group, [], chosen, torch.float32)
+    history = fit(model, group, [], chosen, torch.float32)
     total = torch.zeros(())
     for e in group:
         labels = torch.tensor([[-100] * e.prompt + e.tokens[e.prompt :]])
         total = total + reference(torch.tensor([e.tokens]), labels=labels).loss * (len(e.tokens) - e.prompt)
     loss = total / sum(len(e.tokens) - e.prompt for e in group)
-    assert course.rows[0].train_loss == pytest.approx(loss.item(), rel=1e-6)
+    assert history.rows[0].train_loss == pytest.approx(loss.item(), rel=1e-6)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
     make_optimizer(reference, 1e-3, 0.01).step()
@@ -101,9 +101,9 @@ def test_a_step_is_that_of_transformers_and_torch() -> None:
 def test_training_learns_and_reports() -> None:
     model, _ = make_pair("phi-1.5")
     watcher = Rows()
-    course = fit(model, examples(), examples(5), settings(epochs=6), torch.float32, watcher)
-    rows = course.rows
-    assert rows == watcher.rows and [r.step for r in rows] == list(range(1, course.step + 1))
+    history = fit(model, examples(), examples(5), settings(epochs=6), torch.float32, watcher)
+    rows = history.rows
+    assert rows == watcher.rows and [r.step for r in rows] == list(range(1, history.step + 1))
     assert rows[-1].epoch == 6 and rows[-1].valid_loss is not None
     assert watcher.validated == [r.step for r in rows if r.valid_loss is not None]
     assert len(watcher.validated) in range(12, 15)
@@ -177,9 +177,9 @@ def test_a_single_bad_step_is_skipped_and_counted(monkeypatch: pytest.MonkeyPatc
         return torch.tensor(math.inf if next(steps) == 1 else 1.0)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
-    course = fit(model, examples(), [], settings(max_steps=3), torch.float32)
-    assert course.skipped == 1 and course.skipped_in_row == 0 and course.step == 3
-    assert [row.train_loss is None for row in course.rows] == [False, True, False]
+    history = fit(model, examples(), [], settings(max_steps=3), torch.float32)
+    assert history.skipped == 1 and history.skipped_in_row == 0 and history.step == 3
+    assert [row.train_loss is None for row in history.rows] == [False, True, False]
     changed = [any(not torch.equal(a[n], b[n]) for n in a) for a, b in itertools.pairwise(before)]
     assert changed == [True, False]
 
@@ -188,12 +188,12 @@ def test_the_best_weights_are_kept_and_a_run_that_gets_worse_ends(tmp_path: Path
     """With a rate that wrecks the model the first validations are the best."""
     chosen = settings(lr=0.05, epochs=8, keep="best", patience=2, schedule="constant")
     model, _ = make_pair("phi-1.5")
-    course = fit(model, examples(), examples(6)[::-1], chosen, torch.float32, store=Store(tmp_path))
-    losses = {row.step: row.valid_loss for row in course.rows if row.valid_loss is not None}
-    assert course.best_loss == min(losses.values()) == losses[course.best_step]
-    assert [step for step in losses if step > course.best_step] == sorted(losses)[-2:]  # two, then the end
+    history = fit(model, examples(), examples(6)[::-1], chosen, torch.float32, store=Store(tmp_path))
+    losses = {row.step: row.valid_loss for row in history.rows if row.valid_loss is not None}
+    assert history.best_loss == min(losses.values()) == losses[history.best_step]
+    assert [step for step in losses if step > history.best_step] == sorted(losses)[-2:]  # two, then the end
     again = mean(model, examples(6))
-    assert again == pytest.approx(course.best_loss, rel=1e-5)
+    assert again == pytest.approx(history.best_loss, rel=1e-5)
 
 
 def mean(model: Phi, valid: list[Example]) -> float:

@@ -36,9 +36,9 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def losses(folder: Path) -> list[float]:
-    course: dict[str, Any] = json.loads((folder / "curve.json").read_text())
+    history: dict[str, Any] = json.loads((folder / "curve.json").read_text())
     return [
-        loss for row in course["rows"] for loss in (row["train_loss"], row["valid_loss"]) if loss is not None
+        loss for row in history["rows"] for loss in (row["train_loss"], row["valid_loss"]) if loss is not None
     ]
 
 

@@ -54,8 +54,8 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def same(found: Path, expected: Path) -> None:
-    (weights, course), (others, whole_course) = result(found), result(expected)
-    assert course == whole_course
+    (weights, history), (others, whole_history) = result(found), result(expected)
+    assert history == whole_history
     assert list(weights) == list(others)
     for name in weights:
         assert torch.equal(weights[name], others[name]), name
@@ -113,9 +113,9 @@ def saved(folder: Path, step: int = 7) -> tuple[Store, dict[str, torch.Tensor]]:
     for n, tensor in enumerate(tensors.values()):
         tensor.fill_(n / 7)
     store = Store(folder)
-    course = History(step, best_step=3, best_loss=1 / 3, rows=[LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)])
+    history = History(step, best_step=3, best_loss=1 / 3, rows=[LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)])
     store.save_best(3, {"weight/x": torch.arange(3.0)})
-    store.save(step, tensors, course.record(), best=3)
+    store.save(step, tensors, history.record(), best=3)
     return store, tensors
 
 
@@ -176,7 +176,7 @@ def test_a_validation_that_was_interrupted_is_made_again(
     validate, calls = loop._Run._validate, []
 
     def interrupted(self: Any, request: StopRequest) -> float:
-        calls.append(self.course.step)
+        calls.append(self.history.step)
         if len(calls) == 1:
             request.number = signal.SIGTERM
         return float(validate(self, request))
@@ -194,12 +194,12 @@ def test_a_run_that_has_ended_is_not_trained_further(tmp_path: Path) -> None:
     """Killed after its last step, or after it ended early, it only loads what it kept."""
     chosen = settings(lr=0.05, epochs=8, keep="best", patience=2, schedule="constant")
     model, store = small_phi(), Store(tmp_path)
-    course = fit(model, examples(), examples(6), chosen, torch.float32, store=store, save_seconds=0.0)
+    history = fit(model, examples(), examples(6), chosen, torch.float32, store=store, save_seconds=0.0)
     assert (
-        course.step < 56 and course.best_step < course.step
+        history.step < 56 and history.best_step < history.step
     )  # it ended early, and kept others than the last
     again = small_phi()
-    assert fit(again, examples(), examples(6), chosen, torch.float32, store=store) == course
+    assert fit(again, examples(), examples(6), chosen, torch.float32, store=store) == history
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
