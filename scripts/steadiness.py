@@ -3,8 +3,8 @@
     python scripts/steadiness.py [SEEDS]      # default 3; about 4 minutes per row and seed on two cores
 
 Runs one DVC experiment per row and seed, except those that exist already, so it continues where it was
-interrupted. Then it writes the table and the plot of docs/results.md. All rows are measured on formats of
-held-out atoms, which no row was trained on.
+interrupted. Then it writes the table and the plot of docs/results.md from all experiments that exist; with
+SEEDS 0 it only does that. All rows are measured on formats of held-out atoms, which no row was trained on.
 """
 
 import subprocess
@@ -56,18 +56,27 @@ def run(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def experiment(name: str, seed: int, settings: list[str], folder: Path) -> Experiment:
-    """Run the experiment if it does not exist, and return its evaluations, which are copied to `folder`."""
-    full = f"steady-{name}-{seed}"
-    refs = [line.split() for line in run("git", "for-each-ref", "refs/exps").splitlines()]
-    if not any(ref[2].endswith(f"/{full}") for ref in refs):
-        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *settings]
+def existing(row: str) -> list[str]:
+    """Return the names of the row's experiments, by seed."""
+    refs = run("git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
+    return sorted({name for ref in refs if (name := ref.rpartition("/")[2]).startswith(f"steady-{row}-")})
+
+
+def run_missing(row: str, seed: int) -> None:
+    """Run the experiment of a row and a seed, if it does not exist."""
+    name = f"steady-{row}-{seed}"
+    if name not in existing(row):
+        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *ROWS[row][1]]
         sets = [part for change in changes for part in ("-S", change)]
-        run(sys.executable, "-m", "dvc", "exp", "run", "--temp", "-n", full, *sets)
+        run(sys.executable, "-m", "dvc", "exp", "run", "--temp", "-n", name, *sets)
+
+
+def read(name: str, folder: Path) -> Experiment:
+    """Return the evaluations of an experiment, after copying them from DVC's cache into `folder`."""
     both = []
     for which in ("base", "tuned"):
-        into, source = folder / f"{full}-{which}", f"artifacts/scores/{which}"
-        run(sys.executable, "-m", "dvc", "get", ".", source, "--rev", full, "-o", str(into))
+        into, source = folder / f"{name}-{which}", f"artifacts/scores/{which}"
+        run(sys.executable, "-m", "dvc", "get", ".", source, "--rev", name, "-o", str(into))
         both.append(stored.read(into))
     return Experiment(*both)
 
@@ -89,13 +98,14 @@ def numbers(evaluation: stored.Evaluation) -> dict[str, float]:
 
 def table(groups: dict[str, list[dict[str, float]]]) -> str:
     """Return the Markdown table: the mean over seeds, with the minimum and maximum in brackets."""
-    lines = ["| trained | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
+    heads = ["trained", "seeds", *COLUMNS.values()]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name, rows in groups.items():
         parts = []
         for key in COLUMNS:
             values = [100 * row[key] for row in rows]
             parts.append(f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
-        lines.append(f"| {name} | " + " | ".join(parts) + " |")
+        lines.append(f"| {name} | {len(rows)} | " + " | ".join(parts) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -124,14 +134,13 @@ def draw(groups: dict[str, list[dict[str, float]]]) -> None:
 def main() -> None:
     """Run the missing experiments, and write the table and the plot."""
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
-    groups: dict[str, list[dict[str, float]]] = {"nothing (base)": []}
+    for seed in seeds:
+        for row in ROWS:
+            run_missing(row, seed)
     with tempfile.TemporaryDirectory() as temporary:
-        for seed in seeds:
-            for name, (label, settings) in ROWS.items():
-                done = experiment(name, seed, settings, Path(temporary))
-                groups.setdefault(label, []).append(numbers(done.tuned))
-                if name == next(iter(ROWS)):
-                    groups["nothing (base)"].append(numbers(done.base))
+        done = {row: [read(name, Path(temporary)) for name in existing(row)] for row in ROWS}
+    groups = {"nothing (base)": [numbers(e.base) for e in max(done.values(), key=len)]}
+    groups |= {ROWS[row][0]: [numbers(e.tuned) for e in each] for row, each in done.items() if each}
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
     write_text(PAGE, before + START + table(groups) + END + after)
