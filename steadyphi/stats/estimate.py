@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from numpy import float64
+from numpy import bool_, clip, float64
 from numpy.typing import NDArray
 
 from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, intervals, item_means
+from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
 from steadyphi.stats.measures import Interval
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
@@ -27,7 +28,7 @@ Scope = Literal[
 ]
 # How the value follows from `function(*arrays)`, and how its interval is computed.
 Kind = Literal[
-    "bootstrap",  # the value itself; the interval by resampling items
+    "bootstrap",  # the value itself; the interval by resampling items, for extremes as in `extremes`
     "pigeonhole",  # the same, but the interval resamples variants too
     "item mean",  # an array (items,), whose mean is the value; the interval by resampling items
     "own interval",  # an Interval; the function takes a Resampling last
@@ -62,6 +63,11 @@ class Measure:
     uses: tuple[Use, ...] = ()
 
     @property
+    def extreme(self) -> bool:
+        """Whether the value depends on which variant is best or worst."""
+        return self.kind == "bootstrap" and self.function in FROM_ENDS
+
+    @property
     def computed_by(self) -> str:
         """The module and name of the function, such as `steadyphi.stats.measures.spread`."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
@@ -78,14 +84,14 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
     arrays: those that the measures name, each with the items first. A measure that is undefined for these
     arrays is left out.
     """
+    others = [m for m in measures if m.extreme or m.kind not in ("bootstrap", "pigeonhole")]
     return {
         **_bootstrapped(measures, "bootstrap", arrays, resampling),
         **_bootstrapped(measures, "pigeonhole", arrays, resampling),
         **{
             measure.key: interval
-            for measure in measures
-            if measure.kind not in ("bootstrap", "pigeonhole")
-            and (interval := _estimate(measure, arrays, resampling)) is not None
+            for measure in others
+            if (interval := _estimate(measure, arrays, resampling)) is not None
         },
     }
 
@@ -94,7 +100,7 @@ def _bootstrapped(
     measures: Sequence[Measure], kind: Kind, arrays: Arrays, resampling: Resampling
 ) -> dict[str, Interval]:
     """Return the estimates of the measures of a bootstrapped kind, all from the same resamples."""
-    of_kind = [measure for measure in measures if measure.kind == kind]
+    of_kind = [measure for measure in measures if measure.kind == kind and not measure.extreme]
     if not of_kind:
         return {}
     inputs = {name: arrays[name] for name in dict.fromkeys(name for m in of_kind for name in m.arrays)}
@@ -104,6 +110,8 @@ def _bootstrapped(
 def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval | None:
     nan = float("nan")
     inputs = [arrays[name] for name in measure.arrays]
+    if measure.extreme:
+        return _extreme(measure, inputs[0], resampling)
     if measure.kind == "item mean":
         return item_mean(measure.function(*inputs), measure.bounds, resampling)
     if measure.kind == "own interval":
@@ -111,6 +119,13 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
         return interval
     value = measure.function(*inputs, *([resampling] if measure.kind == "resampled" else []))
     return None if value is None else Interval(float(value), nan, nan)
+
+
+def _extreme(measure: Measure, correct: NDArray[bool_], resampling: Resampling) -> Interval:
+    value = float(measure.function(correct))
+    errors = extreme_errors(measure.function, correct, resampling)
+    low, high = clip(extreme_interval(value, errors, resampling.confidence), *measure.bounds)
+    return Interval(value, float(low), float(high))
 
 
 def item_mean(values: NDArray[float64], bounds: tuple[float, float], resampling: Resampling) -> Interval:

@@ -63,6 +63,21 @@ def worst_accuracy(correct: NDArray[np.bool_]) -> float:
     return float(correct.mean(axis=0).min())
 
 
+def worst_quarter(correct: NDArray[np.bool_]) -> float:
+    """Return the mean accuracy over the worst quarter of the variants on these items.
+
+    It is the conditional value at risk at 25% (expected shortfall: Rockafellar & Uryasev 2000, doi
+    10.21314/JOR.2000.038), over variants of equal weight. Of T variants, the worst ceil(T / 4) count.
+    """
+    shares = np.sort(correct.mean(axis=0))
+    return float(shares[: quarter_of(len(shares))].mean())
+
+
+def quarter_of(variants: int) -> int:
+    """Return a quarter of the number of variants, rounded up."""
+    return -(-variants // 4)
+
+
 def mean_difference(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> float:
     """Return the mean accuracy of variants (items, variants) minus that of the default (items, 1)."""
     return float(correct.mean() - default.mean())
