@@ -58,14 +58,15 @@ class Attribution:
 
 
 def attribute(
-    correct: NDArray[np.bool_],
+    correct: NDArray[np.bool_] | NDArray[np.float64],
     atoms: Sequence[Mapping[str, str]],
     resampling: Resampling,
 ) -> Attribution:
     """Return the effects of the atoms on accuracy.
 
-    correct: (items, variants). atoms: for each variant, the level of every factor. Factors with a single
-    level are left out. Raises SteadyPhiError if the variants do not have the same factors.
+    correct: (items, variants), or shares of right answers. atoms: for each variant, the level of every
+    factor. Factors with a single level are left out. Raises SteadyPhiError if the variants do not have the
+    same factors.
     """
     factors = _factors(atoms, correct.shape[1])
     if not factors:

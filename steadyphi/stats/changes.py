@@ -56,8 +56,8 @@ def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Re
     if measure.extreme and not np.array_equal(inputs[0][0], inputs[1][0]):
         ways = [extreme_errors(measure.function, correct, resampling) for (correct,) in inputs]
         return Drawn(change, change_errors(*ways))
-    if measure.kind == "item mean":
-        was, now = (measure.function(*arrays) for arrays in inputs)
+    if measure.of_items:
+        was, now = (np.asarray(measure.of_items(*arrays), dtype=float) for arrays in inputs)
         return Drawn(change, [item_means((now - was)[:, None], resampling)[:, 0] - change])
     draws = [
         distributions({"": measure.value}, {name: run[name] for name in measure.arrays}, resampling)[""]

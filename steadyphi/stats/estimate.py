@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, intervals, item_means
 from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.measures import ITEM_MEANS, Interval
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
 # The data from which a measure is computed.
@@ -68,6 +68,13 @@ class Measure:
         return self.kind == "bootstrap" and self.function in FROM_ENDS
 
     @property
+    def of_items(self) -> Callable[..., Any] | None:
+        """The function whose values (items,) have the value as their mean; None if it is no such mean."""
+        if self.kind == "item mean":
+            return self.function
+        return ITEM_MEANS.get(self.function) if self.kind == "bootstrap" else None
+
+    @property
     def computed_by(self) -> str:
         """The module and name of the function, such as `steadyphi.stats.measures.spread`."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
@@ -84,10 +91,11 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
     arrays: those that the measures name, each with the items first. A measure that is undefined for these
     arrays is left out.
     """
-    others = [m for m in measures if m.extreme or m.kind not in ("bootstrap", "pigeonhole")]
+    drawn = [m for m in measures if m.kind in ("bootstrap", "pigeonhole") and not (m.extreme or m.of_items)]
+    others = [measure for measure in measures if measure not in drawn]
     return {
-        **_bootstrapped(measures, "bootstrap", arrays, resampling),
-        **_bootstrapped(measures, "pigeonhole", arrays, resampling),
+        **_bootstrapped(drawn, "bootstrap", arrays, resampling),
+        **_bootstrapped(drawn, "pigeonhole", arrays, resampling),
         **{
             measure.key: interval
             for measure in others
@@ -100,7 +108,7 @@ def _bootstrapped(
     measures: Sequence[Measure], kind: Kind, arrays: Arrays, resampling: Resampling
 ) -> dict[str, Interval]:
     """Return the estimates of the measures of a bootstrapped kind, all from the same resamples."""
-    of_kind = [measure for measure in measures if measure.kind == kind and not measure.extreme]
+    of_kind = [measure for measure in measures if measure.kind == kind]
     if not of_kind:
         return {}
     inputs = {name: arrays[name] for name in dict.fromkeys(name for m in of_kind for name in m.arrays)}
@@ -112,8 +120,8 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
     inputs = [arrays[name] for name in measure.arrays]
     if measure.extreme:
         return _extreme(measure, inputs[0], resampling)
-    if measure.kind == "item mean":
-        return item_mean(measure.function(*inputs), measure.bounds, resampling)
+    if measure.of_items:
+        return item_mean(measure.of_items(*inputs), measure.bounds, resampling)
     if measure.kind == "own interval":
         interval: Interval = measure.function(*inputs, resampling)
         return interval

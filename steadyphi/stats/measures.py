@@ -7,7 +7,9 @@ variant, spreads and rates of change are 0.
 Measures that need the probabilities of the choices are in `agreement` and `calibration`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,3 +219,14 @@ def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> floa
     reference are empty.
     """
     return float(lengths.mean() / reference.mean()) if reference.any() else None
+
+
+# The measures that are means over items, as functions that return the value of each item, (items,).
+ITEM_MEANS: Mapping[Callable[..., Any], Callable[[NDArray[Any]], Any]] = {
+    np.mean: lambda values: values.mean(axis=1),
+    worst_case: lambda correct: correct.all(axis=1),
+    best_case: lambda correct: correct.any(axis=1),
+    mean_consistency: consistency,
+    flip_rate: lambda chosen: 1 - consistency(chosen),
+    prompt_sensi_score: lambda scores: mean_gap(scores.astype(np.float64)),
+}

@@ -146,3 +146,13 @@ def test_wilson_interval_as_published() -> None:
         (found,) = measures.accuracy(correct, 0.95)
         assert found.value == right / of
         assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+@pytest.mark.parametrize("function", measures.ITEM_MEANS)
+def test_a_mean_over_items_is_the_mean_of_its_items(function) -> None:  # type: ignore[no-untyped-def]
+    values = np.random.default_rng(0).integers(0, 2, (30, 5)).astype(bool)
+    if function in (measures.flip_rate, measures.mean_consistency):
+        values = values.astype(int)
+    of_items = measures.ITEM_MEANS[function](values)
+    assert of_items.shape == (30,)
+    assert np.mean(of_items) == pytest.approx(function(values))
