@@ -54,7 +54,7 @@ EXTREMES = (
     *("accuracy_mean", "accuracy_best", "accuracy_worst", "accuracy_worst_quarter"),
     *("spread", "saturation", "cps"),
 )
-MEANS = ("flip_rate", "pss", "right_in_all_formats", "right_in_any_format")
+MEANS = ("flip_rate", "fleiss_kappa", "pss", "right_in_all_formats", "right_in_any_format")
 SELDOM = 3  # what is slow is done in every third replicate: what each format alone gives
 ALPHA = 0.05
 MEASURES = [CATALOGUE[key] for key in (*EXTREMES, *MEANS)]

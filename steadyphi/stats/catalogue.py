@@ -253,6 +253,17 @@ _MEASURES = (
         worse=-1,
     ),
     Measure(
+        "fleiss_kappa",
+        "Fleiss' kappa",
+        "ratio",
+        "The agreement of formats on answers, beyond that of answers given at random; 1 is full agreement.",
+        "[Fleiss 1971](https://doi.org/10.1037/h0031619)",
+        measures.fleiss_kappa,
+        ("chosen",),
+        worse=-1,
+        bounds=(-1.0, 1.0),
+    ),
+    Measure(
         "right_in_all_formats",
         "Right in all formats",
         "share",

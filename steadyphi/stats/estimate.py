@@ -91,28 +91,18 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
     arrays: those that the measures name, each with the items first. A measure that is undefined for these
     arrays is left out.
     """
-    drawn = [m for m in measures if m.kind in ("bootstrap", "pigeonhole") and not (m.extreme or m.of_items)]
-    others = [measure for measure in measures if measure not in drawn]
     return {
-        **_bootstrapped(drawn, "bootstrap", arrays, resampling),
-        **_bootstrapped(drawn, "pigeonhole", arrays, resampling),
-        **{
-            measure.key: interval
-            for measure in others
-            if (interval := _estimate(measure, arrays, resampling)) is not None
-        },
+        measure.key: interval
+        for measure in measures
+        if (interval := _estimate(measure, arrays, resampling)) is not None
     }
 
 
-def _bootstrapped(
-    measures: Sequence[Measure], kind: Kind, arrays: Arrays, resampling: Resampling
-) -> dict[str, Interval]:
-    """Return the estimates of the measures of a bootstrapped kind, all from the same resamples."""
-    of_kind = [measure for measure in measures if measure.kind == kind]
-    if not of_kind:
-        return {}
-    inputs = {name: arrays[name] for name in dict.fromkeys(name for m in of_kind for name in m.arrays)}
-    return intervals({m.key: m.value for m in of_kind}, inputs, resampling, kind == "pigeonhole")
+def _bootstrapped(measure: Measure, inputs: Arrays, resampling: Resampling) -> Interval:
+    found = intervals(
+        {measure.key: measure.value}, inputs, resampling, measure.kind == "pigeonhole", measure.bounds
+    )
+    return found[measure.key]
 
 
 def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval | None:
@@ -122,6 +112,8 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
         return _extreme(measure, inputs[0], resampling)
     if measure.of_items:
         return item_mean(measure.of_items(*inputs), measure.bounds, resampling)
+    if measure.kind in ("bootstrap", "pigeonhole"):
+        return _bootstrapped(measure, {name: arrays[name] for name in measure.arrays}, resampling)
     if measure.kind == "own interval":
         interval: Interval = measure.function(*inputs, resampling)
         return interval

@@ -159,6 +159,18 @@ def flip_rate(chosen: NDArray[np.int_]) -> float:
     return float(1 - consistency(chosen).mean())
 
 
+def fleiss_kappa(chosen: NDArray[np.int_]) -> float:
+    """Return Fleiss' kappa: the agreement of variants beyond that of answers drawn at random.
+
+    kappa = (P - P_e) / (1 - P_e) with P the mean `consistency` and P_e the sum of squared shares of the
+    choices among all answers (Fleiss 1971, doi 10.1037/h0031619, eq. 7). It is 1 if all variants agree on
+    every item, also if all answers are the same choice, and 0 for answers that do not depend on the item.
+    """
+    shares = np.bincount(chosen.ravel()) / chosen.size
+    expected = float((shares**2).sum())
+    return 1.0 if expected == 1 else (mean_consistency(chosen) - expected) / (1 - expected)
+
+
 def mean_gap(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of |a - b| over all pairs of values along the last axis; 0 for a single value.
 
