@@ -52,7 +52,7 @@ STORED = Path("artifacts/scores")
 FORMATS, ITEMS = (6, 14, 24), (50, 200, 400)
 EXTREMES = (
     *("accuracy_mean", "accuracy_best", "accuracy_worst", "accuracy_worst_quarter"),
-    *("spread", "saturation", "cps"),
+    *("spread", "saturation"),
 )
 MEANS = ("flip_rate", "fleiss_kappa", "pss", "right_in_all_formats", "right_in_any_format")
 SELDOM = 3  # what is slow is done in every third replicate: what each format alone gives
@@ -293,7 +293,8 @@ def main() -> None:
         for name, population in populations(formats).items():
             found[name].append(cell(population, items, replicates, chosen.draws))
             seconds = time.process_time() - start
-            print(f"{formats} formats, {items} questions, {name}: {seconds:.0f} s", flush=True)
+            low = [key[1] for key, share in found[name][-1].items() if key[0] != "test" and share < 0.9]
+            print(f"{formats} × {items}, {name}: {seconds:.0f} s; below 90%: {low}", flush=True)
     powers = {n: power(n, replicates, chosen.draws) for n in ([200] if chosen.quick else ITEMS)}
     text = (
         f"\n{replicates} replicates of each cell ({-(-replicates // SELDOM)} of what is computed for each "

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag, helmert
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.stats.bootstrap import Resampling, basic_interval, item_means
+from steadyphi.stats.bootstrap import Resampling, basic_interval, expanded, item_means
 
 EXACT = 1e-8  # numbers smaller than this are rounding errors
 
@@ -79,9 +79,10 @@ def attribute(
     # An effect is identified if no other effects give the same accuracies, that is, if it lies in the row
     # space of the design.
     unidentified = np.abs(levels - levels @ inverse @ design).max(axis=1) > EXACT**0.5
+    wider = expanded(resampling.confidence, len(correct))
     effects, aliased = [], []
     for n, (factor, level, used) in enumerate(_rows(factors)):
-        low, high = basic_interval(points[n], drawn[:, n], resampling.confidence)
+        low, high = basic_interval(points[n], drawn[:, n], wider)
         effects.append(Effect(factor, level, float(points[n]), low, high, int(used.sum())))
         if unidentified[n] and factor not in aliased:
             aliased.append(factor)

@@ -16,10 +16,12 @@ variants neither holds where several variants are about equally good; `extremes`
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 from steadyphi.stats.measures import Interval
 
@@ -121,6 +123,19 @@ def tails(confidence: float) -> tuple[float, float]:
     return (1 - confidence) / 2, (1 + confidence) / 2
 
 
+def expanded(confidence: float, items: int) -> float:
+    """Return the level at which the quantiles of resampled items have the given coverage.
+
+    A resample of N items varies too little by the factor sqrt((N - 1) / N), and a mean in units of its
+    estimated error has the t distribution (the expanded interval: Hesterberg 2015, doi
+    10.1080/00031305.2015.1089789). 95% becomes 95.8% for 50 items and 95.1% for 400.
+    """
+    if items < 2:
+        return confidence
+    quantile = sqrt(items / (items - 1)) * t.isf((1 - confidence) / 2, items - 1)
+    return float(1 - 2 * norm.sf(quantile))
+
+
 def intervals(
     statistics: Mapping[str, Statistic],
     arrays: Arrays,
@@ -137,11 +152,12 @@ def intervals(
     The ends are NaN if the statistic is NaN in some of the draws.
     """
     drawn = distributions(statistics, arrays, resampling, redraw_variants)
+    level = expanded(resampling.confidence, len(next(iter(arrays.values()))))
     estimates = {}
     for key, statistic in statistics.items():
         value = float(statistic(arrays))
         if value < bounds[0] or value > bounds[1]:
             raise ValueError(f"{key}: {value} is not within its bounds {bounds}")
-        low, high = np.clip(basic_interval(value, drawn[key], resampling.confidence), *bounds)
+        low, high = np.clip(basic_interval(value, drawn[key], level), *bounds)
         estimates[key] = Interval(value, float(low), float(high))
     return estimates

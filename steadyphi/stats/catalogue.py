@@ -303,6 +303,7 @@ _MEASURES = (
         MIZRAHI,
         measures.combined_performance_score,
         ACCURACY,
+        kind="value",
         worse=-1,
     ),
     Measure(

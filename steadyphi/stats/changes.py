@@ -1,14 +1,23 @@
 """The change of a measure from one run to another on the same items, its errors, interval and p-value."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steadyphi.stats.bootstrap import Arrays, Resampling, centred_interval, distributions, item_means
+from steadyphi.stats.bootstrap import (
+    Arrays,
+    Resampling,
+    centred_interval,
+    distributions,
+    expanded,
+    item_means,
+)
 from steadyphi.stats.components import variance_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
+from steadyphi.stats.paired import paired_difference
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +57,7 @@ def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Re
 
     The same seed draws the same items for both runs.
     """
-    inputs = [[run[name] for name in measure.arrays] for run in (before, after)]
+    inputs = _inputs(measure, before, after)
     if measure.kind == "own interval":
         change, errors = variance_change(inputs[0][0], inputs[1][0], resampling)
         return Drawn(change, [errors])
@@ -64,3 +73,25 @@ def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Re
         for run in (before, after)
     ]
     return Drawn(change, [draws[1] - draws[0] - change])
+
+
+def interval_of_change(
+    measure: Measure, before: Arrays, after: Arrays, resampling: Resampling
+) -> tuple[float, float, float]:
+    """Return the change of a measure whose kind is "bootstrap" or "item mean", and the ends of its interval.
+
+    The interval is Newcombe's `paired_difference` for a share of items, the `extreme_interval` for a measure
+    of the best or worst variants, and otherwise the `centred_interval`.
+    """
+    if measure.of_items:
+        was, now = (measure.of_items(*arrays) for arrays in _inputs(measure, before, after))
+        if was.dtype == bool:
+            share = paired_difference(was, now, resampling.confidence)
+            return share.value, share.low, share.high
+    drawn = drawn_change(measure, before, after, resampling)
+    items = len(before[measure.arrays[0]])
+    return drawn.change, *drawn.interval(expanded(resampling.confidence, items))
+
+
+def _inputs(measure: Measure, before: Arrays, after: Arrays) -> list[list[NDArray[Any]]]:
+    return [[run[name] for name in measure.arrays] for run in (before, after)]

@@ -8,7 +8,7 @@ import numpy as np
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.alarms import equal_alarm
 from steadyphi.stats.bootstrap import Arrays, Resampling
-from steadyphi.stats.changes import drawn_change
+from steadyphi.stats.changes import interval_of_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.gate import Gate, decide
 from steadyphi.stats.paired import changes
@@ -83,8 +83,8 @@ def measure_changes(
 ) -> list[MeasureChange]:
     """Return the change of each measure with its interval; measures of other kinds are left out.
 
-    The interval is the `centred_interval`, and for a measure of the best or worst variant the
-    `extreme_interval`. The ends are None if a measure is not a number in some of the draws.
+    `interval_of_change` says which interval it is. The ends are None if a measure is not a number in some of
+    the draws.
     """
     return [
         _change(measure, before, after, resampling)
@@ -94,11 +94,10 @@ def measure_changes(
 
 
 def _change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> MeasureChange:
-    drawn = drawn_change(measure, before, after, resampling)
-    low, high = drawn.interval(resampling.confidence)
+    change, low, high = interval_of_change(measure, before, after, resampling)
     known = bool(np.isfinite([low, high]).all())
     ends = (low, high) if known else (None, None)
-    return MeasureChange(measure.key, measure.value(before), measure.value(after), drawn.change, *ends)
+    return MeasureChange(measure.key, measure.value(before), measure.value(after), change, *ends)
 
 
 def _variants(before: Arrays, after: Arrays, names: Sequence[str], confidence: float) -> list[VariantChange]:

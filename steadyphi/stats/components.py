@@ -21,7 +21,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from steadyphi.stats import measures
-from steadyphi.stats.bootstrap import DEFAULT, Resampling, item_means, tails
+from steadyphi.stats.bootstrap import DEFAULT, Resampling, expanded, item_means, tails
 from steadyphi.stats.measures import Interval
 
 
@@ -69,7 +69,7 @@ def variance_components(correct: NDArray[np.bool_], resampling: Resampling = DEF
     observed, noise = _variances(sums.mean(axis=0)[None], items)
     estimate = float(observed[0] - noise[0])
     drawn = _drawn(sums, resampling)
-    ends = np.quantile(drawn - drawn.mean() + estimate, tails(resampling.confidence))
+    ends = np.quantile(drawn - drawn.mean() + estimate, tails(expanded(resampling.confidence, items)))
     sigma = Interval(*(float(np.sqrt(max(0.0, v))) for v in (estimate, *ends)))
     shape = spread / np.sqrt(observed[0]) if observed[0] > 0 else 0.0
     return Components(

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from numpy import bool_, clip, float64
+from numpy import bool_, clip
 from numpy.typing import NDArray
 
-from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, intervals, item_means
+from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, expanded, intervals, item_means
 from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
-from steadyphi.stats.measures import ITEM_MEANS, Interval
+from steadyphi.stats.measures import ITEM_MEANS, Interval, accuracy
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
 # The data from which a measure is computed.
@@ -124,12 +124,20 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
 def _extreme(measure: Measure, correct: NDArray[bool_], resampling: Resampling) -> Interval:
     value = float(measure.function(correct))
     errors = extreme_errors(measure.function, correct, resampling)
-    low, high = clip(extreme_interval(value, errors, resampling.confidence), *measure.bounds)
+    low, high = clip(
+        extreme_interval(value, errors, expanded(resampling.confidence, len(correct))), *measure.bounds
+    )
     return Interval(value, float(low), float(high))
 
 
-def item_mean(values: NDArray[float64], bounds: tuple[float, float], resampling: Resampling) -> Interval:
-    """Return the mean over items of `values` (items,) with its basic bootstrap interval, within bounds."""
+def item_mean(values: NDArray[Any], bounds: tuple[float, float], resampling: Resampling) -> Interval:
+    """Return the mean over items of `values` (items,) with its interval, within bounds.
+
+    It is the basic bootstrap interval; for truth values the Wilson interval, which holds near 0 and 1 too.
+    """
+    if values.dtype == bool:
+        return accuracy(values[:, None], resampling.confidence)[0]
     drawn = item_means(values[:, None], resampling)[:, 0]
-    low, high = basic_interval(float(values.mean()), drawn, resampling.confidence)
+    level = expanded(resampling.confidence, len(values))
+    low, high = basic_interval(float(values.mean()), drawn, level)
     return Interval(float(values.mean()), max(bounds[0], low), min(bounds[1], high))

@@ -42,7 +42,6 @@ FROM_ENDS: Mapping[Callable[..., Any], Callable[[Ends], Any]] = {
     measures.worst_quarter: lambda ends: ends.quarter,
     measures.spread: lambda ends: ends.best - ends.worst,
     measures.saturation: lambda ends: 1 - (ends.best - ends.mean),
-    measures.combined_performance_score: lambda ends: (1 - (ends.best - ends.mean)) * ends.best,
 }
 
 
