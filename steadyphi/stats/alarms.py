@@ -22,7 +22,7 @@ def chance_alarm(
     (interval,) = measures.accuracy(correct[:, [best]], 1 - (1 - confidence) / variants)
     if interval.low > chance:
         return None
-    of = f"variants ({family})" if family else "variants"
+    of = ("variant" if variants == 1 else "variants") + (f" ({family})" if family else "")
     return (
         f"Even the best of {variants} {of}, {interval.value:.1%} right ({interval.low:.1%} to"
         f" {interval.high:.1%}), may be guessing ({chance:.1%}): differences between prompts mean nothing"
