@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from steadyphi.files import write_text
 from steadyphi.results.cells import cells
@@ -271,13 +271,40 @@ def tables(found: Mapping[str, Sequence[Cell]], powers: Mapping[int, Mapping[str
         for key in rows:
             if key[0] == kind:
                 of_cells = [[one[key] for one in cells_ if key in one] for cells_ in found.values()]
-                shown = (f"{100 * worst(values):.0f}" if values else "" for values in of_cells)
+                shown = (
+                    f"{100 * np.mean(values):.0f} · {100 * worst(values):.0f}" if values else ""
+                    for values in of_cells
+                )
                 text += f"| {key[1]} | {' | '.join(shown)} |\n"
     text += "\nHow often the gate fails a model, 14 formats, in percent, by the number of items:\n\n"
     text += f"| | {' | '.join(map(str, powers))} |\n|---|{'---|' * len(powers)}\n"
     for name in next(iter(powers.values())):
         text += f"| {name} | {' | '.join(f'{100 * p[name]:.0f}' for p in powers.values())} |\n"
     return text
+
+
+def page_text(
+    found: Mapping[str, Sequence[Cell]],
+    powers: Mapping[int, Mapping[str, float]],
+    sizes: Sequence[tuple[int, int]],
+    replicates: int,
+    draws: int,
+) -> str:
+    """Return what stands between the two markers of docs/statistics.md."""
+    return (
+        f"\n{replicates} replicates of each cell ({-(-replicates // SELDOM)} of Fleiss' kappa and of what is "
+        f"computed for each format alone), {draws} draws, nominal 95%. The first number is the mean over the "
+        f"{len(sizes)} cells (formats × questions: {', '.join(f'{t} × {n}' for t, n in sizes)}), the second "
+        f"the worst cell. With a coverage of 95% and {replicates} replicates, the worst of {len(sizes)} "
+        f"cells is expected at about {100 * expected_worst(replicates, len(sizes)):.0f}; with "
+        f"{-(-replicates // SELDOM)} at {100 * expected_worst(-(-replicates // SELDOM), len(sizes)):.0f}.\n"
+    ) + tables(found, powers)
+
+
+def expected_worst(replicates: int, cells_: int) -> float:
+    """Return the mean of the least share, over cells, of intervals that hold if each holds in 95%."""
+    held = np.arange(replicates)
+    return float((binom.sf(held, replicates, 0.95) ** cells_).sum() / replicates)
 
 
 def main() -> None:
@@ -298,12 +325,7 @@ def main() -> None:
             low = [key[1] for key, share in found[name][-1].items() if key[0] != "test" and share < 0.9]
             print(f"{formats} × {items}, {name}: {seconds:.0f} s; below 90%: {low}", flush=True)
     powers = {n: power(n, replicates, chosen.draws) for n in ([200] if chosen.quick else ITEMS)}
-    text = (
-        f"\n{replicates} replicates of each cell ({-(-replicates // SELDOM)} of Fleiss' kappa and "
-        f"of what is computed for each format alone), {chosen.draws} draws, nominal 95%. Each number is that "
-        f"of the worst of the {len(sizes)} cells (formats × questions: "
-        f"{', '.join(f'{t} × {n}' for t, n in sizes)}).\n"
-    ) + tables(found, powers)
+    text = page_text(found, powers, sizes, replicates, chosen.draws)
     print(text)
     if chosen.write:
         page = PAGE.read_text(encoding="utf-8")

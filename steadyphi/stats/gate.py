@@ -26,9 +26,8 @@ def decide(before: NDArray[np.bool_], after: NDArray[np.bool_], resampling: Resa
 
     before, after: `correct` (items, variants) of base and tuned on the same items and variants. Each measure
     gets a one-sided test, `Drawn.p_value`, with the same resampled items for both runs. `holm` keeps the
-    probability of any false alarm at alpha = 1 - confidence. None of the measures grows because accuracies
-    with the same true values of it are distributed differently, as the observed spread does; sigma_T has at
-    least two variants and items.
+    probability of any false alarm at alpha = 1 - confidence. A loss that is too small for these items passes.
+    sigma_T needs two variants and two items, and is left out otherwise.
     """
     pair = [{"correct": correct} for correct in (before, after)]
     watched = [m for m in used_in("gate") if m.kind != "own interval" or min(before.shape) > 1]
