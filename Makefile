@@ -35,6 +35,7 @@ bench: .venv/ready peers  ## Compare with other tools in the benchmarks, small s
 	python -m benchmarks.fetch --quick
 	python -m benchmarks.generate --quick
 	python -m benchmarks.search --quick
+	python -m benchmarks.coverage --quick
 	python -m benchmarks.equality --every 50
 
 peers: .venv-peers/ready  ## Install the tools that the benchmarks compare with, in .venv-peers

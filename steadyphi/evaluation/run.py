@@ -27,6 +27,7 @@ from steadyphi.results.cells import SCORES
 from steadyphi.results.result import Estimate, Result
 from steadyphi.results.stored import to_json
 from steadyphi.settings.schema import Evaluate
+from steadyphi.stats.alarms import rounding_alarm
 
 LONG = pa.schema(
     [
@@ -83,8 +84,10 @@ def run(
         if v not in variants
     ]
     analysed = analyse(label, answers)
+    rounding = rounding_alarm(analysed.measures["flip_rate"].value, noise)
     result = dataclasses.replace(
         analysed,
+        alarms=[*analysed.alarms, *([rounding] if rounding else [])],
         measures={"noise_flip_rate": Estimate(noise), **analysed.measures},
         long=summarize(long, settings.confidence) if long else None,
         search=search_formats(model, items, settings),

@@ -68,12 +68,16 @@ def _flips(run: Result) -> str:
 
 
 def _change(runs: str, measure: str, change: MeasureChange) -> str:
-    interval = points_interval(change.low, change.high)
+    """Return the sentence on a change. Its interval says nothing of other seeds of the training."""
+    ends = points_interval(change.low, change.high)
+    interval = ends and f"interval over questions {ends}"
     if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
         return (
-            f"These questions do not show whether {measure} changed from {runs}: "
-            f"{points(change.change)} points, interval {interval}."
+            f"These questions do not show whether {measure} changed from {runs} in this one run: "
+            f"{points(change.change)} points, {interval}."
         )
     moved = "grew" if change.change > 0 else "shrank"
     size = unsigned_points(abs(change.change))
-    return f"From {runs}, {measure} {moved} by {size}" + (f" (interval {interval})." if interval else ".")
+    return f"From {runs}, in this one run, {measure} {moved} by {size}" + (
+        f" ({interval})." if interval else "."
+    )

@@ -1,6 +1,7 @@
 """Analysis of the answers of an evaluation: measures, variants, effects, recommendation and alarms."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -8,9 +9,9 @@ from steadyphi.prompts.grammar import NONE, OPTION_FACTORS
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import Cells
 from steadyphi.results.headline import bounded, measure
-from steadyphi.results.result import OptionRow, PositionMeasure, Result, SkillRow
+from steadyphi.results.result import Estimate, OptionRow, PositionMeasure, Result, SkillRow
 from steadyphi.results.variant_rows import variant_rows
-from steadyphi.stats.alarms import chance_alarm
+from steadyphi.stats.alarms import chance_alarm, noise_alarm
 from steadyphi.stats.attribution import Attribution, Effect, attribute
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
@@ -25,7 +26,7 @@ def analyse(label: str, answers: EvaluationAnswers) -> Result:
     settings, resampling = answers.settings, answers.resampling
     core = answers.cells(answers.families()["format"])
     chance = _chance(answers, core)
-    alarm = chance_alarm(core.correct, chance, settings.confidence)
+    measures = measure(answers, resampling)
     effects = _effects(answers)
     return Result(
         label=label,
@@ -37,7 +38,7 @@ def analyse(label: str, answers: EvaluationAnswers) -> Result:
         formats=len(core.variants),
         chance=chance,
         default=answers.default.name,
-        measures=measure(answers, resampling),
+        measures=measures,
         variants=variant_rows(answers),
         quantiles=quantiles(core.correct.mean(axis=0)),
         effects=effects.effects,
@@ -46,8 +47,26 @@ def analyse(label: str, answers: EvaluationAnswers) -> Result:
         skills=_skills(core),
         options=_options(answers),
         recommendation=_recommendation(answers, core),
-        alarms=[alarm] if alarm else [],
+        alarms=_alarms(answers, measures),
     )
+
+
+def _alarms(answers: EvaluationAnswers, measures: Mapping[str, Estimate]) -> list[str]:
+    """Return the alarms of the formats; if these are no guesses, of each other family and option style."""
+    families, confidence = answers.families(), answers.settings.confidence
+    core = answers.cells(families.pop("format"))
+    if alarm := chance_alarm(core.correct, _chance(answers, core), confidence):
+        return [alarm]
+    groups = {name: variants for name, variants in families.items() if name != "options"}
+    for variant in families.get("options", []):
+        style = f"options, {variant.options.name}" if variant.options else "options"
+        groups.setdefault(style, []).append(variant)
+    found = [noise_alarm(measures["p_value"].value, confidence)] if "p_value" in measures else []
+    for name, variants in groups.items():
+        asked = answers.cells(variants)
+        if len(asked.items):
+            found.append(chance_alarm(asked.correct, _chance(answers, asked), confidence, name))
+    return [alarm for alarm in found if alarm]
 
 
 def _chance(answers: EvaluationAnswers, core: Cells) -> float:

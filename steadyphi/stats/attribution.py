@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag, helmert
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.stats.bootstrap import Resampling, basic_interval, item_means
+from steadyphi.stats.bootstrap import Resampling, basic_interval, expanded, item_means
 
 EXACT = 1e-8  # numbers smaller than this are rounding errors
 
@@ -58,14 +58,15 @@ class Attribution:
 
 
 def attribute(
-    correct: NDArray[np.bool_],
+    correct: NDArray[np.bool_] | NDArray[np.float64],
     atoms: Sequence[Mapping[str, str]],
     resampling: Resampling,
 ) -> Attribution:
     """Return the effects of the atoms on accuracy.
 
-    correct: (items, variants). atoms: for each variant, the level of every factor. Factors with a single
-    level are left out. Raises SteadyPhiError if the variants do not have the same factors.
+    correct: (items, variants), or shares of right answers. atoms: for each variant, the level of every
+    factor. Factors with a single level are left out. Raises SteadyPhiError if the variants do not have the
+    same factors.
     """
     factors = _factors(atoms, correct.shape[1])
     if not factors:
@@ -78,9 +79,10 @@ def attribute(
     # An effect is identified if no other effects give the same accuracies, that is, if it lies in the row
     # space of the design.
     unidentified = np.abs(levels - levels @ inverse @ design).max(axis=1) > EXACT**0.5
+    wider = expanded(resampling.confidence, len(correct))
     effects, aliased = [], []
     for n, (factor, level, used) in enumerate(_rows(factors)):
-        low, high = basic_interval(points[n], drawn[:, n], resampling.confidence)
+        low, high = basic_interval(points[n], drawn[:, n], wider)
         effects.append(Effect(factor, level, float(points[n]), low, high, int(used.sum())))
         if unidentified[n] and factor not in aliased:
             aliased.append(factor)

@@ -95,7 +95,7 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="mean accuracy over formats",
-        uses=("summary",),
+        uses=("summary", "gate"),
     ),
     Measure(
         "accuracy_best",
@@ -107,7 +107,7 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="accuracy in the best format",
-        uses=("summary",),
+        uses=("summary", "gate"),
     ),
     Measure(
         "accuracy_worst",
@@ -119,6 +119,18 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="accuracy in the worst format",
+        uses=("summary", "verdict"),
+    ),
+    Measure(
+        "accuracy_worst_quarter",
+        "Worst quarter of formats",
+        "share",
+        "The mean accuracy over the worst quarter of the formats.",
+        "[Rockafellar & Uryasev 2000](https://doi.org/10.21314/JOR.2000.038)",
+        measures.worst_quarter,
+        ACCURACY,
+        worse=-1,
+        label="mean accuracy over the worst quarter of formats",
         uses=("summary", "verdict", "gate"),
     ),
     Measure(
@@ -131,7 +143,7 @@ _MEASURES = (
         ACCURACY,
         worse=1,
         label="spread between the best and the worst format",
-        uses=("summary", "verdict", "gate"),
+        uses=("summary", "verdict"),
     ),
     Measure(
         "sigma_format",
@@ -144,6 +156,8 @@ _MEASURES = (
         scope="several formats",
         kind="own interval",
         worse=1,
+        label="deviation between formats",
+        uses=("gate",),
     ),
     Measure(
         "spread_corrected",
@@ -154,7 +168,7 @@ _MEASURES = (
         components.corrected_spread,
         ACCURACY,
         scope="several formats",
-        kind="own interval",
+        kind="resampled",
         worse=1,
     ),
     Measure(
@@ -239,6 +253,17 @@ _MEASURES = (
         worse=-1,
     ),
     Measure(
+        "fleiss_kappa",
+        "Fleiss' kappa",
+        "ratio",
+        "The agreement of formats on answers, beyond that of answers given at random; 1 is full agreement.",
+        "[Fleiss 1971](https://doi.org/10.1037/h0031619)",
+        measures.fleiss_kappa,
+        ("chosen",),
+        worse=-1,
+        bounds=(-1.0, 1.0),
+    ),
+    Measure(
         "right_in_all_formats",
         "Right in all formats",
         "share",
@@ -248,7 +273,7 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="share right in every format",
-        uses=("summary", "gate"),
+        uses=("summary",),
     ),
     Measure(
         "right_in_any_format",
@@ -278,6 +303,7 @@ _MEASURES = (
         MIZRAHI,
         measures.combined_performance_score,
         ACCURACY,
+        kind="value",
         worse=-1,
     ),
     Measure(

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.alarms import equal_alarm
-from steadyphi.stats.bootstrap import Arrays, Resampling, centred_interval, distributions, item_means
+from steadyphi.stats.bootstrap import Arrays, Resampling
+from steadyphi.stats.changes import interval_of_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.gate import Gate, decide
 from steadyphi.stats.paired import changes
@@ -81,39 +81,23 @@ def compare(
 def measure_changes(
     before: Arrays, after: Arrays, measures: Sequence[Measure], resampling: Resampling
 ) -> list[MeasureChange]:
-    """Return the change of each measure with its `centred_interval`, bootstrapped measures first.
+    """Return the change of each measure with its interval; measures of other kinds are left out.
 
-    The same seed draws the same items for both runs. The ends are None if a measure is not a number in
-    some of the draws.
+    `interval_of_change` says which interval it is. The ends are None if a measure is not a number in some of
+    the draws.
     """
-    whole = [measure for measure in measures if measure.kind == "bootstrap"]
-    read = dict.fromkeys(name for measure in whole for name in measure.arrays)
-    drawn = [
-        distributions({m.key: m.value for m in whole}, {name: run[name] for name in read}, resampling)
-        for run in (before, after)
-        if whole
+    return [
+        _change(measure, before, after, resampling)
+        for measure in measures
+        if measure.kind in ("bootstrap", "item mean")
     ]
-    rows = []
-    for measure in whole:
-        was, now = drawn[0][measure.key], drawn[1][measure.key]
-        rows.append(_change(measure.key, measure.value(before), measure.value(after), now - was, resampling))
-    for measure in measures:
-        if measure.kind == "item mean":
-            was, now = (measure.function(*(run[name] for name in measure.arrays)) for run in (before, after))
-            gaps = item_means((now - was)[:, None], resampling)[:, 0]
-            rows.append(_change(measure.key, was.mean(), now.mean(), gaps, resampling))
-    return rows
 
 
-def _change(
-    key: str, before: float, after: float, drawn: NDArray[np.float64], resampling: Resampling
-) -> MeasureChange:
-    """Return the row of a measure; drawn: its change in each resample."""
-    change = float(after - before)
-    low, high = centred_interval(change, drawn, resampling.confidence)
+def _change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> MeasureChange:
+    change, low, high = interval_of_change(measure, before, after, resampling)
     known = bool(np.isfinite([low, high]).all())
     ends = (low, high) if known else (None, None)
-    return MeasureChange(key, float(before), float(after), change, *ends)
+    return MeasureChange(measure.key, measure.value(before), measure.value(after), change, *ends)
 
 
 def _variants(before: Arrays, after: Arrays, names: Sequence[str], confidence: float) -> list[VariantChange]:

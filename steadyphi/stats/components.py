@@ -21,7 +21,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from steadyphi.stats import measures
-from steadyphi.stats.bootstrap import DEFAULT, Resampling, item_means, tails
+from steadyphi.stats.bootstrap import DEFAULT, Resampling, expanded, item_means, tails
 from steadyphi.stats.measures import Interval
 
 
@@ -35,14 +35,15 @@ class Components:
         all variants share.
     noise_share: the share of noise in the variance of the observed accuracies; 0 if they are all equal.
     spread: best minus worst, as observed.
-    corrected_spread: the spread without noise, see `variance_components`.
+    corrected_spread: the spread without noise, see `variance_components`. It has no interval: none was found
+        that holds where the variants form two clusters.
     """
 
     sigma: Interval
     noise: float
     noise_share: float
     spread: float
-    corrected_spread: Interval
+    corrected_spread: float
 
 
 def variance_components(correct: NDArray[np.bool_], resampling: Resampling = DEFAULT) -> Components:
@@ -55,21 +56,20 @@ def variance_components(correct: NDArray[np.bool_], resampling: Resampling = DEF
     normal distribution. It is still too large if most variants lie near the two extremes;
     `heldout.best_and_worst` is not.
 
-    The intervals come from resampled items. Each resample adds its own noise to sigma_T^2, so the draws are
-    shifted to have the estimate as their mean, then clipped at 0. Their coverage is at least nominal when the
-    variants resemble each other in groups; there the interval from the noncentral F distribution covered 65%
-    instead of 95%. With fewer than two items or variants, everything but `spread` is 0.
+    The interval of sigma_T comes from resampled items. Each resample adds its own noise to sigma_T^2, so the
+    draws are shifted to have the estimate as their mean, then clipped at 0. Its coverage is at least nominal
+    when the variants resemble each other in groups; there the interval from the noncentral F distribution
+    covered 65% instead of 95%. With fewer than two items or variants, everything but `spread` is 0.
     """
     items, variants = correct.shape
     spread = measures.spread(correct)
     if min(items, variants) < 2:
-        return Components(Interval(0.0, 0.0, 0.0), 0.0, 0.0, spread, Interval(0.0, 0.0, 0.0))
+        return Components(Interval(0.0, 0.0, 0.0), 0.0, 0.0, spread, 0.0)
     sums = _sums(correct)
     observed, noise = _variances(sums.mean(axis=0)[None], items)
-    drawn_observed, drawn_noise = _variances(item_means(sums, resampling), items)
     estimate = float(observed[0] - noise[0])
-    drawn = drawn_observed - drawn_noise
-    ends = np.quantile(drawn - drawn.mean() + estimate, tails(resampling.confidence))
+    drawn = _drawn(sums, resampling)
+    ends = np.quantile(drawn - drawn.mean() + estimate, tails(expanded(resampling.confidence, items)))
     sigma = Interval(*(float(np.sqrt(max(0.0, v))) for v in (estimate, *ends)))
     shape = spread / np.sqrt(observed[0]) if observed[0] > 0 else 0.0
     return Components(
@@ -77,8 +77,26 @@ def variance_components(correct: NDArray[np.bool_], resampling: Resampling = DEF
         float(np.sqrt(noise[0])),
         float(min(1.0, noise[0] / observed[0])) if observed[0] > 0 else 0.0,
         spread,
-        Interval(*(float(min(1.0, shape * v)) for v in (sigma.value, sigma.low, sigma.high))),
+        float(min(1.0, shape * sigma.value)),
     )
+
+
+def variance_change(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], resampling: Resampling
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the change of sigma_T^2 from before to after, and its error in each draw, (draws,).
+
+    The estimates of sigma_T^2 are differences of mean squares, unbiased and smooth, and may be negative here.
+    The same items are drawn for both, arrays (items, variants) with at least two of each.
+    """
+    values, draws = [], []
+    for correct in (before, after):
+        sums = _sums(correct)
+        observed, noise = _variances(sums.mean(axis=0)[None], len(correct))
+        values.append(float(observed[0] - noise[0]))
+        draws.append(_drawn(sums, resampling))
+    errors = draws[1] - draws[0]
+    return values[1] - values[0], errors - errors.mean()
 
 
 def sigma(correct: NDArray[np.bool_], resampling: Resampling) -> Interval:
@@ -86,7 +104,7 @@ def sigma(correct: NDArray[np.bool_], resampling: Resampling) -> Interval:
     return variance_components(correct, resampling).sigma
 
 
-def corrected_spread(correct: NDArray[np.bool_], resampling: Resampling) -> Interval:
+def corrected_spread(correct: NDArray[np.bool_], resampling: Resampling) -> float:
     """Return `Components.corrected_spread`."""
     return variance_components(correct, resampling).corrected_spread
 
@@ -94,6 +112,12 @@ def corrected_spread(correct: NDArray[np.bool_], resampling: Resampling) -> Inte
 def noise_share(correct: NDArray[np.bool_], resampling: Resampling) -> float:
     """Return `Components.noise_share`."""
     return variance_components(correct, resampling).noise_share
+
+
+def _drawn(sums: NDArray[np.float64], resampling: Resampling) -> NDArray[np.float64]:
+    """Return sigma_T^2, not cut at 0, in each draw."""
+    observed, noise = _variances(item_means(sums, resampling), len(sums))
+    return observed - noise
 
 
 def _sums(correct: NDArray[np.bool_]) -> NDArray[np.float64]:

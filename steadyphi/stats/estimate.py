@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from numpy import float64
+from numpy import bool_, clip
 from numpy.typing import NDArray
 
-from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, intervals, item_means
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, expanded, intervals, item_means
+from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
+from steadyphi.stats.measures import ITEM_MEANS, Interval, accuracy
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
 # The data from which a measure is computed.
@@ -27,7 +28,7 @@ Scope = Literal[
 ]
 # How the value follows from `function(*arrays)`, and how its interval is computed.
 Kind = Literal[
-    "bootstrap",  # the value itself; the interval by resampling items
+    "bootstrap",  # the value itself; the interval by resampling items, for extremes as in `extremes`
     "pigeonhole",  # the same, but the interval resamples variants too
     "item mean",  # an array (items,), whose mean is the value; the interval by resampling items
     "own interval",  # an Interval; the function takes a Resampling last
@@ -62,6 +63,18 @@ class Measure:
     uses: tuple[Use, ...] = ()
 
     @property
+    def extreme(self) -> bool:
+        """Whether the value depends on which variant is best or worst."""
+        return self.kind == "bootstrap" and self.function in FROM_ENDS
+
+    @property
+    def of_items(self) -> Callable[..., Any] | None:
+        """The function whose values (items,) have the value as their mean; None if it is no such mean."""
+        if self.kind == "item mean":
+            return self.function
+        return ITEM_MEANS.get(self.function) if self.kind == "bootstrap" else None
+
+    @property
     def computed_by(self) -> str:
         """The module and name of the function, such as `steadyphi.stats.measures.spread`."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
@@ -79,33 +92,28 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
     arrays is left out.
     """
     return {
-        **_bootstrapped(measures, "bootstrap", arrays, resampling),
-        **_bootstrapped(measures, "pigeonhole", arrays, resampling),
-        **{
-            measure.key: interval
-            for measure in measures
-            if measure.kind not in ("bootstrap", "pigeonhole")
-            and (interval := _estimate(measure, arrays, resampling)) is not None
-        },
+        measure.key: interval
+        for measure in measures
+        if (interval := _estimate(measure, arrays, resampling)) is not None
     }
 
 
-def _bootstrapped(
-    measures: Sequence[Measure], kind: Kind, arrays: Arrays, resampling: Resampling
-) -> dict[str, Interval]:
-    """Return the estimates of the measures of a bootstrapped kind, all from the same resamples."""
-    of_kind = [measure for measure in measures if measure.kind == kind]
-    if not of_kind:
-        return {}
-    inputs = {name: arrays[name] for name in dict.fromkeys(name for m in of_kind for name in m.arrays)}
-    return intervals({m.key: m.value for m in of_kind}, inputs, resampling, kind == "pigeonhole")
+def _bootstrapped(measure: Measure, inputs: Arrays, resampling: Resampling) -> Interval:
+    found = intervals(
+        {measure.key: measure.value}, inputs, resampling, measure.kind == "pigeonhole", measure.bounds
+    )
+    return found[measure.key]
 
 
 def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval | None:
     nan = float("nan")
     inputs = [arrays[name] for name in measure.arrays]
-    if measure.kind == "item mean":
-        return item_mean(measure.function(*inputs), measure.bounds, resampling)
+    if measure.extreme:
+        return _extreme(measure, inputs[0], resampling)
+    if measure.of_items:
+        return item_mean(measure.of_items(*inputs), measure.bounds, resampling)
+    if measure.kind in ("bootstrap", "pigeonhole"):
+        return _bootstrapped(measure, {name: arrays[name] for name in measure.arrays}, resampling)
     if measure.kind == "own interval":
         interval: Interval = measure.function(*inputs, resampling)
         return interval
@@ -113,8 +121,23 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
     return None if value is None else Interval(float(value), nan, nan)
 
 
-def item_mean(values: NDArray[float64], bounds: tuple[float, float], resampling: Resampling) -> Interval:
-    """Return the mean over items of `values` (items,) with its basic bootstrap interval, within bounds."""
+def _extreme(measure: Measure, correct: NDArray[bool_], resampling: Resampling) -> Interval:
+    value = float(measure.function(correct))
+    errors = extreme_errors(measure.function, correct, resampling)
+    low, high = clip(
+        extreme_interval(value, errors, expanded(resampling.confidence, len(correct))), *measure.bounds
+    )
+    return Interval(value, float(low), float(high))
+
+
+def item_mean(values: NDArray[Any], bounds: tuple[float, float], resampling: Resampling) -> Interval:
+    """Return the mean over items of `values` (items,) with its interval, within bounds.
+
+    It is the basic bootstrap interval; for truth values the Wilson interval, which holds near 0 and 1 too.
+    """
+    if values.dtype == bool:
+        return accuracy(values[:, None], resampling.confidence)[0]
     drawn = item_means(values[:, None], resampling)[:, 0]
-    low, high = basic_interval(float(values.mean()), drawn, resampling.confidence)
+    level = expanded(resampling.confidence, len(values))
+    low, high = basic_interval(float(values.mean()), drawn, level)
     return Interval(float(values.mean()), max(bounds[0], low), min(bounds[1], high))

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from steadyphi.stats.bootstrap import DEFAULT, Arrays, Resampling, Statistic, distributions
+from steadyphi.stats.bootstrap import DEFAULT, Resampling
 from steadyphi.stats.catalogue import used_in
+from steadyphi.stats.changes import drawn_change
 from steadyphi.stats.estimate import Measure
+from steadyphi.stats.measures import Interval
 from steadyphi.stats.paired import holm
 
 
@@ -23,17 +25,14 @@ def decide(before: NDArray[np.bool_], after: NDArray[np.bool_], resampling: Resa
     """Fail the tuned model if a measure that the catalogue marks for the gate gets significantly worse.
 
     before, after: `correct` (items, variants) of base and tuned on the same items and variants. Each measure
-    gets a one-sided test, with items resampled for both runs together. The p-value is (b + 1) / (m + 1),
-    where b of the m draws exceed their mean by at least the observed change (centred at the hypothesis of no
-    change: Hall & Wilson 1991, doi 10.2307/2532163). `holm` keeps the probability of any false alarm at
-    alpha = 1 - confidence; it is smaller if nothing changed. The observed spread contains noise: it grows if
-    accuracies with the same true spread move to the two ends.
+    gets a one-sided test, `Drawn.p_value`, with the same resampled items for both runs. `holm` keeps the
+    probability of any false alarm at alpha = 1 - confidence. A loss that is too small for these items passes.
+    sigma_T needs two variants and two items, and is left out otherwise.
     """
-    watched = used_in("gate")
-    pair = {"before": before, "after": after}
-    drawn = distributions({m.key: _worsening(m) for m in watched}, pair, resampling)
-    changes = [_worsening(measure)(pair) for measure in watched]
-    p_values = holm([_p_value(change, drawn[m.key]) for m, change in zip(watched, changes, strict=True)])
+    pair = [{"correct": correct} for correct in (before, after)]
+    watched = [m for m in used_in("gate") if m.kind != "own interval" or min(before.shape) > 1]
+    drawn = [drawn_change(measure, pair[0], pair[1], resampling) for measure in watched]
+    p_values = holm([test.p_value(measure.worse) for measure, test in zip(watched, drawn, strict=True)])
     reasons = [
         _reason(measure, before, after, p_value)
         for measure, p_value in zip(watched, p_values, strict=True)
@@ -42,27 +41,17 @@ def decide(before: NDArray[np.bool_], after: NDArray[np.bool_], resampling: Resa
     return Gate(not reasons, reasons)
 
 
-def _worsening(measure: Measure) -> Statistic:
-    """Return the statistic of how much `measure` gets worse from before to after."""
-
-    def change(pair: Arrays) -> float:
-        return measure.worse * (
-            measure.value({"correct": pair["after"]}) - measure.value({"correct": pair["before"]})
-        )
-
-    return change
-
-
-def _p_value(change: float, drawn: NDArray[np.float64]) -> float:
-    if change <= 0:
-        return 1.0
-    return float(((drawn - drawn.mean() >= change).sum() + 1) / (len(drawn) + 1))
-
-
 def _reason(measure: Measure, before: NDArray[np.bool_], after: NDArray[np.bool_], p_value: float) -> str:
-    was, now = measure.value({"correct": before}), measure.value({"correct": after})
+    was, now = (_value(measure, correct) for correct in (before, after))
     verb = "grows" if now > was else "falls"
     return (
         f"the {measure.label} {verb}: {was:.1%} before, {now:.1%} after ({100 * (now - was):+.1f} points, "
         f"p = {p_value:.3f})"
     )
+
+
+def _value(measure: Measure, correct: NDArray[np.bool_]) -> float:
+    if measure.kind == "own interval":
+        interval: Interval = measure.function(correct, Resampling(draws=2))
+        return interval.value
+    return measure.value({"correct": correct})

@@ -7,7 +7,9 @@ variant, spreads and rates of change are 0.
 Measures that need the probabilities of the choices are in `agreement` and `calibration`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +63,21 @@ def best_accuracy(correct: NDArray[np.bool_]) -> float:
 def worst_accuracy(correct: NDArray[np.bool_]) -> float:
     """Return the accuracy of the worst variant on these items."""
     return float(correct.mean(axis=0).min())
+
+
+def worst_quarter(correct: NDArray[np.bool_]) -> float:
+    """Return the mean accuracy over the worst quarter of the variants on these items.
+
+    It is the conditional value at risk at 25% (expected shortfall: Rockafellar & Uryasev 2000, doi
+    10.21314/JOR.2000.038), over variants of equal weight. Of T variants, the worst ceil(T / 4) count.
+    """
+    shares = np.sort(correct.mean(axis=0))
+    return float(shares[: quarter_of(len(shares))].mean())
+
+
+def quarter_of(variants: int) -> int:
+    """Return a quarter of the number of variants, rounded up."""
+    return -(-variants // 4)
 
 
 def mean_difference(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> float:
@@ -142,6 +159,18 @@ def flip_rate(chosen: NDArray[np.int_]) -> float:
     return float(1 - consistency(chosen).mean())
 
 
+def fleiss_kappa(chosen: NDArray[np.int_]) -> float:
+    """Return Fleiss' kappa: the agreement of variants beyond that of answers drawn at random.
+
+    kappa = (P - P_e) / (1 - P_e) with P the mean `consistency` and P_e the sum of squared shares of the
+    choices among all answers (Fleiss 1971, doi 10.1037/h0031619, eq. 7). It is 1 if all variants agree on
+    every item, also if all answers are the same choice, and 0 for answers that do not depend on the item.
+    """
+    shares = np.bincount(chosen.ravel()) / chosen.size
+    expected = float((shares**2).sum())
+    return 1.0 if expected == 1 else (mean_consistency(chosen) - expected) / (1 - expected)
+
+
 def mean_gap(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of |a - b| over all pairs of values along the last axis; 0 for a single value.
 
@@ -202,3 +231,14 @@ def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> floa
     reference are empty.
     """
     return float(lengths.mean() / reference.mean()) if reference.any() else None
+
+
+# The measures that are means over items, as functions that return the value of each item, (items,).
+ITEM_MEANS: Mapping[Callable[..., Any], Callable[[NDArray[Any]], Any]] = {
+    np.mean: lambda values: values.mean(axis=1),
+    worst_case: lambda correct: correct.all(axis=1),
+    best_case: lambda correct: correct.any(axis=1),
+    mean_consistency: consistency,
+    flip_rate: lambda chosen: 1 - consistency(chosen),
+    prompt_sensi_score: lambda scores: mean_gap(scores.astype(np.float64)),
+}

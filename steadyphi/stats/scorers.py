@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 from steadyphi.errors import SteadyPhiError
 
@@ -103,13 +103,12 @@ def contextual(logprobs: Floats, free: Floats) -> Floats:
 
 
 def batch_calibrated(logprobs: Floats, classes: Ints | None = None) -> Floats:
-    """Return log p(choice) minus the mean of log p over all items for the same class, per variant.
+    """Return log p(choice) minus the log of the mean p of the same class over all items, per variant.
 
-    This is batch calibration (Zhou et al. 2023, arXiv 2309.17249): the bias of a prompt towards a class is
-    estimated from the unlabelled items themselves and subtracted. It is computed in log space: the bias is
-    the mean log-probability of a class, where p is normalized over the choices of the item. There should be
-    many items, with right answers that are balanced over the classes. A single item equals its own mean, so
-    all its scores are 0.
+    This is batch calibration (Zhou et al. 2023, arXiv 2309.17249): the answer is the argmax of p / p_mean,
+    where p is normalized over the choices of the item, and p_mean, the bias of a prompt towards a class, is
+    the mean of p over the unlabelled items themselves. There should be many items, with right answers that
+    are balanced over the classes. A single item equals its own mean, so all its scores are 0.
     classes: the class of each choice, in a shape that broadcasts to (items, variants, K), with any number
         where there is no choice. By default it is the index of the choice, which is meaningful only if all
         items share their choices. If the choices differ by item, give the position at which each is shown
@@ -124,7 +123,8 @@ def batch_calibrated(logprobs: Floats, classes: Ints | None = None) -> Floats:
         same = exists & (labels == label)
         for variant in np.flatnonzero(same.any(axis=(0, 2))):
             members = same[:, variant]
-            scores[:, variant][members] -= scores[:, variant][members].mean()
+            logs = scores[:, variant][members]
+            scores[:, variant][members] = logs - (logsumexp(logs) - np.log(logs.size))
     return scores
 
 

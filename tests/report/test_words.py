@@ -73,14 +73,22 @@ def test_the_verdict_on_one_run() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ((0.12, 0.051, 0.184), "From base to tuned, X grew by 12.0 points (interval +5.1 to +18.4)."),
-        ((-0.12, -0.184, -0.051), "From base to tuned, X shrank by 12.0 points (interval −18.4 to −5.1)."),
+        (
+            (0.12, 0.051, 0.184),
+            "From base to tuned, in this one run, X grew by 12.0 points "
+            "(interval over questions +5.1 to +18.4).",
+        ),
+        (
+            (-0.12, -0.184, -0.051),
+            "From base to tuned, in this one run, X shrank by 12.0 points "
+            "(interval over questions −18.4 to −5.1).",
+        ),
         (
             (-0.01, -0.04, 0.02),
-            "These questions do not show whether X changed from base to tuned: −1.0 points, "
-            "interval −4.0 to +2.0.",
+            "These questions do not show whether X changed from base to tuned in this one run: −1.0 points, "
+            "interval over questions −4.0 to +2.0.",
         ),
-        ((0.05, None, None), "From base to tuned, X grew by 5.0 points."),
+        ((0.05, None, None), "From base to tuned, in this one run, X grew by 5.0 points."),
     ],
 )
 def test_the_verdict_on_a_change(change: tuple[float, float | None, float | None], expected: str) -> None:
@@ -94,8 +102,12 @@ def test_the_verdict_is_on_the_measures_that_the_catalogue_names() -> None:
     rows = [MeasureChange(key, 0.3, 0.4, 0.1, 0.05, 0.15) for key in CATALOGUE]
     found = verdict.sentences(compared(small(), RunComparison(rows, [], [], Gate(True, []), 200, [])))
     labels = [measure.label for measure in used_in("verdict")]
-    grew = [f"From base to tuned, the {x} grew by 10.0 points (interval +5.0 to +15.0)." for x in labels]
-    assert found[3:] == grew and len(labels) == 4
+    grew = [
+        f"From base to tuned, in this one run, the {x} grew by 10.0 points "
+        "(interval over questions +5.0 to +15.0)."
+        for x in labels
+    ]
+    assert found[3:] == grew and len(labels) == 5
 
 
 def test_alarms_say_whose_they_are_and_come_once() -> None:
@@ -116,6 +128,10 @@ def test_the_recommended_prompt_is_its_shape_with_a_place_for_the_question() -> 
     pre = re.findall(r"<pre[^>]*>(.*?)</pre>", found.body, re.S)
     assert [html.unescape(re.sub("<[^>]+>", "", p)) for p in pre] == ["Instruct: {question}\nOutput:\n"] * 2
     assert "Expect +8.3 points against the default format phi2 (interval +2.1 to +14.5)" in found.body
+    assert (
+        "Where no prompt is better than the default, another one is recommended in about 1 of 20"
+        in found.body
+    )
     assert "Chosen on 30 questions and tested on others, 60 in all." in found.body
     whole = example.experiment(runs=1)
     run = whole.runs[0]

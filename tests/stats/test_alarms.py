@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steadyphi.stats.alarms import chance_alarm, equal_alarm
+from steadyphi.stats.alarms import chance_alarm, equal_alarm, noise_alarm, rounding_alarm
 from tests.stats.simulated import share, simulated
 
 
@@ -35,3 +35,21 @@ def test_equal_models() -> None:
     other = chosen.copy()
     other[0, 0] += 1
     assert equal_alarm((chosen, other), (logprobs, logprobs + 0.01)) is None
+
+
+def test_a_family_is_named() -> None:
+    assert "best of 3 variants (options), 0.0% right" in str(
+        chance_alarm(np.zeros((50, 3), bool), 0.25, 0.95, "options")
+    )
+
+
+def test_formats_that_may_not_differ() -> None:
+    assert noise_alarm(0.04, 0.95) is None
+    assert "do not show that the formats differ (p = 0.31)" in str(noise_alarm(0.31, 0.95))
+
+
+def test_flips_by_rounding() -> None:
+    assert rounding_alarm(0.021, 0.01) is None and rounding_alarm(0.0, 0.0) is None
+    assert "disagree on 2.0% of the questions, and rounding alone changes 1.0%" in str(
+        rounding_alarm(0.02, 0.01)
+    )

@@ -9,6 +9,7 @@ from steadyphi.stats.bootstrap import (
     basic_interval,
     centred_interval,
     distributions,
+    expanded,
     intervals,
     item_means,
     resamples,
@@ -103,3 +104,10 @@ def test_seeded_and_cut_at_the_bounds() -> None:
     assert found["mean"].high == 1 and found["spread"].low == 0
     with pytest.raises(ValueError, match="bounds"):
         intervals({"large": lambda arrays: 2.0}, arrays, Resampling(0.95, 10))
+
+
+def test_expanded_levels() -> None:
+    """z of the expanded level is sqrt(N / (N - 1)) t: sqrt(50 / 49) 2.0096 = 2.030 for 50 items."""
+    assert expanded(0.95, 50) == pytest.approx(0.9576, abs=1e-4)
+    assert expanded(0.95, 10**6) == pytest.approx(0.95, abs=1e-5)
+    assert expanded(0.95, 1) == 0.95

@@ -24,7 +24,7 @@ def test_by_hand() -> None:
     assert found.noise == pytest.approx((1 / 18) ** 0.5)
     assert found.noise_share == pytest.approx(1 / 4)
     assert found.spread == pytest.approx(2 / 3)
-    assert found.corrected_spread.value == pytest.approx(2 / 3 * 0.75**0.5)
+    assert found.corrected_spread == pytest.approx(2 / 3 * 0.75**0.5)
 
 
 @given(st.integers(2, 8), st.integers(2, 6), st.integers(0, 10**6))
@@ -38,7 +38,7 @@ def test_against_the_sums_of_squares_written_out(items: int, variants: int, seed
     assert found.noise == pytest.approx((ms_res / items) ** 0.5, abs=1e-7)
     assert found.sigma.value == pytest.approx(max(0, (ms_t - ms_res) / items) ** 0.5, abs=1e-6)
     assert 0 <= found.noise_share <= 1
-    assert 0 <= found.corrected_spread.value <= found.spread + 1e-9
+    assert 0 <= found.corrected_spread <= found.spread + 1e-9
     assert found.sigma.low <= found.sigma.high
 
 
@@ -48,7 +48,7 @@ def test_equal_variants_have_no_spread_once_noise_is_removed() -> None:
         variance_components(simulated(np.full(24, 0.6), 100, rng), Resampling(0.95, 200)) for _ in range(40)
     ]
     assert np.mean([f.spread for f in found]) > 0.1
-    assert np.mean([f.corrected_spread.value for f in found]) < 0.04
+    assert np.mean([f.corrected_spread for f in found]) < 0.04
     assert share([f.sigma.low == 0 for f in found]) > 0.95
     assert np.mean([f.noise_share for f in found]) > 0.85
 
@@ -62,7 +62,7 @@ def test_the_true_spread_is_found(truth: np.ndarray) -> None:
     assert squares.mean() == pytest.approx(truth.var(ddof=1), abs=3 * squares.std() / 200**0.5)
     observed, corrected = (
         float(np.mean(values) - np.ptp(truth))
-        for values in ([f.spread for f in found], [f.corrected_spread.value for f in found])
+        for values in ([f.spread for f in found], [f.corrected_spread for f in found])
     )
     assert observed > 0.02 and abs(corrected) < 0.03 and abs(corrected) < observed / 2
 

@@ -32,7 +32,7 @@ def test_more_spread_and_a_worse_worst_case_fail() -> None:
     found = [decide(*pair(0.6 + 0.03 * LINE, 0.6 + 0.15 * LINE, n), Resampling(draws=200)) for n in range(15)]
     assert share([not gate.passed for gate in found]) >= 0.9
     assert any(
-        reason.startswith("the spread between the best and the worst format grows: ")
+        reason.startswith("the deviation between formats grows: ")
         for gate in found
         for reason in gate.reasons
     )
@@ -46,22 +46,34 @@ def test_reasons_by_hand() -> None:
     gate = decide(before, after, Resampling(draws=999))
     assert not gate.passed
     # The draws have a standard deviation of about 0.05, so none is 0.4 from the mean: p = 1/1000, which Holm
-    # multiplies by 3.
+    # multiplies by 4. The best variant is as good as before.
     assert gate.reasons == [
-        "the accuracy in the worst format falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
-        "the spread between the best and the worst format grows: 0.0% before, 40.0% after "
-        "(+40.0 points, p = 0.003)",
-        "the share right in every format falls: 100.0% before, 60.0% after (-40.0 points, p = 0.003)",
+        "the mean accuracy over formats falls: 100.0% before, 80.0% after (-20.0 points, p = 0.004)",
+        "the mean accuracy over the worst quarter of formats falls: 100.0% before, 60.0% after "
+        "(-40.0 points, p = 0.004)",
+        "the deviation between formats grows: 0.0% before, 28.1% after (+28.1 points, p = 0.004)",
     ]
     assert decide(after, before, Resampling(draws=99)).passed
     assert decide(after, after, Resampling(draws=99)).passed
 
 
-def test_the_spread_alone() -> None:
-    """A better best variant increases the spread, but nothing falls."""
+def test_the_deviation_alone() -> None:
+    """A better best variant increases the deviation between variants, but nothing falls."""
     before = np.zeros((100, 2), bool)
     after = before.copy()
     after[:40, 1] = True
     assert [reason.split(":")[0] for reason in decide(before, after, Resampling(draws=200)).reasons] == [
-        "the spread between the best and the worst format grows"
+        "the deviation between formats grows"
     ]
+
+
+def test_another_shape_seldom_fails() -> None:
+    """Spread out before, two clusters after, with equal mean, best and sigma and a better worst quarter.
+
+    The observed spread grows here in more than a quarter of cases, because more formats are tied.
+    """
+    line = np.linspace(-1, 1, 24)
+    low = np.where(np.arange(24) < 18, -1 / 3, 1.0) * line.std() / (1 / 3) ** 0.5
+    before, after = 0.6 + 0.1 * line, 0.6 + 0.1 * low
+    failed = [not decide(*pair(before, after, n), Resampling(draws=200)).passed for n in range(40)]
+    assert share(failed) <= 0.125

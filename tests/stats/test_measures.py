@@ -146,3 +146,28 @@ def test_wilson_interval_as_published() -> None:
         (found,) = measures.accuracy(correct, 0.95)
         assert found.value == right / of
         assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_fleiss_kappa_as_published() -> None:
+    """Fleiss 1971, table 1 as in the textbook example of 10 subjects, 14 raters, 5 categories: 0.210."""
+    counts = np.array(
+        [
+            *([0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1]),
+            *([7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7]),
+        ]
+    )
+    chosen = np.array([np.repeat(np.arange(5), row) for row in counts])
+    assert measures.fleiss_kappa(chosen) == pytest.approx(0.210, abs=5e-4)
+    assert measures.fleiss_kappa(np.zeros((4, 3), int)) == 1
+    assert measures.fleiss_kappa(np.repeat([[0], [1]], 3, axis=1)) == 1
+    assert measures.fleiss_kappa(np.array([[0, 1], [0, 1]])) == -1
+
+
+@pytest.mark.parametrize("function", measures.ITEM_MEANS)
+def test_a_mean_over_items_is_the_mean_of_its_items(function) -> None:  # type: ignore[no-untyped-def]
+    values = np.random.default_rng(0).integers(0, 2, (30, 5)).astype(bool)
+    if function in (measures.flip_rate, measures.mean_consistency):
+        values = values.astype(int)
+    of_items = measures.ITEM_MEANS[function](values)
+    assert of_items.shape == (30,)
+    assert np.mean(of_items) == pytest.approx(function(values))

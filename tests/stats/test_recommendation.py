@@ -33,6 +33,17 @@ def test_without_a_better_one_the_default_stays() -> None:
     assert (kept.gain, kept.low, kept.high) == (0, 0, 0) and kept.regret > 0
 
 
+def test_the_interval_of_a_gain_that_is_none_is_wrong_and_rare() -> None:
+    """An interval is given only above 0, so where all are equally good none contains the true gain, 0."""
+    rng = np.random.default_rng(6)
+    found = [
+        recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", Resampling(0.95, 10, n))
+        for n in range(150)
+    ]
+    replaced = [f for f in found if f.variant != "v3"]
+    assert 0 < len(replaced) <= 15 and all(f.low > 0 for f in replaced)
+
+
 def test_the_gain_is_of_items_that_did_not_choose() -> None:
     """For equally good variants, the best on other items beats the default in only half of the cases."""
     rng = np.random.default_rng(5)

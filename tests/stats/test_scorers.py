@@ -102,13 +102,13 @@ def test_a_choice_impossible_without_content_is_found_when_chosen() -> None:
 
 
 def test_batch_calibration_by_hand() -> None:
-    # Three items prefer choice 0, with probability 0.9, 0.8 and 0.6. The mean logs are
-    # (ln 0.9 + ln 0.8 + ln 0.6)/3 = ln 0.432^(1/3) = ln 0.756 and ln (0.1*0.2*0.4)^(1/3) = ln 0.2.
-    # Ratios: 0.9/0.756 > 0.1/0.2, 0.8/0.756 = 1.058 > 0.2/0.2, 0.6/0.756 < 0.4/0.2: the third turns.
+    # Three items prefer choice 0, with probability 0.9, 0.8 and 0.6. The means are 2.3/3 = 0.767 and
+    # 0.7/3 = 0.233. Ratios: 0.9/0.767 > 0.1/0.233, 0.8/0.767 = 1.04 > 0.2/0.233, 0.6/0.767 < 0.4/0.233:
+    # the third turns.
     logprobs = np.log([[[0.9, 0.1]], [[0.8, 0.2]], [[0.6, 0.4]]])
     scores = scorers.batch_calibrated(logprobs)
-    assert np.exp(scores[:, 0, 1]).tolist() == pytest.approx([0.5, 1, 2])
-    assert np.exp(scores[1, 0, 0]) == pytest.approx(0.8 / 0.432 ** (1 / 3))
+    assert np.exp(scores[:, 0, 1]).tolist() == pytest.approx([0.3 / 0.7, 0.6 / 0.7, 1.2 / 0.7])
+    assert np.exp(scores[1, 0, 0]) == pytest.approx(2.4 / 2.3)
     assert scorers.choose(scores)[:, 0].tolist() == [0, 0, 1]
 
 
@@ -117,34 +117,32 @@ def test_batch_calibration_of_positions() -> None:
     logprobs = np.log([[[0.9, 0.1]], [[0.4, 0.6]]])
     classes = np.array([[[0, 1]], [[1, 0]]])
     scores = scorers.batch_calibrated(logprobs, classes)
-    # first place: mean log of 0.9, 0.6; second place: of 0.1, 0.4
-    first, second = (0.9 * 0.6) ** 0.5, (0.1 * 0.4) ** 0.5
-    assert np.exp(scores[1, 0]).tolist() == pytest.approx([0.4 / second, 0.6 / first])
+    # first place: 0.9 and 0.6, mean 0.75; second place: 0.1 and 0.4, mean 0.25
+    assert np.exp(scores[1, 0]).tolist() == pytest.approx([0.4 / 0.25, 0.6 / 0.75])
     assert scorers.choose(scores)[:, 0].tolist() == [0, 0]
 
 
 def test_batch_calibration_normalizes_over_the_choices_that_an_item_has() -> None:
-    # 0.09 and 0.01 normalize to 0.9 and 0.1, and a single choice to 1.
-    # Geometric means: first (0.9 * 1)^(1/2), second 0.1.
+    # 0.09 and 0.01 normalize to 0.9 and 0.1, and a single choice to 1. Means: 0.95 and 0.1.
     scores = scorers.batch_calibrated(np.array([[np.log([0.09, 0.01])], [[np.log(0.5), GONE]]]))
-    assert np.exp(scores[0, 0]).tolist() == pytest.approx([0.9**0.5, 1])
-    assert np.exp(scores[1, 0]).tolist() == pytest.approx([0.9**-0.5, 0])
+    assert np.exp(scores[0, 0]).tolist() == pytest.approx([0.9 / 0.95, 1])
+    assert np.exp(scores[1, 0]).tolist() == pytest.approx([1 / 0.95, 0])
 
 
-@given(FULL, st.floats(-5, 5), st.booleans())
-def test_batch_calibration_undoes_any_bias(full: NDArray[np.float64], bias: float, some_gone: bool) -> None:
+@given(FULL, st.booleans())
+def test_batch_calibration_is_the_papers_ratio(full: NDArray[np.float64], some_gone: bool) -> None:
+    """Zhou et al. 2023: p / mean p, written out for each variant and class."""
     logprobs = gaps(full) if some_gone else full
     scores = scorers.batch_calibrated(logprobs)
     there = np.isfinite(logprobs)
     assert (np.isfinite(scores) == there).all()
-    if not some_gone:  # then a bias for one class in all items has no effect
-        biased = full.copy()
-        biased[:, :, 0] += bias
-        found = scorers.probabilities(scorers.batch_calibrated(biased))
-        assert found == pytest.approx(scorers.probabilities(scores), abs=1e-9)
+    p = np.exp(logprobs - logprobs.max(axis=2, keepdims=True))
+    p /= p.sum(axis=2, keepdims=True)
     for variant, choice in np.ndindex(logprobs.shape[1:]):
-        column = scores[:, variant, choice][there[:, variant, choice]]
-        assert column.size == 0 or column.mean() == pytest.approx(0, abs=1e-9)
+        column = p[there[:, variant, choice], variant, choice]
+        if column.size:
+            found = np.exp(scores[there[:, variant, choice], variant, choice])
+            assert found == pytest.approx(column / column.mean(), rel=1e-6)
 
 
 @given(FULL)

@@ -1,0 +1,97 @@
+"""The change of a measure from one run to another on the same items, its errors, interval and p-value."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steadyphi.stats.bootstrap import (
+    Arrays,
+    Resampling,
+    centred_interval,
+    distributions,
+    expanded,
+    item_means,
+)
+from steadyphi.stats.components import variance_change
+from steadyphi.stats.estimate import Measure
+from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
+from steadyphi.stats.paired import paired_difference
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A change and its error (estimate minus truth) in each draw, (draws,), in each way in which it is known.
+
+    The first way is the plain bootstrap. Its bias is that of the difference of two runs and about 0, so only
+    its deviations from its mean count.
+    """
+
+    change: float
+    errors: list[Floats]
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Return the smallest interval that contains those by each way."""
+        if len(self.errors) > 1:
+            return extreme_interval(self.change, self.errors, confidence)
+        return centred_interval(self.change, self.errors[0], confidence)
+
+    def p_value(self, worse: int) -> float:
+        """Return the largest one-sided p-value by any way that the true change is not in direction `worse`.
+
+        It is (b + 1) / (m + 1), where the error is at least as large as the change in b of the m draws (Hall
+        & Wilson 1991, doi 10.2307/2532163).
+        """
+        if worse * self.change <= 0:
+            return 1.0
+        centred = self.errors[0] - self.errors[0].mean()
+        ways = [centred, *self.errors] if len(self.errors) > 1 else [centred]
+        return max(float(((worse * way >= worse * self.change).sum() + 1) / (len(way) + 1)) for way in ways)
+
+
+def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Drawn:
+    """Return the change of a measure whose kind is "bootstrap" or "item mean", or of sigma_T^2 for sigma_T.
+
+    The same seed draws the same items for both runs.
+    """
+    inputs = _inputs(measure, before, after)
+    if measure.kind == "own interval":
+        change, errors = variance_change(inputs[0][0], inputs[1][0], resampling)
+        return Drawn(change, [errors])
+    change = measure.value(after) - measure.value(before)
+    if measure.extreme and not np.array_equal(inputs[0][0], inputs[1][0]):
+        ways = [extreme_errors(measure.function, correct, resampling) for (correct,) in inputs]
+        return Drawn(change, change_errors(*ways))
+    if measure.of_items:
+        was, now = (np.asarray(measure.of_items(*arrays), dtype=float) for arrays in inputs)
+        return Drawn(change, [item_means((now - was)[:, None], resampling)[:, 0] - change])
+    draws = [
+        distributions({"": measure.value}, {name: run[name] for name in measure.arrays}, resampling)[""]
+        for run in (before, after)
+    ]
+    return Drawn(change, [draws[1] - draws[0] - change])
+
+
+def interval_of_change(
+    measure: Measure, before: Arrays, after: Arrays, resampling: Resampling
+) -> tuple[float, float, float]:
+    """Return the change of a measure whose kind is "bootstrap" or "item mean", and the ends of its interval.
+
+    The interval is Newcombe's `paired_difference` for a share of items, the `extreme_interval` for a measure
+    of the best or worst variants, and otherwise the `centred_interval`.
+    """
+    if measure.of_items:
+        was, now = (measure.of_items(*arrays) for arrays in _inputs(measure, before, after))
+        if was.dtype == bool:
+            share = paired_difference(was, now, resampling.confidence)
+            return share.value, share.low, share.high
+    drawn = drawn_change(measure, before, after, resampling)
+    items = len(before[measure.arrays[0]])
+    return drawn.change, *drawn.interval(expanded(resampling.confidence, items))
+
+
+def _inputs(measure: Measure, before: Arrays, after: Arrays) -> list[list[NDArray[Any]]]:
+    return [[run[name] for name in measure.arrays] for run in (before, after)]
