@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import DEFAULT, FORMATS
+
+if TYPE_CHECKING:  # this import takes a second, and the parser does not need it
+    from steadyphi.results.stored import Evaluation
 
 
 def add_parser(commands: Any) -> None:
@@ -29,39 +32,35 @@ def run(options: argparse.Namespace) -> None:
     """Export a fine-tuned model for other tools."""
     from steadyphi.checkpoint.chat_files import Chat
     from steadyphi.checkpoint.export import export
+    from steadyphi.cli import model_card
 
     check_new(options.target)
-    style = options.style or measured_style(options.tuned)
-    chat = Chat(style, chat_template(FORMATS[style]))
+    runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
+    style = FORMATS[options.style or measured_style(runs[1])]
+    chat = Chat(style.name, chat_template(style))
     with atomic_dir(options.target) as folder:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
-    print_facts(options.target, {**manifest, "style": style})
+        model_card.write(folder, model_card.of_pipeline(manifest, style, options.tuned, runs))
+    print_facts(options.target, {**manifest, "style": style.name})
 
 
-def measured_style(tuned: Path) -> str:
-    """Return the format that the evaluation of a model recommends, else the default format of that run.
-
-    tuned: the output of the stage finetune. The evaluation is `scores/tuned` beside it, as the pipeline
-        writes them. Without an evaluation, the format is that of Phi-2.
-    """
-    folder = scores(tuned)
-    if not (folder / "result.json").exists():
-        return DEFAULT
+def evaluation(tuned: Path, which: str) -> "Evaluation | None":
+    """Return an evaluation, base or tuned, as the pipeline writes it beside `artifacts/tuned`, if any."""
     from steadyphi.results import stored
 
-    result = stored.read(folder).result
+    folder = tuned.absolute().parent / "scores" / which
+    return stored.read(folder) if tuned.name == "tuned" and (folder / "result.json").exists() else None
+
+
+def measured_style(tuned: "Evaluation | None") -> str:
+    """Return the format that an evaluation recommends, else its default; without evaluation, Phi-2's."""
+    if tuned is None:
+        return DEFAULT
+    result = tuned.result
     style = result.recommendation.variant if result.recommendation else result.default
     if style not in FORMATS:
-        raise SteadyPhiError(
-            f"{folder / 'result.json'}: recommends the unknown format {style!r}; give --style"
-        )
+        raise SteadyPhiError(f"the evaluation recommends the unknown format {style!r}; give --style")
     return style
-
-
-def scores(tuned: Path, which: str | None = None) -> Path:
-    """Return the folder of the evaluation of the model in `tuned`, or of `which`, beside it."""
-    tuned = tuned.absolute()
-    return tuned.parent / "scores" / (which or tuned.name)
 
 
 def check_new(target: Path) -> None:
