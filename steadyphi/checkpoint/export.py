@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter, adapter_format, causes, chat_files, configs, layouts, manifest
+from steadyphi.checkpoint import (
+    adapter,
+    adapter_base,
+    adapter_format,
+    causes,
+    chat_files,
+    configs,
+    layouts,
+    manifest,
+)
 from steadyphi.checkpoint.adapter import Update
 from steadyphi.checkpoint.chat_files import Chat
 from steadyphi.checkpoint.convert import convert, unchanged_files
@@ -38,7 +47,7 @@ def export(
     """
     if adapter.is_adapter(tuned):
         opened = open_folder(base)
-        updates = adapter.read_updates(tuned, opened.config)
+        updates = adapter.read_updates(tuned, opened)
         if as_adapter:
             return _write_adapter(tuned, updates, opened, target, chat)
         content = _write_merged(tuned, updates, base, target)
@@ -96,8 +105,13 @@ def _write_adapter(
         for path in unchanged_files(base.folder):
             shutil.copyfile(path, target / path.name)
         chat_files.write(target, chat, base.folder)
-    digest = {"sha256": sha256(adapter.weights_path(tuned))}
-    content = manifest.make(target, **origin, layout="peft", tensors=len(tensors), adapter=digest)
+    facts: dict[str, Any] = {
+        "layout": "peft",
+        "tensors": len(tensors),
+        "adapter": {"sha256": sha256(adapter.weights_path(tuned))},
+        adapter_base.KEY: adapter_base.digest(base),
+    }
+    content = manifest.make(target, **origin, **facts)
     manifest.write(target, content)
     return content
 
