@@ -25,6 +25,8 @@ def add_parser(commands: Any) -> None:
     )
     recommended = "prompt style of the chat template (the one that the evaluation recommends)"
     sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=recommended)
+    sub.add_argument("--push", metavar="REPO", help="upload the folder to a new repository: owner/name")
+    sub.add_argument("--private", action="store_true", help="make the repository private")
     sub.set_defaults(run=run)
 
 
@@ -35,6 +37,12 @@ def run(options: argparse.Namespace) -> None:
     from steadyphi.cli import model_card
 
     check_new(options.target)
+    if options.private and not options.push:
+        raise SteadyPhiError("--private: there is no repository; name it with --push owner/name")
+    if options.push:
+        from steadyphi.hub import push
+
+        push.check(options.push, options.private)
     runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
     style = FORMATS[options.style or measured_style(runs[1])]
     chat = Chat(style.name, chat_template(style))
@@ -42,6 +50,12 @@ def run(options: argparse.Namespace) -> None:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
         model_card.write(folder, model_card.of_pipeline(manifest, style, options.tuned, runs))
     print_facts(options.target, {**manifest, "style": style.name})
+    if options.push:
+        try:
+            print(push.push(options.target, options.push, options.private))
+        except SteadyPhiError as error:
+            again = f"{options.target} is complete; hf upload {options.push} {options.target} uploads it"
+            raise SteadyPhiError(f"{error}; {again}") from None
 
 
 def evaluation(tuned: Path, which: str) -> "Evaluation | None":
