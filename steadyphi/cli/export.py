@@ -12,6 +12,8 @@ from steadyphi.prompts.formats import DEFAULT, FORMATS
 if TYPE_CHECKING:  # this import takes a second, and the parser does not need it
     from steadyphi.results.stored import Evaluation
 
+GGUF = ("f16", "bf16", "q8_0")
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of `steadyphi`."""
@@ -25,6 +27,9 @@ def add_parser(commands: Any) -> None:
     )
     recommended = "prompt style of the chat template (the one that the evaluation recommends)"
     sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=recommended)
+    sub.add_argument(
+        "--gguf", choices=GGUF, help="write model-TYPE.gguf too, for llama.cpp; needs the package gguf"
+    )
     sub.add_argument("--push", metavar="REPO", help="upload the folder to a new repository: owner/name")
     sub.add_argument("--private", action="store_true", help="make the repository private")
     sub.set_defaults(run=run)
@@ -37,6 +42,12 @@ def run(options: argparse.Namespace) -> None:
     from steadyphi.cli import model_card
 
     check_new(options.target)
+    if options.gguf:
+        from steadyphi.checkpoint import gguf_file
+
+        if options.adapter:
+            raise SteadyPhiError("--gguf: has a merged model, so it does not go with --adapter")
+        gguf_file.load_package()
     if options.private and not options.push:
         raise SteadyPhiError("--private: there is no repository; name it with --push owner/name")
     if options.push:
@@ -48,6 +59,9 @@ def run(options: argparse.Namespace) -> None:
     chat = Chat(style.name, chat_template(style))
     with atomic_dir(options.target) as folder:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
+        if options.gguf:
+            name = Path(str(manifest["source"])).name
+            gguf_file.write(folder, folder / f"model-{options.gguf}.gguf", options.gguf, name, chat)
         model_card.write(folder, model_card.of_pipeline(manifest, style, options.tuned, runs))
     print_facts(options.target, {**manifest, "style": style.name})
     if options.push:
