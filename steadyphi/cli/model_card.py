@@ -68,7 +68,6 @@ def write(folder: Path, card: Card) -> None:
     data = ModelCardData(
         base_model=base,
         base_model_relation=("adapter" if adapter else "finetune") if base else None,
-        language="en",
         library_name="peft" if adapter else "transformers",
         license=licence,
         pipeline_tag="text-generation",

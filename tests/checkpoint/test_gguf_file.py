@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,28 @@ def test_any_layout_gives_the_same_bytes(phi_tiny: Path, tmp_path: Path) -> None
         (tmp_path / layout.name).mkdir()
         convert(phi_tiny, tmp_path / layout.name, layout=layout)
         assert written(tmp_path / layout.name, tmp_path / f"{layout.name}.gguf", "q8_0").read_bytes() == first
+
+
+@pytest.mark.parametrize("kind", gguf_file.TYPES)
+def test_one_tensor_at_a_time_is_in_memory(
+    phi_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write, before = gguf_file._write_tensors, []
+
+    def measured(*arguments: Any) -> None:
+        before.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.reset_peak()
+        write(*arguments)
+
+    monkeypatch.setattr(gguf_file, "BLOCK", 1 << 12)
+    written(phi_tiny, tmp_path / "first.gguf", kind)  # imports
+    monkeypatch.setattr(gguf_file, "_write_tensors", measured)
+    tracemalloc.start()
+    path = written(phi_tiny, tmp_path / "m.gguf", kind)
+    peak = tracemalloc.get_traced_memory()[1] - before[0]
+    tracemalloc.stop()
+    largest = 1280 * 256 * 2  # bytes
+    assert peak < 2 * largest < 0.4 * path.stat().st_size
 
 
 def test_what_gguf_cannot_hold_is_refused(phi_tiny: Path, tmp_path: Path) -> None:

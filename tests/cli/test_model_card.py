@@ -40,7 +40,6 @@ def test_the_card_of_a_merged_model(project: Path, tmp_path: Path) -> None:
     assert card.data.to_dict() == {
         "base_model": "microsoft/phi-2",
         "base_model_relation": "finetune",
-        "language": "en",
         "library_name": "transformers",
         "license": "mit",
         "pipeline_tag": "text-generation",
