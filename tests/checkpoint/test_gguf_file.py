@@ -1,4 +1,4 @@
-"""GGUF: read back by the package `gguf`, and run by llama.cpp beside our own engine where it is installed."""
+"""GGUF, read back by the package `gguf`."""
 
 import json
 import shutil
@@ -16,11 +16,8 @@ from steadyphi.checkpoint.convert import convert
 from steadyphi.cli import export
 from steadyphi.cli.main import main
 from steadyphi.errors import SteadyPhiError
-from steadyphi.inference.load import load_model
-from steadyphi.model import Phi
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import FORMATS
-from steadyphi.tokenizer import TextTokenizer
 from tests.checkpoint import by_hand
 from tests.conftest import ROOT, make_hub_folder
 
@@ -166,43 +163,3 @@ def test_the_command(lit_tiny: Path, tmp_path: Path) -> None:
     assert found["tokenizer.chat_template"] == CHAT.template
     with pytest.raises(SystemExit, match="--gguf: has a merged model"):
         main(["export", str(lit_tiny), str(tmp_path / "no"), "--gguf", "f16", "--adapter"])
-
-
-def llama(path: Path) -> Any:
-    llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama.cpp: pip install llama-cpp-python")
-    return llama_cpp.Llama(str(path), n_ctx=512, n_threads=1, logits_all=True, verbose=False)
-
-
-QUESTIONS = [f"Who has the {colour} box?" for colour in ("red", "blue", "green")] + ["What is 7 + 15?"]
-HARD = ["  Größe\t→ 3\n\n", "def f(x):\n        return x1234", "日本 🙂 it's 3.5%", "a\u00a0b  c"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("source", ["tiny", "wide"])
-def test_llama_cpp_has_our_log_probabilities(source: str, wide: Path, tmp_path: Path) -> None:
-    folder = TINY if source == "tiny" else wide
-    theirs, tokenizer = llama(written(folder, tmp_path / "m.gguf", "f16")), TextTokenizer(folder)
-    ours: Phi = load_model(folder, None, torch.float32)
-    for text in [FORMATS["qa"].prompt(question) for question in QUESTIONS] + HARD:
-        ids = tokenizer.encode(text)
-        assert theirs.tokenize(text.encode(), add_bos=False, special=False) == ids, text
-        theirs.reset()
-        theirs.eval(ids)
-        found = torch.from_numpy(np.array(theirs.scores[: len(ids)])).log_softmax(-1)
-        with torch.no_grad():
-            expected = ours(torch.tensor(ids), [len(ids)]).log_softmax(-1)
-        torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
-
-
-@pytest.mark.slow
-def test_llama_cpp_answers_as_we_do(tmp_path: Path) -> None:
-    from steadyphi.inference.generate import Options, generate
-
-    theirs, tokenizer = llama(written(TINY, tmp_path / "m.gguf", "f16")), TextTokenizer(TINY)
-    ours = load_model(TINY, None, torch.float32)
-    for question in QUESTIONS:
-        ids = tokenizer.encode(FORMATS["qa"].prompt(question))
-        expected = generate(ours, tokenizer, [ids], Options(16))[0].text
-        messages = [{"role": "user", "content": question}]
-        made = theirs.create_chat_completion(messages, temperature=0, max_tokens=16)
-        assert made["choices"][0]["message"]["content"] == expected, question

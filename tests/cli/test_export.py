@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_transformers_answers_as_we_do(exported: dict[str, Path], capsys: Captur
     assert answer(exported["merged"], capsys)["tokens"] == expected
 
 
+@pytest.mark.slow
+def test_peft_loads_the_adapter_by_the_base_that_it_names(exported: dict[str, Path], capsys: Capture) -> None:
+    import peft
+    import torch
+    import transformers
+
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(exported["adapter"], dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported["adapter"])
+    messages = [{"role": "user", "content": QUESTION}]
+    inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    expected = answer(exported["adapter"], capsys, "--base", "assets/phi-tiny")["tokens"]
+    assert [token for token in made.tolist() if token != 0] == expected
+
+
 def test_generate_and_chat_read_the_style(
     exported: dict[str, Path], lit_tiny: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,3 +159,10 @@ def test_every_end_token_stops_generation(lit_tiny: Path, tmp_path: Path) -> Non
     run("export", base, tmp_path / "out")
     settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert settings == {"bos_token_id": 0, "_from_model_config": True, "eos_token_id": [0, 7]}
+
+
+def test_gguf_without_its_package(lit_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)  # importing it raises ImportError
+    message = refused("export", lit_tiny, tmp_path / "out", "--gguf", "f16")
+    assert message == "error: --gguf: needs the package gguf; pip install gguf"
+    assert not list(tmp_path.iterdir())
