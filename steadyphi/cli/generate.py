@@ -101,6 +101,11 @@ def run_generate(options: argparse.Namespace) -> None:
     """Print the text that a model generates after each prompt."""
     style = _style(options, NONE)
     texts = _prompts(options, style)
+    if style and not options.style:
+        print(
+            f"[style {style.name}, which the folder records; --style {NONE} takes the prompt as it is]",
+            file=sys.stderr,
+        )
     from steadyphi.inference.generate import generate
     from steadyphi.inference.text import printable
 

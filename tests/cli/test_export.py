@@ -109,6 +109,8 @@ def test_generate_and_chat_read_the_style(
     assert answer(exported["merged"], capsys, "--style", "qa")["prompt"] == f"Q: {QUESTION}\nA:"
     assert answer(exported["merged"], capsys, "--style", "none")["prompt"] == QUESTION
     assert answer(lit_tiny, capsys)["prompt"] == QUESTION
+    run("generate", exported["merged"], QUESTION, "--max-new-tokens", 2)
+    assert capsys.readouterr().err.startswith(f"[style {RECOMMENDED}, which the folder records; ")
     for folder, style in ((exported["merged"], RECOMMENDED), (lit_tiny, "phi2")):
         monkeypatch.setattr("sys.stdin", io.StringIO("/style\n"))
         run("chat", folder)
