@@ -46,6 +46,7 @@ NOT_IN_SCORES = (
     SHOWN
     | STORED
     | {
+        "checkpoint.adapter_base",  # whether an adapter is refused
         "inference.score_cache",  # where scores are kept
         "runtime.ranks",  # which process computes a batch
     }

@@ -33,8 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"data", "inference", "prompts", "results", "settings", "stats", "tokenizer"},
     "report": {"prompts", "results", "stats"},
     "cli": {
-        *("checkpoint", "inference", "inspection", "model", "prompts"),
-        *("report", "results", "runtime", "settings", "tokenizer"),
+        *("checkpoint", "hub", "inference", "inspection", "model", "prompts"),
+        *("report", "results", "runtime", "settings", "stats", "tokenizer"),
     },
 }
 MODULES = {

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter_format, configs, layouts, source
+from steadyphi.checkpoint import adapter_base, adapter_format, configs, layouts, source
 from steadyphi.checkpoint.adapter_format import CONFIG, Module
+from steadyphi.checkpoint.source import Checkpoint
 from steadyphi.checkpoint.tensors import Stored
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
@@ -89,12 +90,15 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).exists()
 
 
-def read_updates(folder: Path, config: PhiConfig) -> dict[str, Update]:
+def read_updates(folder: Path, base: Checkpoint) -> dict[str, Update]:
     """Return the updates of an adapter by the name of the part on the Hub.
 
     The adapter may be of a Phi in any layout, as written by the stage `finetune`, `steadyphi export` or peft.
-    Raises SteadyPhiError when any part of it is unsupported or does not fit `config`.
+    Raises SteadyPhiError when any part of it is unsupported or does not fit `base`, and when it is recorded
+    that the adapter was trained on other weights.
     """
+    adapter_base.check(folder, base)
+    config = base.config
     values, path = configs.values(folder / CONFIG), weights_path(folder)
     stored = source.stored(path, lambda _: source.open_file(path))
     for problem in adapter_format.problems(path, values, stored, config.padded_vocab_size):

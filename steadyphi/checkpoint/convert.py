@@ -21,7 +21,7 @@ from steadyphi.tokenizer import END_OF_TEXT_ID, TextTokenizer, missing
 SHARD_BYTES = 5_000_000_000  # the size of the Phi-2 files on the Hub
 # Files that are copied unchanged.
 KEPT = ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"]
-KEPT += ["added_tokens.json", "generation_config.json", "LICENSE*", "NOTICE*"]
+KEPT += ["added_tokens.json", "chat_template.jinja", "generation_config.json", "LICENSE*", "NOTICE*"]
 
 
 Shape = tuple[str, tuple[int, ...]]  # dtype and shape
@@ -49,7 +49,7 @@ def convert(
     """
     opened = open_folder(source, from_safetensors)
     kept = opened.dtype if dtype == "keep" else dtype
-    unchanged, origin = _unchanged(source), manifest.origin(source, source.name)
+    unchanged, origin = unchanged_files(source), manifest.origin(source, source.name)
     check_tokenizer(source, opened.config.padded_vocab_size)
     target_tensors = layouts.tensors(layout, opened.config)
     shapes = {name: (kept, tensor.shape) for name, tensor in target_tensors.items()}
@@ -174,7 +174,7 @@ def _facts(
     }
 
 
-def _unchanged(folder: Path) -> list[Path]:
+def unchanged_files(folder: Path) -> list[Path]:
     """Return the files of a folder that are copied unchanged. Folders, such as LICENSES, are left out."""
     paths = [path for pattern in KEPT for path in sorted(folder.glob(pattern)) if not path.is_dir()]
     for path in paths:

@@ -3,6 +3,7 @@
 The adapter uses the current module names on the Hub, with separate q, k and v. See `adapter`.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadyphi.checkpoint import adapter, adapter_format, causes, configs, layouts, manifest
+from steadyphi.checkpoint import (
+    adapter,
+    adapter_base,
+    adapter_format,
+    causes,
+    chat_files,
+    configs,
+    layouts,
+    manifest,
+)
 from steadyphi.checkpoint.adapter import Update
-from steadyphi.checkpoint.convert import convert
+from steadyphi.checkpoint.chat_files import Chat
+from steadyphi.checkpoint.convert import convert, unchanged_files
 from steadyphi.checkpoint.copying import Edit, Run
 from steadyphi.checkpoint.indexes import LIT_WEIGHTS
 from steadyphi.checkpoint.source import Checkpoint, open_folder
@@ -21,29 +32,36 @@ from steadyphi.files import sha256
 from steadyphi.model_config import PhiConfig
 
 
-def export(tuned: Path, base: Path, target: Path, as_adapter: bool) -> dict[str, Any]:
+def export(
+    tuned: Path, base: Path, target: Path, as_adapter: bool, chat: Chat | None = None
+) -> dict[str, Any]:
     """Export the output of the stage `finetune` in `tuned` to the empty folder `target`.
 
     base: the checkpoint, in any layout, on which the adapter in `tuned` was trained.
     as_adapter: True writes an adapter for peft on PhiForCausalLM of transformers. False writes a full Hub
         folder with the adapter merged, in the dtype of the base.
+    chat: the prompt format to record in `target`, together with the tokenizer. None records none.
     returns: the manifest, which is also written to `target`.
     Raises SteadyPhiError when the adapter in `tuned` does not fit the base, and when `as_adapter` is true
     but `tuned` has no adapter.
     """
     if adapter.is_adapter(tuned):
         opened = open_folder(base)
-        updates = adapter.read_updates(tuned, opened.config)
+        updates = adapter.read_updates(tuned, opened)
         if as_adapter:
-            return _write_adapter(tuned, updates, opened, target)
-        return _write_merged(tuned, updates, base, target)
+            return _write_adapter(tuned, updates, opened, target, chat)
+        content = _write_merged(tuned, updates, base, target)
+        chat_files.write(target, chat, base)
+        return content
     if not (tuned / LIT_WEIGHTS).exists():
         raise SteadyPhiError(
             f"{tuned}: has neither {adapter_format.CONFIG} nor {LIT_WEIGHTS}; run dvc repro finetune"
         )
     if as_adapter:
         raise SteadyPhiError(f"{tuned}: has a full model, in which every weight was trained, but no adapter")
-    return convert(tuned, target, layout=layouts.HUB)
+    content = convert(tuned, target, layout=layouts.HUB)
+    chat_files.write(target, chat, tuned)
+    return content
 
 
 def _write_merged(tuned: Path, updates: Mapping[str, Update], base: Path, target: Path) -> dict[str, Any]:
@@ -69,7 +87,7 @@ def _merge(update: Update, run: Run, data: memoryview) -> memoryview:
 
 
 def _write_adapter(
-    tuned: Path, updates: Mapping[str, Update], base: Checkpoint, target: Path
+    tuned: Path, updates: Mapping[str, Update], base: Checkpoint, target: Path, chat: Chat | None
 ) -> dict[str, Any]:
     origin = manifest.origin(base.folder, str(base.folder))
     tensors: dict[str, Tensor] = {}
@@ -83,8 +101,17 @@ def _write_adapter(
         "target_modules": _targets(updates, base.config),
     }
     adapter_format.write(target, values, tensors)
-    digest = {"sha256": sha256(adapter.weights_path(tuned))}
-    content = manifest.make(target, **origin, layout="peft", tensors=len(tensors), adapter=digest)
+    if chat:
+        for path in unchanged_files(base.folder):
+            shutil.copyfile(path, target / path.name)
+        chat_files.write(target, chat, base.folder)
+    facts: dict[str, Any] = {
+        "layout": "peft",
+        "tensors": len(tensors),
+        "adapter": {"sha256": sha256(adapter.weights_path(tuned))},
+        adapter_base.KEY: adapter_base.digest(base),
+    }
+    content = manifest.make(target, **origin, **facts)
     manifest.write(target, content)
     return content
 

@@ -60,17 +60,17 @@ def _folder(where: str, which: str, into: Path) -> Path:
         return Path(where)
     scores = f"{SCORES}/{which}"
     # `dvc get` does not find the outputs of a project in a subfolder of its git repository from there.
-    top, below = _git("rev-parse", "--show-toplevel") or ".", _git("rev-parse", "--show-prefix") or ""
+    top, below = git("rev-parse", "--show-toplevel") or ".", git("rev-parse", "--show-prefix") or ""
     done = _dvc("get", top, below + scores, "--rev", where, "-o", str(into))
     if not done.returncode:
         return into
-    commit = _git("rev-parse", "--verify", "--end-of-options", f"{where}^{{commit}}")
+    commit = git("rev-parse", "--verify", "--end-of-options", f"{where}^{{commit}}")
     if not commit and "unknown Git revision" in done.stderr:
         raise SteadyPhiError(
             f"{where}: is neither a folder nor a revision; `dvc exp list` and `git log` show names"
         )
     missing = f"{where}: DVC's cache does not have its {scores}"
-    if not commit or commit != _git("rev-parse", "HEAD"):
+    if not commit or commit != git("rev-parse", "HEAD"):
         remedy = f"check {where} out, run dvc repro and commit dvc.lock"
         raise SteadyPhiError(f"{missing}; run dvc pull if the project has a remote, or {remedy}")
     if not _is_up_to_date(which):
@@ -82,15 +82,17 @@ def _folder(where: str, which: str, into: Path) -> Path:
 def _is_up_to_date(which: str) -> bool:
     """Return whether the workspace's scores were made from the files of the current revision."""
     results = (":(exclude)dvc.lock", ":(exclude)metrics")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *results)
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *results)
     status = _dvc("status", "--json", "--with-deps", f"evaluate@{which}")
     return changed == "" and status.returncode == 0 and json.loads(status.stdout) == {}
 
 
-def _git(*arguments: str) -> str | None:
-    """Return the output of git, or None if it fails."""
+def git(*arguments: str, folder: Path = Path()) -> str | None:
+    """Return the output of git in a folder, or None if it fails."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         return None
     return None if done.returncode else done.stdout.strip()

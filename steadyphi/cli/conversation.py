@@ -10,7 +10,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.cache import Cache
 from steadyphi.inference.generate import OnText, Options, Result, begin, write
 from steadyphi.model import Phi
-from steadyphi.prompts.formats import FORMATS, Format
+from steadyphi.prompts.dialogue import SEPARATOR
+from steadyphi.prompts.formats import DEFAULT, FORMATS, Format
 from steadyphi.tokenizer import TextTokenizer
 
 
@@ -28,7 +29,7 @@ class Conversation:
     """The turns so far and the prompt style in which the model reads them."""
 
     tokenizer: TextTokenizer
-    style: Format = field(default_factory=lambda: FORMATS["phi2"])
+    style: Format = field(default_factory=lambda: FORMATS[DEFAULT])
     turns: list[Turn] = field(default_factory=list)
 
     def change_style(self, style: Format) -> None:
@@ -76,12 +77,7 @@ class Conversation:
 
     def _between(self, turn: Turn) -> str:
         ended = len(turn.answer) - len(turn.answer.rstrip("\n")) if turn.tokens is not None else 0
-        return separator(self.style)[ended:]
-
-
-def separator(style: Format) -> str:
-    """Return the separator between an answer and the next question."""
-    return "\n\n" if "\n\n" in style.template else "\n"
+        return SEPARATOR[ended:]
 
 
 def stops(style: Format) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steadyphi.errors import SteadyPhiError
-from steadyphi.prompts.formats import FORMATS
+from steadyphi.prompts.formats import DEFAULT, FORMATS, Format
 
 if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
     from steadyphi.inference.generate import OnText, Options, Result
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # these imports take a second, and the parser does not need t
     from steadyphi.tokenizer import TextTokenizer
 
 MODEL = Path("artifacts/model")
+NONE = "none"  # instead of a style: the prompt is continued as it is
 
 
 def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,8 +30,10 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     sub.add_argument(
         "--prompt-file", action="append", default=[], help="a prompt from a file; - is standard input"
     )
+    styled = "prompt style of the questions, such as phi2; none continues the prompts as they are"
+    recorded = "(the one that the folder records; else {})"
     sub.add_argument(
-        "--style", choices=FORMATS, metavar="NAME", help="prompt style of the questions, such as phi2"
+        "--style", choices=(*FORMATS, NONE), metavar="NAME", help=f"{styled} {recorded.format(NONE)}"
     )
     sub.add_argument(
         "--draft",
@@ -47,7 +50,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "folder", type=Path, nargs="?", default=MODEL, help="a checkpoint, or an adapter (%(default)s)"
     )
     sub.add_argument(
-        "--style", choices=FORMATS, default="phi2", metavar="NAME", help="prompt style (%(default)s)"
+        "--style", choices=FORMATS, metavar="NAME", help=f"prompt style {recorded.format(DEFAULT)}"
     )
     _add_shared(sub)
     sub.set_defaults(run=run_chat)
@@ -96,14 +99,20 @@ def _add_shared(sub: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """Print the text that a model generates after each prompt."""
-    texts = _prompts(options)
+    style = _style(options, NONE)
+    texts = _prompts(options, style)
+    if style and not options.style:
+        print(
+            f"[style {style.name}, which the folder records; --style {NONE} takes the prompt as it is]",
+            file=sys.stderr,
+        )
     from steadyphi.inference.generate import generate
     from steadyphi.inference.text import printable
 
-    chosen = _options(options, options.style)
+    chosen = _options(options, style)
     model, tokenizer = _load(options)
     # Special tokens are encoded in a raw prompt, because it is the whole input, but not in a question.
-    encode = tokenizer.encode if options.style else tokenizer.encode_template
+    encode = tokenizer.encode if style else tokenizer.encode_template
     prompts = [encode(text) for text in texts]
     terminal = sys.stdout.isatty()  # a file gets the text as it is
 
@@ -136,13 +145,26 @@ def run_chat(options: argparse.Namespace) -> None:
 
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
-    chosen = _options(options, None)
+    chosen, style = _options(options, None), _style(options, DEFAULT)
+    assert style
     model, tokenizer = _load(options)
-    conversation = Conversation(tokenizer, FORMATS[options.style])
+    conversation = Conversation(tokenizer, style)
     Chat(Session(model, tokenizer), conversation, chosen).run()
 
 
-def _prompts(options: argparse.Namespace) -> list[str]:
+def _style(options: argparse.Namespace, default: str) -> Format | None:
+    """Return the prompt style: the option's, else the one that the model's folder records, else `default`."""
+    from steadyphi.checkpoint.chat_files import recorded_style
+
+    name = options.style
+    for folder in (options.tuned, options.folder):
+        if name is None and folder and (name := recorded_style(folder)) and name not in FORMATS:
+            raise SteadyPhiError(f"{folder}: records the unknown prompt style {name!r}; give --style")
+    name = name or default
+    return None if name == NONE else FORMATS[name]
+
+
+def _prompts(options: argparse.Namespace, style: Format | None) -> list[str]:
     """Return the prompts of the command line and of files, in the chosen style."""
     texts = list(options.prompt)
     for name in options.prompt_file:
@@ -156,10 +178,10 @@ def _prompts(options: argparse.Namespace) -> list[str]:
     for text in texts:
         if any("\ud800" <= c <= "\udfff" for c in text):  # Python's surrogates for undecodable bytes
             raise SteadyPhiError("the prompt is not UTF-8 text")
-    return [FORMATS[options.style].prompt(text) for text in texts] if options.style else texts
+    return [style.prompt(text) for text in texts] if style else texts
 
 
-def _options(options: argparse.Namespace, style: str | None) -> "Options":
+def _options(options: argparse.Namespace, style: Format | None) -> "Options":
     from steadyphi.cli.conversation import stops
     from steadyphi.inference.generate import Options
     from steadyphi.inference.sampling import Sampling
@@ -170,7 +192,7 @@ def _options(options: argparse.Namespace, style: str | None) -> "Options":
     sampling = Sampling(
         temperature, **given, repetition_penalty=options.repetition_penalty, seed=options.seed
     )
-    stop = (*options.stop, *(stops(FORMATS[style]) if style else ()))
+    stop = (*options.stop, *(stops(style) if style else ()))
     return Options(options.max_new_tokens, sampling, stop, compiled=options.compile)
 
 

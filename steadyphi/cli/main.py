@@ -6,10 +6,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.cli import compare, generate
+from steadyphi.cli import compare, export, generate
+from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
 
@@ -48,7 +48,7 @@ def convert(options: argparse.Namespace) -> None:
     """Convert a checkpoint folder into a new folder of another layout."""
     from steadyphi.checkpoint.convert import convert as convert_folder
 
-    _check_new(options.target)
+    check_new(options.target)
     with atomic_dir(options.target) as folder:
         manifest = convert_folder(
             options.source,
@@ -58,27 +58,7 @@ def convert(options: argparse.Namespace) -> None:
             from_safetensors=options.from_safetensors,
             check_finite=not options.allow_nan,
         )
-    _print_facts(options.target, manifest)
-
-
-def export(options: argparse.Namespace) -> None:
-    """Export a fine-tuned model for other tools."""
-    from steadyphi.checkpoint.export import export as export_folder
-
-    _check_new(options.target)
-    with atomic_dir(options.target) as folder:
-        manifest = export_folder(options.tuned, options.base, folder, options.adapter)
-    _print_facts(options.target, manifest)
-
-
-def _check_new(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise SteadyPhiError(f"{target}: exists already; name a new folder, or remove it")
-
-
-def _print_facts(target: Path, manifest: dict[str, Any]) -> None:
-    facts = [f"{key} {manifest[key]}" for key in ("layout", "dtype", "digest") if manifest.get(key)]
-    print(f"{target}: {', '.join(facts)}")
+    print_facts(options.target, manifest)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,16 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--allow-nan", action="store_true", help="allow NaN and infinite numbers")
     sub.set_defaults(run=convert)
 
-    sub = commands.add_parser("export", help="export a fine-tuned model as a folder for the Hub")
-    sub.add_argument("tuned", type=Path, help="the output of the stage finetune: artifacts/tuned")
-    sub.add_argument("target", type=Path, help="a new folder")
-    base = Path("artifacts/model")
-    sub.add_argument("--base", type=Path, default=base, help="the base checkpoint (%(default)s)")
-    sub.add_argument(
-        "--adapter", action="store_true", help="export an unmerged adapter for peft and transformers"
-    )
-    sub.set_defaults(run=export)
-
+    export.add_parser(commands)
     generate.add_parsers(commands)
     compare.add_parser(commands)
     return parser

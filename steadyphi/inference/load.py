@@ -42,7 +42,7 @@ def load_model(
     opened = open_folder(folder)
     config = opened.config
     check_tokenizer(folder, config.padded_vocab_size)
-    updates = read_updates(adapter, config) if adapter else {}
+    updates = read_updates(adapter, opened) if adapter else {}
     files = Files()
     parts = source_runs(opened)
     state = {}

@@ -76,3 +76,4 @@ FORMATS = {
         Format("bare-arrow", "{question} ->", " "),
     )
 }
+DEFAULT = "phi2"  # of a model whose folder and evaluation name no format

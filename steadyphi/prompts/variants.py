@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import distractors, grammar
+from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.formats import Format
 from steadyphi.prompts.grammar import NONE, OptionStyle
 from steadyphi.prompts.instructions import Instruction
@@ -97,7 +98,7 @@ def render(variant: Variant, item: Item, shots: Sequence[Item], seed: int) -> Re
         question += ("\n" if variant.options else " ") + variant.instruction.text
     if variant.instruction and variant.position != "after":
         parts.insert(0, variant.instruction.text)
-    prompt = "\n\n".join([*parts, variant.format.prompt(question)])
+    prompt = SEPARATOR.join([*parts, variant.format.prompt(question)])
     return Rendered(prompt, _answers(variant, item, seed))
 
 

@@ -18,6 +18,7 @@ from steadyphi.checkpoint.adapter import read_updates
 from steadyphi.checkpoint.adapter_format import MAKING
 from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.export import export
+from steadyphi.checkpoint.source import open_folder
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.load import load_tuned
 from steadyphi.inspection.inspect import inspect
@@ -213,7 +214,7 @@ def test_any_settings_are_read_or_refused(changes: dict[str, Any], phi_tiny: Pat
     (adapter / "adapter_config.json").write_text(json.dumps(values))
     problems = inspect(str(adapter))["problems"]
     try:
-        read_updates(adapter, PhiConfig.from_folder(phi_tiny))
+        read_updates(adapter, open_folder(phi_tiny))
     except SteadyPhiError as error:
         assert "\n" not in str(error) and len(str(error)) < 500
         # Which modules the list leaves out can be seen only beside the model.

@@ -11,7 +11,9 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import cache
 from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.load import load_model
-from steadyphi.prompts.formats import FORMATS
+from steadyphi.prompts.formats import FORMATS, Format
+from steadyphi.prompts.item import Item
+from steadyphi.prompts.variants import Variant, render
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
@@ -29,12 +31,12 @@ def talk(style: str = "phi2") -> Conversation:
 @pytest.mark.parametrize(
     ("style", "whole"),
     [
-        ("phi2", "Instruct: Who?\nOutput: Ann\nInstruct: What?\nOutput: a ship\nInstruct: Why?\nOutput:"),
-        ("chat", "Alice: Who?\nBob: Ann\nAlice: What?\nBob: a ship\nAlice: Why?\nBob:"),
+        ("phi2", "Instruct: Who?\nOutput: Ann\n\nInstruct: What?\nOutput: a ship\n\nInstruct: Why?\nOutput:"),
+        ("chat", "Alice: Who?\nBob: Ann\n\nAlice: What?\nBob: a ship\n\nAlice: Why?\nBob:"),
         ("phi15", "Who?\n\nAnswer: Ann\n\nWhat?\n\nAnswer: a ship\n\nWhy?\n\nAnswer:"),
         (
             "phi2-newline",
-            "Instruct: Who?\nOutput:\n Ann\nInstruct: What?\nOutput:\n a ship\nInstruct: Why?\nOutput:\n",
+            "Instruct: Who?\nOutput:\n Ann\n\nInstruct: What?\nOutput:\n a ship\n\nInstruct: Why?\nOutput:\n",
         ),
     ],
 )
@@ -45,14 +47,32 @@ def test_turns_in_a_style(style: str, whole: str) -> None:
     assert whole.startswith(conversation.text())
 
 
+@pytest.mark.parametrize("style", FORMATS.values(), ids=FORMATS)
+def test_the_text_is_that_of_a_few_shot_prompt_and_of_the_chat_template(style: Format) -> None:
+    """And the tokens, where none of them crosses a seam in running text."""
+    conversation = Conversation(TOKENIZER, style)
+    shots = [Item("1", "", "Who?", ("Ann", "Tom"), 0), Item("2", "", "What?", ("ship", "box"), 1)]
+    for shot in shots:
+        answer = style.answer(shot.choices[shot.answer])
+        conversation.add(shot.question, answer, TOKENIZER.encode(answer))
+    tokens, _ = conversation.ask("Why?", 512, 10)
+    variant = Variant(style.name, "format", style, shots=2)
+    prompt = render(variant, Item("3", "", "Why?", ("a", "b"), 0), shots, 0).prompt
+    assert TOKENIZER.decode(tokens) == prompt
+    if style.lead == " ":
+        assert tokens == TOKENIZER.encode(prompt)
+
+
 def test_another_style_rewrites_the_history() -> None:
     conversation = talk("phi2")
     conversation.change_style(FORMATS["question-newline"])
     tokens, _ = conversation.ask("Why?", 512, 100)
-    written = "Question:\nWho?\nAnswer:\nAnn\nQuestion:\nWhat?\nAnswer:\na ship\nQuestion:\nWhy?\nAnswer:\n"
+    written = (
+        "Question:\nWho?\nAnswer:\nAnn\n\nQuestion:\nWhat?\nAnswer:\na ship\n\nQuestion:\nWhy?\nAnswer:\n"
+    )
     assert TOKENIZER.decode(tokens) == written
     conversation.change_style(FORMATS["phi2"])
-    assert conversation.text() == "Instruct: Who?\nOutput: Ann\nInstruct: What?\nOutput: a ship\n"
+    assert conversation.text() == "Instruct: Who?\nOutput: Ann\n\nInstruct: What?\nOutput: a ship\n\n"
 
 
 def test_old_turns_are_dropped_whole_and_no_more_than_needed() -> None:
@@ -61,7 +81,7 @@ def test_old_turns_are_dropped_whole_and_no_more_than_needed() -> None:
     conversation = talk()
     tokens, dropped = conversation.ask("Why?", len(whole) + 99, 100)
     assert dropped == 1 and [turn.question for turn in conversation.turns] == ["What?"]
-    assert TOKENIZER.decode(tokens) == "Instruct: What?\nOutput: a ship\nInstruct: Why?\nOutput:"
+    assert TOKENIZER.decode(tokens) == "Instruct: What?\nOutput: a ship\n\nInstruct: Why?\nOutput:"
     alone = TOKENIZER.encode("Instruct: Why?\nOutput:")
     assert talk().ask("Why?", len(alone) + 1, 100) == (alone, 2)  # the answer will be cut
     conversation = talk()

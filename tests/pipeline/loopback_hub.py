@@ -268,11 +268,18 @@ class Server(ThreadingHTTPServer):
 def start(folder: Path, *repos: tuple[str, str], faults: Faults | None = None) -> Iterator[LoopbackHub]:
     """Serve `folder` as each of `repos` (name, commit) and yield the server."""
     hub = LoopbackHub(folder, dict(repos), faults or Faults())
-    server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": hub}))
+    with served(hub, Handler):
+        yield hub
+
+
+@contextmanager
+def served(hub: LoopbackHub, handler: type[Handler]) -> Iterator[None]:
+    """Serve a Hub, with one `handler` for each connection, and set its endpoint."""
+    server = Server(("127.0.0.1", 0), type("Handler", (handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield hub
+        yield
     finally:
         server.shutdown()
         server.server_close()

@@ -1,0 +1,62 @@
+"""The files of a Hub folder that say how to ask the model: its chat template, prompt style and end tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object, write_json, write_text
+from steadyphi.tokenizer import TextTokenizer
+
+TOKENIZER_SETTINGS = "tokenizer_config.json"
+TEMPLATE = "chat_template.jinja"
+STYLE = "prompt_style"  # the key in tokenizer_config.json; transformers keeps it when it saves the tokenizer
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A prompt format by name, and the Jinja template that renders messages in it."""
+
+    style: str
+    template: str
+
+
+def write(folder: Path, chat: Chat | None, source: Path) -> None:
+    """Record a prompt format beside the weights in `folder`, for transformers, vLLM and `steadyphi chat`.
+
+    source: the checkpoint whose tokenizer files are in `folder`. Its files declare the end tokens.
+    transformers reads the template from `chat_template.jinja`, older versions and other tools from
+    `tokenizer_config.json`. `generation_config.json` gets every end token of the tokenizer, because Phi-1.5's
+    own names none and generation would never end. Does nothing without a format or without a tokenizer.
+    """
+    if chat is None or not (folder / "tokenizer.json").exists():
+        return
+    tokenizer = TextTokenizer(source)
+    ends = list(tokenizer.eos_ids)
+    end = tokenizer.decode(ends[:1])
+    settings = _read(folder / TOKENIZER_SETTINGS) or {"tokenizer_class": "PreTrainedTokenizerFast"}
+    named = {"eos_token": settings.get("eos_token") or end}
+    settings = {**settings, **named, STYLE: chat.style, "chat_template": chat.template}
+    write_json(folder / TOKENIZER_SETTINGS, settings)
+    write_text(folder / TEMPLATE, chat.template)
+    path = folder / "generation_config.json"
+    eos = {"eos_token_id": ends[0] if len(ends) == 1 else ends}
+    write_json(path, {"bos_token_id": ends[0], **_read(path), **eos})
+
+
+def recorded_style(folder: Path) -> str | None:
+    """Return the name of the prompt format that is recorded in a folder, or None.
+
+    Raises SteadyPhiError if the entry is not a name.
+    """
+    style = _read(folder / TOKENIZER_SETTINGS).get(STYLE)
+    if style is not None and not isinstance(style, str):
+        raise SteadyPhiError(f"{folder / TOKENIZER_SETTINGS}: {STYLE}: {style!r} is not the name of a style")
+    return style
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}

@@ -1,0 +1,103 @@
+"""The command `steadyphi export`: a fine-tuned model as a folder that other tools read, with its prompt."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import atomic_dir
+from steadyphi.prompts.dialogue import chat_template
+from steadyphi.prompts.formats import DEFAULT, FORMATS
+
+if TYPE_CHECKING:  # this import takes a second, and the parser does not need it
+    from steadyphi.results.stored import Evaluation
+
+GGUF = ("f16", "bf16", "q8_0")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of `steadyphi`."""
+    sub = commands.add_parser("export", help="export a fine-tuned model as a folder for the Hub")
+    sub.add_argument("tuned", type=Path, help="the output of the stage finetune: artifacts/tuned")
+    sub.add_argument("target", type=Path, help="a new folder")
+    base = Path("artifacts/model")
+    sub.add_argument("--base", type=Path, default=base, help="the base checkpoint (%(default)s)")
+    sub.add_argument(
+        "--adapter", action="store_true", help="export an unmerged adapter for peft and transformers"
+    )
+    recommended = "prompt style of the chat template (the one that the evaluation recommends)"
+    sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=recommended)
+    sub.add_argument(
+        "--gguf", choices=GGUF, help="write model-TYPE.gguf too, for llama.cpp; needs the package gguf"
+    )
+    sub.add_argument("--push", metavar="REPO", help="upload the folder to a new repository: owner/name")
+    sub.add_argument("--private", action="store_true", help="make the repository private")
+    sub.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export a fine-tuned model for other tools."""
+    from steadyphi.checkpoint.chat_files import Chat
+    from steadyphi.checkpoint.export import export
+    from steadyphi.cli import model_card
+
+    check_new(options.target)
+    if options.gguf:
+        from steadyphi.checkpoint import gguf_file
+
+        if options.adapter:
+            raise SteadyPhiError("--gguf: has a merged model, so it does not go with --adapter")
+        gguf_file.load_package()
+    if options.private and not options.push:
+        raise SteadyPhiError("--private: there is no repository; name it with --push owner/name")
+    if options.push:
+        from steadyphi.hub import push
+
+        push.check(options.push, options.private)
+    runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
+    style = FORMATS[options.style or measured_style(runs[1])]
+    chat = Chat(style.name, chat_template(style))
+    with atomic_dir(options.target) as folder:
+        manifest = export(options.tuned, options.base, folder, options.adapter, chat)
+        if options.gguf:
+            name = Path(str(manifest["source"])).name
+            gguf_file.write(folder, folder / f"model-{options.gguf}.gguf", options.gguf, name, chat)
+        model_card.write(folder, model_card.of_pipeline(manifest, style, options.tuned, runs))
+    print_facts(options.target, {**manifest, "style": style.name})
+    if options.push:
+        try:
+            print(push.push(options.target, options.push, options.private))
+        except SteadyPhiError as error:
+            again = f"{options.target} is complete; hf upload {options.push} {options.target} uploads it"
+            raise SteadyPhiError(f"{error}; {again}") from None
+
+
+def evaluation(tuned: Path, which: str) -> "Evaluation | None":
+    """Return an evaluation, base or tuned, as the pipeline writes it beside `artifacts/tuned`, if any."""
+    from steadyphi.results import stored
+
+    folder = tuned.absolute().parent / "scores" / which
+    return stored.read(folder) if tuned.name == "tuned" and (folder / "result.json").exists() else None
+
+
+def measured_style(tuned: "Evaluation | None") -> str:
+    """Return the format that an evaluation recommends, else its default; without evaluation, Phi-2's."""
+    if tuned is None:
+        return DEFAULT
+    result = tuned.result
+    style = result.recommendation.variant if result.recommendation else result.default
+    if style not in FORMATS:
+        raise SteadyPhiError(f"the evaluation recommends the unknown format {style!r}; give --style")
+    return style
+
+
+def check_new(target: Path) -> None:
+    """Raise SteadyPhiError if a folder to be written exists and is not empty."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise SteadyPhiError(f"{target}: exists already; name a new folder, or remove it")
+
+
+def print_facts(target: Path, manifest: dict[str, Any]) -> None:
+    """Print the main facts about a folder that was written, in one line."""
+    facts = [f"{key} {manifest[key]}" for key in ("layout", "dtype", "style", "digest") if manifest.get(key)]
+    print(f"{target}: {', '.join(facts)}")

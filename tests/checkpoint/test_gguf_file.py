@@ -1,0 +1,165 @@
+"""GGUF, read back by the package `gguf`."""
+
+import json
+import shutil
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steadyphi.checkpoint import gguf_file, layouts
+from steadyphi.checkpoint.chat_files import Chat
+from steadyphi.checkpoint.convert import convert
+from steadyphi.cli import export
+from steadyphi.cli.main import main
+from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts.dialogue import chat_template
+from steadyphi.prompts.formats import FORMATS
+from tests.checkpoint import by_hand
+from tests.conftest import ROOT, make_hub_folder
+
+gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install gguf")
+TINY = ROOT / "assets" / "phi-tiny"
+CHAT = Chat("qa", chat_template(FORMATS["qa"]))
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.final_layernorm": "output_norm",
+    "lm_head": "output",
+    "model.layers": "blk",
+    "self_attn.dense": "attn_output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "input_layernorm": "attn_norm",
+    "mlp.fc1": "ffn_up",
+    "mlp.fc2": "ffn_down",
+}
+
+
+def written(source: Path, path: Path, kind: str) -> Path:
+    gguf_file.write(source, path, kind, "a phi", CHAT)
+    return path
+
+
+def fields(reader: Any) -> dict[str, Any]:
+    return {key: field.contents() for key, field in reader.fields.items()}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Phi of Phi-2's head size 80, in bfloat16."""
+    folder = tmp_path_factory.mktemp("wide") / "hub"
+    make_hub_folder(folder, torch.bfloat16)
+    return folder
+
+
+@pytest.mark.parametrize("kind", gguf_file.TYPES)
+@pytest.mark.parametrize("source", ["tiny", "wide"])
+def test_tensors(source: str, kind: str, wide: Path, tmp_path: Path) -> None:
+    folder = TINY if source == "tiny" else wide
+    reader = gguf.GGUFReader(written(folder, tmp_path / "m.gguf", kind))
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    expected = by_hand.load(folder)
+    assert len(found) == len(expected)
+    for name, tensor in expected.items():
+        for old, new in NAMES.items():
+            name = name.replace(old, new)
+        numbers = gguf.quants.dequantize(found[name].data, found[name].tensor_type)
+        assert found[name].tensor_type.name == ("F32" if tensor.ndim == 1 else kind.upper())
+        exact = tensor.float()
+        # Of a type with a mantissa of n bits the error is half a unit; of Q8_0 half a 127th of the largest
+        # of 32 numbers, and its scale is a float16.
+        largest = (
+            exact.abs().unflatten(-1, (-1, 32)).amax(-1, keepdim=True).expand(-1, -1, 32).flatten(-2)
+            if exact.ndim > 1
+            else exact.abs()
+        )
+        bound = {"f16": exact.abs() / 2048 + 3e-8, "bf16": exact.abs() / 256, "q8_0": largest / 220 + 1e-6}
+        error = (torch.from_numpy(np.array(numbers)).view(exact.shape) - exact).abs()
+        assert (error <= (bound[kind] if exact.ndim > 1 else 0)).all(), name
+
+
+def test_settings_and_tokenizer(wide: Path, tmp_path: Path) -> None:
+    """The real Phi's embedding has 905 rows without a token; here it is the last."""
+    folder = Path(shutil.copytree(wide, tmp_path / "hub"))
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["merges"] = [pair for pair in values["model"]["merges"] if "".join(pair) != "wagon"]
+    assert values["model"]["vocab"].pop("wagon") == 1279
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    found = fields(gguf.GGUFReader(written(folder, tmp_path / "m.gguf", "f16")))
+    expected = {
+        "general.architecture": "phi2",
+        "phi2.context_length": 512,
+        "phi2.embedding_length": 160,
+        "phi2.feed_forward_length": 640,
+        "phi2.block_count": 2,
+        "phi2.attention.head_count": 2,
+        "phi2.rope.dimension_count": 32,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": CHAT.template,
+    }
+    assert {key: found[key] for key in expected} == expected
+    tokens, types = found["tokenizer.ggml.tokens"], found["tokenizer.ggml.token_type"]
+    assert tokens[:1279] == sorted(values["model"]["vocab"], key=values["model"]["vocab"].__getitem__)
+    assert tokens[1279:] == ["[PAD1279]"] and types[-1] == gguf.TokenType.UNUSED
+    assert types[0] == gguf.TokenType.CONTROL and set(types[1:1279]) == {gguf.TokenType.NORMAL}
+    assert len(found["tokenizer.ggml.merges"]) == len(values["model"]["merges"])
+
+
+def test_any_layout_gives_the_same_bytes(phi_tiny: Path, tmp_path: Path) -> None:
+    first = written(phi_tiny, tmp_path / "a.gguf", "q8_0").read_bytes()
+    for layout in (layouts.LIT, layouts.LAYOUTS["legacy"]):
+        (tmp_path / layout.name).mkdir()
+        convert(phi_tiny, tmp_path / layout.name, layout=layout)
+        assert written(tmp_path / layout.name, tmp_path / f"{layout.name}.gguf", "q8_0").read_bytes() == first
+
+
+@pytest.mark.parametrize("kind", gguf_file.TYPES)
+def test_one_tensor_at_a_time_is_in_memory(
+    phi_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write, before = gguf_file._write_tensors, []
+
+    def measured(*arguments: Any) -> None:
+        before.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.reset_peak()
+        write(*arguments)
+
+    monkeypatch.setattr(gguf_file, "BLOCK", 1 << 12)
+    written(phi_tiny, tmp_path / "first.gguf", kind)  # imports
+    monkeypatch.setattr(gguf_file, "_write_tensors", measured)
+    tracemalloc.start()
+    path = written(phi_tiny, tmp_path / "m.gguf", kind)
+    peak = tracemalloc.get_traced_memory()[1] - before[0]
+    tracemalloc.stop()
+    largest = 1280 * 256 * 2  # bytes
+    assert peak < 2 * largest < 0.4 * path.stat().st_size
+
+
+def test_what_gguf_cannot_hold_is_refused(phi_tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(phi_tiny, tmp_path / "other"))
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(SteadyPhiError, match=r"tokenizer\.json: splits texts in a way for which llama\.cpp"):
+        written(folder, tmp_path / "m.gguf", "f16")
+    model = make_hub_folder(tmp_path / "large", torch.bfloat16, shards=1)
+    with torch.no_grad():
+        model.lm_head.weight[3, 5] = 1e6
+    model.save_pretrained(tmp_path / "large")
+    with pytest.raises(SteadyPhiError, match=r"lm_head\.weight has NaN or numbers beyond float16"):
+        written(tmp_path / "large", tmp_path / "large.gguf", "f16")
+
+
+def test_the_command(lit_tiny: Path, tmp_path: Path) -> None:
+    assert export.GGUF == gguf_file.TYPES
+    main(["export", str(lit_tiny), str(tmp_path / "out"), "--style", "qa", "--gguf", "bf16"])
+    found = fields(gguf.GGUFReader(tmp_path / "out" / "model-bf16.gguf"))
+    assert found["tokenizer.chat_template"] == CHAT.template
+    with pytest.raises(SystemExit, match="--gguf: has a merged model"):
+        main(["export", str(lit_tiny), str(tmp_path / "no"), "--gguf", "f16", "--adapter"])
