@@ -1,7 +1,7 @@
 """Tokenized examples, packed into batches by concatenation, without padding."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,15 +9,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Example:
-    """One training document; the loss is on the tokens from `prompt` on.
+    """One training document; the loss is on the tokens from `prompt` on, except the later prompts.
 
     tokens: the token ids. prompt: the number of leading tokens that are the prompt and have no loss.
     rendering: which of the renderings of its row this is, from 0; the epochs take the renderings in turn.
+    later: begin and end of each later prompt of a dialogue, in one list: begin, end, begin, end, …
     """
 
     tokens: list[int]
     prompt: int
     rendering: int = 0
+    later: list[int] = field(default_factory=list)
+
+    def answers(self) -> Iterator[range]:
+        """Yield the positions of the tokens with a loss, one range per answer.
+
+        The first token is never among them, because no token before it predicts it.
+        """
+        bounds = [max(self.prompt, 1), *self.later, len(self.tokens)]
+        return map(range, bounds[::2], bounds[1::2])
+
+    @property
+    def supervised(self) -> int:
+        """The number of tokens with a loss."""
+        return sum(map(len, self.answers()))
 
 
 @dataclass(frozen=True)
@@ -49,11 +64,11 @@ def collate(examples: Sequence[Example]) -> Batch:
     at: list[int] = []
     lengths: list[int] = []
     for example in sorted(examples, key=lambda e: len(e.tokens)):
-        start, end = len(tokens), len(tokens) + len(example.tokens)
+        before = len(tokens) - 1  # the position before a token predicts it
         tokens.extend(example.tokens)
         lengths.append(len(example.tokens))
-        # The position before a token predicts it, so a document's first token is never predicted.
-        at.extend(range(start + max(example.prompt, 1) - 1, end - 1))
+        for answer in example.answers():
+            at.extend(range(before + answer.start, before + answer.stop))
     row = torch.tensor(tokens)
     positions = torch.tensor(at, dtype=torch.long)
     return Batch(row, lengths, positions, row[positions + 1])

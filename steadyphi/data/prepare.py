@@ -1,6 +1,8 @@
 """Convert instruction data to tokens: draw formats, tokenize, and leave out and count what is too long."""
 
+import itertools
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,14 +10,18 @@ from pathlib import Path
 
 from steadyphi.data import sources, tables
 from steadyphi.data.packing import Example
-from steadyphi.data.sources import Pair
+from steadyphi.data.row_formats import Dialogue
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import held_out
+from steadyphi.prompts.dialogue import separator
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
+
+SHOWN = 400  # characters of the example that is printed
+PLAIN = Format("plain", "{question}", "")  # of plain text, which has no question
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         raise SteadyPhiError(
             f"{source}: no evaluation item fits prepare.context of {settings.context} tokens"
         )
+    if material.recognized:
+        print(f"{material.recognized}; {_first(train, tokenizer)}", file=sys.stderr)
     for name, part in (("train", train), ("valid", valid)):
         tables.write_examples(into / f"{name}.parquet", part.ids, part.styles, part.examples)
     tables.write_items(into / "items.parquet", items)
@@ -57,7 +65,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "renderings": settings.renderings,
         "train_formats": len(set(train.styles)),
         "train_tokens": sum(len(e.tokens) for e in train.examples),
-        "train_supervised_tokens": sum(len(e.tokens) - e.prompt for e in train.examples),
+        "train_supervised_tokens": sum(e.supervised for e in train.examples),
         "valid_examples": len(valid.examples),
         "longest_example": max(len(e.tokens) for e in train.examples),
         "skipped_examples": train.skipped + valid.skipped,
@@ -65,8 +73,22 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "skipped_items": len(material.items) - len(items),
         "shots": len(shots),
         "unusable_rows": material.unusable,
-        "stripped_responses": sum(pair.ended for pair in (*material.train, *material.valid)),
+        "dialogues": material.dialogues,
+        "stripped_responses": sum(dialogue.ended for dialogue in (*material.train, *material.valid)),
     }
+
+
+def _first(part: Part, tokenizer: TextTokenizer) -> str:
+    """Return the example of the smallest row number as one line, with ▸ and ◂ around what has a loss."""
+    at = min(range(len(part.ids)), key=lambda n: int(part.ids[n].rpartition("-")[2]))
+    example, text, done = part.examples[at], "", 0
+    for answer in example.answers():
+        before, supervised = example.tokens[done : answer.start], example.tokens[answer.start : answer.stop]
+        text += f"{tokenizer.decode(before)}▸{tokenizer.decode(supervised)}◂"
+        done = answer.stop
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text.replace("\n", "⏎").replace("\t", "⇥"))
+    cut = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
+    return f"{part.ids[at]} is trained on in the format {part.styles[at]} as (▸loss◂): {cut}"
 
 
 def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
@@ -82,57 +104,76 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
             f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer "
             "that can be used"
         )
+    if counts["dialogues"]:
+        yield f"no question was taken from {counts['dialogues']:.0f} rows of several turns or of plain text"
     if counts["stripped_responses"]:
         yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
 
 
-def tokenize(pairs: Sequence[Pair], settings: Prepare, tokenizer: TextTokenizer, renderings: int) -> Part:
-    """Render each pair `renderings` times, each time in a format drawn anew, and tokenize it.
+def tokenize(dialogues: Sequence[Dialogue], settings: Prepare, tokenizer: TextTokenizer, count: int) -> Part:
+    """Render each dialogue `count` times, each time in a format drawn anew, and tokenize it.
 
-    The format depends on `settings.seed`, the pair's id and the number of the rendering. A pair that is
-    longer than the context in any rendering is left out of all.
+    The format depends on `settings.seed`, the dialogue's id and the number of the rendering. A dialogue that
+    is longer than the context in any rendering is left out of all.
     """
     parts: list[tuple[list[str], list[Example]]] = []
-    for number in range(renderings):
-        formats = [_drawn(settings, pair.id, number) for pair in pairs]
-        texts = [
-            (format_.prompt(pair.question), format_.answer(pair.response))
-            for format_, pair in zip(formats, pairs, strict=True)
-        ]
-        examples = [replace(e, rendering=number) for e in encode_examples(tokenizer, texts)]
-        parts.append(([format_.name for format_ in formats], examples))
+    for number in range(count):
+        asked = [(_drawn(settings, dialogue, number), dialogue) for dialogue in dialogues]
+        examples = [replace(e, rendering=number) for e in encode_examples(tokenizer, asked)]
+        parts.append(([format_.name for format_, _ in asked], examples))
     fits = [
-        all(len(examples[n].tokens) <= settings.context for _, examples in parts) for n in range(len(pairs))
+        all(len(examples[n].tokens) <= settings.context for _, examples in parts)
+        for n in range(len(dialogues))
     ]
     kept = [n for n, fit in enumerate(fits) if fit]
     return Part(
-        [pairs[n].id for _ in parts for n in kept],
+        [dialogues[n].id for _ in parts for n in kept],
         [styles[n] for styles, _ in parts for n in kept],
         [examples[n] for _, examples in parts for n in kept],
-        len(pairs) - len(kept),
+        len(dialogues) - len(kept),
     )
 
 
-def _drawn(settings: Prepare, pair: str, rendering: int) -> Format:
+def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
     """Return the format of a rendering, drawn from the grammar or from the named styles."""
-    rng = random.Random(f"{settings.seed} {pair} {rendering}")
+    if dialogue.plain:
+        return PLAIN
+    rng = random.Random(f"{settings.seed} {dialogue.id} {rendering}")
     if rng.random() < settings.grammar:
         return rng.choice(held_out.trainable(settings.held_out.atoms)).format
     return FORMATS[rng.choice(settings.styles)]
 
 
-def encode_examples(tokenizer: TextTokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
-    """Tokenize (prompt, response) pairs and append the end token.
+def encode_examples(tokenizer: TextTokenizer, asked: Sequence[tuple[Format, Dialogue]]) -> list[Example]:
+    """Tokenize dialogues, each in its format, as `steadyphi.prompts.dialogue` says.
 
-    Prompt and response are tokenized separately, as at inference. The end token is supervised in every
-    example, so that the model learns to stop.
+    Every answer is supervised together with the end token after it, so that the model learns to stop.
     """
-    prompts = tokenizer.encode_batch([prompt for prompt, _ in pairs])
-    responses = tokenizer.encode_batch([response for _, response in pairs])
+    turns = [(format_, *turn) for format_, dialogue in asked for turn in dialogue.opened()]
+    prompts = tokenizer.encode_batch([format_.prompt(question) for format_, question, _ in turns])
+    answers = tokenizer.encode_batch([format_.answer(answer) for format_, _, answer in turns])
+    encoded = zip(prompts, answers, strict=True)
+    between = {text: tokenizer.encode(text) for text in {separator(format_) for format_, _ in asked}}
     return [
-        Example([*prompt, *response, tokenizer.eos_id], len(prompt))
-        for prompt, response in zip(prompts, responses, strict=True)
+        _example(
+            list(itertools.islice(encoded, len(dialogue.turns))),
+            between[separator(format_)],
+            tokenizer.eos_id,
+        )
+        for format_, dialogue in asked
     ]
+
+
+def _example(turns: list[tuple[list[int], list[int]]], between: list[int], end: int) -> Example:
+    """Join the turns of a document, each the ids of its prompt and of its answer."""
+    (prompt, answer), *more = turns
+    tokens, later = [*prompt, *answer, end], list[int]()
+    for question, reply in more:
+        later.append(len(tokens))
+        tokens += between + question
+        later.append(len(tokens))
+        tokens += [*reply, end]
+    return Example(tokens, len(prompt), later=later)
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:

@@ -27,6 +27,7 @@ from steadyphi.settings.values import (
     Precision,
     Real,
     Regex,
+    RowFormatName,
     Seed,
     Share,
     Source,
@@ -79,6 +80,7 @@ class Data:
 
     name: Text
     source: Source
+    format: RowFormatName
     instruction: Template | None
     response: Template | None
     examples: Count | None
@@ -247,6 +249,7 @@ class Prepare:
 
     data_file: Text
     source: Source
+    format: RowFormatName
     instruction: Template | None
     response: Template | None
     examples: Count | None
