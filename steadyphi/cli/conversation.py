@@ -10,23 +10,18 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.cache import Cache
 from steadyphi.inference.generate import OnText, Options, Result, begin, write
 from steadyphi.model import Phi
-from steadyphi.prompts.dialogue import separator
+from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.tokenizer import TextTokenizer
 
 
 @dataclass
 class Turn:
-    """A question and its answer.
-
-    tokens: the token ids that the model generated, if known.
-    ended: whether the answer was not interrupted, so that the end token follows it, as in training.
-    """
+    """A question and its answer. `tokens` are the token ids that the model generated, if known."""
 
     question: str
     answer: str
     tokens: list[int] | None = None
-    ended: bool = True
 
 
 @dataclass
@@ -60,12 +55,10 @@ class Conversation:
         return [*(token for turn in old[dropped:] for token in turn), *new], dropped
 
     def add(self, question: str, answer: str, tokens: list[int] | None) -> None:
-        """Add a turn to the history. `tokens` are None if the answer was interrupted.
-
-        They are discarded if they do not decode to exactly the answer.
-        """
-        kept = tokens if tokens is not None and self.tokenizer.decode(tokens) == answer else None
-        self.turns.append(Turn(question, answer, kept, ended=tokens is not None))
+        """Add a turn to the history. `tokens` are discarded if they do not decode to exactly the answer."""
+        if tokens is not None and self.tokenizer.decode(tokens) != answer:
+            tokens = None
+        self.turns.append(Turn(question, answer, tokens))
 
     def text(self) -> str:
         """Return the prompt text of the conversation."""
@@ -74,18 +67,17 @@ class Conversation:
         )
 
     def _tokens(self, turn: Turn) -> list[int]:
-        """Tokenize the turn as `steadyphi.prompts.dialogue` says."""
+        """Tokenize the prompt, the answer and the separator separately, as during generation."""
         answer = self.tokenizer.encode(self._answer(turn)) if turn.tokens is None else turn.tokens
         prompt = self.tokenizer.encode(self.style.prompt(turn.question))
-        end = [self.tokenizer.eos_id] if turn.ended else []
-        return [*prompt, *answer, *end, *self.tokenizer.encode(self._between(turn))]
+        return [*prompt, *answer, *self.tokenizer.encode(self._between(turn))]
 
     def _answer(self, turn: Turn) -> str:
         return turn.answer if turn.tokens is not None else self.style.answer(turn.answer.strip())
 
     def _between(self, turn: Turn) -> str:
         ended = len(turn.answer) - len(turn.answer.rstrip("\n")) if turn.tokens is not None else 0
-        return separator(self.style)[ended:]
+        return SEPARATOR[ended:]
 
 
 def stops(style: Format) -> tuple[str, ...]:

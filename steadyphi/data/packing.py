@@ -1,6 +1,6 @@
 """Tokenized examples, packed into batches by concatenation, without padding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,9 @@ class Example:
     tokens: the token ids. prompt: the number of leading tokens that are the prompt and have no loss.
     rendering: which of the renderings of its row this is, from 0; the epochs take the renderings in turn.
     later: begin and end of each later prompt of a dialogue, in one list: begin, end, begin, end, …
+
+    The last token of a dialogue is the end token. It is the target after every answer, but the tokens have it
+    at the end only, because a model reads none between the turns of a chat or of a few-shot prompt.
     """
 
     tokens: list[int]
@@ -21,8 +24,8 @@ class Example:
     rendering: int = 0
     later: list[int] = field(default_factory=list)
 
-    def answers(self) -> Iterator[range]:
-        """Yield the positions of the tokens with a loss, one range per answer.
+    def answers(self) -> Iterable[range]:
+        """Return the positions of the tokens with a loss, one range per answer.
 
         The first token is never among them, because no token before it predicts it.
         """
@@ -31,8 +34,8 @@ class Example:
 
     @property
     def supervised(self) -> int:
-        """The number of tokens with a loss."""
-        return sum(map(len, self.answers()))
+        """The number of targets: the tokens of the answers, and the end token after each."""
+        return sum(map(len, self.answers())) + len(self.later) // 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Batch:
     """Packed documents with the positions that have a loss.
 
     tokens: (T,) token ids. lengths: one per document, summing to T.
-    at: (S,) positions whose next token is supervised. targets: (S,) ids of those next tokens.
+    at: (S,) positions whose next token is supervised. targets: (S,) ids of the tokens that should be next.
     """
 
     tokens: Tensor
@@ -62,6 +65,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     """Pack examples into one batch, sorted by length, because attention is faster for equal neighbours."""
     tokens: list[int] = []
     at: list[int] = []
+    targets: list[int] = []
     lengths: list[int] = []
     for example in sorted(examples, key=lambda e: len(e.tokens)):
         before = len(tokens) - 1  # the position before a token predicts it
@@ -69,9 +73,16 @@ def collate(examples: Sequence[Example]) -> Batch:
         lengths.append(len(example.tokens))
         for answer in example.answers():
             at.extend(range(before + answer.start, before + answer.stop))
-    row = torch.tensor(tokens)
-    positions = torch.tensor(at, dtype=torch.long)
-    return Batch(row, lengths, positions, row[positions + 1])
+            targets.extend(example.tokens[answer.start : answer.stop])
+            if answer.stop < len(example.tokens):
+                at.append(before + answer.stop)
+                targets.append(example.tokens[-1])
+    return Batch(
+        torch.tensor(tokens),
+        lengths,
+        torch.tensor(at, dtype=torch.long),
+        torch.tensor(targets, dtype=torch.long),
+    )
 
 
 def pack(lengths: Sequence[int], most: int, order: Sequence[int]) -> Iterator[list[int]]:

@@ -13,7 +13,7 @@ from steadyphi.data.packing import Example
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import held_out
-from steadyphi.prompts.dialogue import separator
+from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
@@ -83,8 +83,10 @@ def _first(part: Part, tokenizer: TextTokenizer) -> str:
     at = min(range(len(part.ids)), key=lambda n: int(part.ids[n].rpartition("-")[2]))
     example, text, done = part.examples[at], "", 0
     for answer in example.answers():
-        before, supervised = example.tokens[done : answer.start], example.tokens[answer.start : answer.stop]
-        text += f"{tokenizer.decode(before)}▸{tokenizer.decode(supervised)}◂"
+        supervised = example.tokens[answer.start : answer.stop]
+        if answer.stop < len(example.tokens):
+            supervised.append(tokenizer.eos_id)
+        text += f"{tokenizer.decode(example.tokens[done : answer.start])}▸{tokenizer.decode(supervised)}◂"
         done = answer.stop
     text = "".join(c if c.isprintable() else "\ufffd" for c in text.replace("\n", "⏎").replace("\t", "⇥"))
     cut = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
@@ -145,35 +147,31 @@ def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
 
 
 def encode_examples(tokenizer: TextTokenizer, asked: Sequence[tuple[Format, Dialogue]]) -> list[Example]:
-    """Tokenize dialogues, each in its format, as `steadyphi.prompts.dialogue` says.
+    """Tokenize dialogues, each in its format, with the token ids of a chat of the same turns.
 
-    Every answer is supervised together with the end token after it, so that the model learns to stop.
+    Prompt, answer and separator are tokenized separately, as during generation. Every answer is supervised,
+    and the end token after it, so that the model learns to stop.
     """
-    turns = [(format_, *turn) for format_, dialogue in asked for turn in dialogue.opened()]
-    prompts = tokenizer.encode_batch([format_.prompt(question) for format_, question, _ in turns])
-    answers = tokenizer.encode_batch([format_.answer(answer) for format_, _, answer in turns])
-    encoded = zip(prompts, answers, strict=True)
-    between = {text: tokenizer.encode(text) for text in {separator(format_) for format_, _ in asked}}
+    prompts, answers = list[str](), list[str]()
+    for format_, dialogue in asked:
+        prompts += dialogue.prompts(format_)
+        answers += [format_.answer(answer) for _, answer in dialogue.turns]
+    encoded = zip(tokenizer.encode_batch(prompts), tokenizer.encode_batch(answers), strict=True)
+    between = tokenizer.encode(SEPARATOR)
     return [
-        _example(
-            list(itertools.islice(encoded, len(dialogue.turns))),
-            between[separator(format_)],
-            tokenizer.eos_id,
-        )
-        for format_, dialogue in asked
+        _example(list(itertools.islice(encoded, len(dialogue.turns))), between, tokenizer.eos_id)
+        for _, dialogue in asked
     ]
 
 
 def _example(turns: list[tuple[list[int], list[int]]], between: list[int], end: int) -> Example:
     """Join the turns of a document, each the ids of its prompt and of its answer."""
     (prompt, answer), *more = turns
-    tokens, later = [*prompt, *answer, end], list[int]()
+    tokens, later = [*prompt, *answer], list[int]()
     for question, reply in more:
-        later.append(len(tokens))
-        tokens += between + question
-        later.append(len(tokens))
-        tokens += [*reply, end]
-    return Example(tokens, len(prompt), later=later)
+        later += [len(tokens), len(tokens) + len(between) + len(question)]
+        tokens += [*between, *question, *reply]
+    return Example([*tokens, end], len(prompt), later=later)
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:

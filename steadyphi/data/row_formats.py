@@ -17,7 +17,8 @@ from functools import partial
 
 from steadyphi.data.rows import Row, plain, same, without_end_string
 from steadyphi.errors import SteadyPhiError
-from steadyphi.prompts import dialogue
+from steadyphi.prompts.dialogue import SEPARATOR
+from steadyphi.prompts.formats import Format
 
 Turns = tuple[tuple[str, str], ...]
 ROLES = {"system": "system", "user": "user", "assistant": "assistant"}
@@ -41,7 +42,7 @@ class Dialogue:
     @property
     def question(self) -> str:
         """The first question, with the system text before it."""
-        return dialogue.opening(self.system, self.turns[0][0])
+        return SEPARATOR.join(filter(None, (self.system, self.turns[0][0])))
 
     @property
     def response(self) -> str:
@@ -58,14 +59,15 @@ class Dialogue:
         """Whether this is one question with one answer, which can be asked in an evaluation."""
         return len(self.turns) == 1 and not self.plain
 
-    def opened(self) -> Turns:
-        """Return the turns, with the system text before the first question."""
-        return ((self.question, self.turns[0][1]), *self.turns[1:])
+    def prompts(self, format_: Format) -> list[str]:
+        """Return the prompt of each turn in a format; the system text is placed before the first."""
+        first, *more = (format_.prompt(question) for question, _ in self.turns)
+        return [SEPARATOR.join(filter(None, (self.system, first))), *more]
 
     @property
     def keys(self) -> set[str]:
         """The keys of all questions, see `rows.same`."""
-        return {same(question) for question, _ in (*self.opened(), *self.turns) if question}
+        return {same(question) for question in (self.question, *(turn[0] for turn in self.turns)) if question}
 
 
 Read = Callable[[Row], Dialogue]

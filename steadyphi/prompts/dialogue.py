@@ -1,17 +1,44 @@
-"""The rule for rendering a dialogue in a prompt format, the same in training and in the chat.
+"""Dialogues in a format: turns as in few-shot prompts, and the same as a chat template for other tools."""
 
-The tokens of a turn are those of its prompt, those of its answer, the end token, and those of the separator
-before the next turn. Each text is tokenized alone, because a model reads the prompt and writes the answer.
-"""
+import json
+import re
 
 from steadyphi.prompts.formats import Format
 
+SEPARATOR = "\n\n"  # between a system message, each turn and the next question
 
-def separator(style: Format) -> str:
-    """Return the text between the end of an answer and the next question."""
-    return "\n\n" if "\n\n" in style.template else "\n"
+_TEMPLATE = """\
+{%- for message in messages -%}
+    {%- if message['role'] == 'assistant' -%}
+        {%- if loop.first or messages[loop.index0 - 1]['role'] != 'user' -%}
+            {{ raise_exception('an assistant message should follow a user message') }}
+        {%- endif -%}
+        {{ AFTER + LEAD }}{{ message['content'] | trim }}
+    {%- else -%}
+        {%- if not loop.first -%}
+            {{ SEPARATOR }}
+        {%- endif -%}
+        {%- if message['role'] == 'user' -%}
+            {{ BEFORE }}{{ message['content'] }}
+        {%- elif message['role'] == 'system' -%}
+            {{ message['content'] }}
+        {%- else -%}
+            {{ raise_exception('the roles are system, user and assistant') }}
+        {%- endif -%}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt and messages[messages | length - 1]['role'] == 'user' -%}
+    {{ AFTER }}
+{%- endif -%}"""
 
 
-def opening(system: str, question: str) -> str:
-    """Return the first question with the system text before it. The system text may be empty."""
-    return f"{system}\n\n{question}" if system else question
+def chat_template(style: Format) -> str:
+    """Return the Jinja template that renders messages in a format, as `apply_chat_template` reads it.
+
+    A single question gives exactly `style.prompt(question)`, and a dialogue gives the few-shot prompt in
+    which the earlier turns are the examples (`variants.render`). A system message is the instruction before
+    them. An answer's own white space is left out, because models write the space of the lead themselves.
+    """
+    before, _, after = style.template.partition("{question}")
+    texts = {"SEPARATOR": SEPARATOR, "BEFORE": before, "AFTER": after, "LEAD": style.lead}
+    return re.sub("|".join(texts), lambda match: json.dumps(texts[match[0]]), _TEMPLATE)

@@ -7,20 +7,16 @@ import pytest
 import torch
 
 from steadyphi.cli.conversation import Conversation, Session, stops
-from steadyphi.data.prepare import encode_examples
-from steadyphi.data.row_formats import Dialogue
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import cache
 from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.load import load_model
-from steadyphi.prompts import dialogue
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
 TINY = ROOT / "assets" / "phi-tiny"
 TOKENIZER = TextTokenizer(TINY)
-END = "<|endoftext|>"
 
 
 def talk(style: str = "phi2") -> Conversation:
@@ -33,58 +29,32 @@ def talk(style: str = "phi2") -> Conversation:
 @pytest.mark.parametrize(
     ("style", "whole"),
     [
-        (
-            "phi2",
-            "Instruct: Who?\nOutput: Ann\n¶Instruct: What?\nOutput: a ship¶\nInstruct: Why?\nOutput:",
-        ),
-        ("chat", "Alice: Who?\nBob: Ann\n¶Alice: What?\nBob: a ship¶\nAlice: Why?\nBob:"),
-        ("phi15", "Who?\n\nAnswer: Ann\n¶\nWhat?\n\nAnswer: a ship¶\n\nWhy?\n\nAnswer:"),
+        ("phi2", "Instruct: Who?\nOutput: Ann\n\nInstruct: What?\nOutput: a ship\n\nInstruct: Why?\nOutput:"),
+        ("chat", "Alice: Who?\nBob: Ann\n\nAlice: What?\nBob: a ship\n\nAlice: Why?\nBob:"),
+        ("phi15", "Who?\n\nAnswer: Ann\n\nWhat?\n\nAnswer: a ship\n\nWhy?\n\nAnswer:"),
         (
             "phi2-newline",
-            "Instruct: Who?\nOutput:\n Ann\n¶Instruct: What?\nOutput:\n a ship¶\nInstruct: Why?\nOutput:\n",
+            "Instruct: Who?\nOutput:\n Ann\n\nInstruct: What?\nOutput:\n a ship\n\nInstruct: Why?\nOutput:\n",
         ),
     ],
 )
 def test_turns_in_a_style(style: str, whole: str) -> None:
-    """¶ stands for the end token."""
     conversation = talk(style)
     tokens, dropped = conversation.ask("Why?", 512, 100)
-    assert TOKENIZER.decode(tokens) == whole.replace("¶", END) and dropped == 0
-    assert whole.replace("¶", "").startswith(conversation.text())
-
-
-def test_no_end_token_follows_an_interrupted_answer() -> None:
-    conversation = Conversation(TOKENIZER)
-    conversation.add("Who?", " Ann and", None)
-    tokens, _ = conversation.ask("Why?", 512, 100)
-    assert TOKENIZER.decode(tokens) == "Instruct: Who?\nOutput: Ann and\nInstruct: Why?\nOutput:"
-
-
-@pytest.mark.parametrize("style", FORMATS)
-@pytest.mark.parametrize("system", ["", "Be brief."])
-def test_a_chat_is_read_as_a_dialogue_is_trained_on(style: str, system: str) -> None:
-    turns = [("Who has it?", "Ann has it."), ("Where is it?", "In the shed."), ("Why?", "It rains.")]
-    format_ = FORMATS[style]
-    (example,) = encode_examples(TOKENIZER, [(format_, Dialogue("row-1", tuple(turns), system))])
-    conversation = Conversation(TOKENIZER, format_)
-    for n, (question, answer) in enumerate(turns):
-        asked = dialogue.opening(system, question) if n == 0 else question
-        prompt, _ = conversation.ask(asked, 10_000, 1)
-        span = list(example.answers())[n]
-        assert prompt == example.tokens[: span.start]
-        written = example.tokens[span.start : span.stop]
-        assert written == [*TOKENIZER.encode(format_.answer(answer)), TOKENIZER.eos_id]
-        conversation.add(asked, TOKENIZER.decode(written[:-1]), written[:-1])
+    assert TOKENIZER.decode(tokens) == whole and dropped == 0
+    assert whole.startswith(conversation.text())
 
 
 def test_another_style_rewrites_the_history() -> None:
     conversation = talk("phi2")
     conversation.change_style(FORMATS["question-newline"])
     tokens, _ = conversation.ask("Why?", 512, 100)
-    written = "Question:\nWho?\nAnswer:\nAnn¶\nQuestion:\nWhat?\nAnswer:\na ship¶\nQuestion:\nWhy?\nAnswer:\n"
-    assert TOKENIZER.decode(tokens) == written.replace("¶", END)
+    written = (
+        "Question:\nWho?\nAnswer:\nAnn\n\nQuestion:\nWhat?\nAnswer:\na ship\n\nQuestion:\nWhy?\nAnswer:\n"
+    )
+    assert TOKENIZER.decode(tokens) == written
     conversation.change_style(FORMATS["phi2"])
-    assert conversation.text() == "Instruct: Who?\nOutput: Ann\nInstruct: What?\nOutput: a ship\n"
+    assert conversation.text() == "Instruct: Who?\nOutput: Ann\n\nInstruct: What?\nOutput: a ship\n\n"
 
 
 def test_old_turns_are_dropped_whole_and_no_more_than_needed() -> None:
@@ -93,7 +63,7 @@ def test_old_turns_are_dropped_whole_and_no_more_than_needed() -> None:
     conversation = talk()
     tokens, dropped = conversation.ask("Why?", len(whole) + 99, 100)
     assert dropped == 1 and [turn.question for turn in conversation.turns] == ["What?"]
-    assert TOKENIZER.decode(tokens) == f"Instruct: What?\nOutput: a ship{END}\nInstruct: Why?\nOutput:"
+    assert TOKENIZER.decode(tokens) == "Instruct: What?\nOutput: a ship\n\nInstruct: Why?\nOutput:"
     alone = TOKENIZER.encode("Instruct: Why?\nOutput:")
     assert talk().ask("Why?", len(alone) + 1, 100) == (alone, 2)  # the answer will be cut
     conversation = talk()

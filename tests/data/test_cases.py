@@ -96,17 +96,16 @@ def test_every_answer_of_a_dialogue_is_supervised_with_its_end_token(
     raw = [json.loads(line) for line in (data / name).read_text().splitlines()]
     task = {} if name == "messages.jsonl" else {"questions": "textbook"}  # of several turns none is asked
     counts = prepared(data / name, tmp_path, phi_tiny, **task)
-    tokenizer, eos = TextTokenizer(phi_tiny), 0
+    tokenizer = TextTokenizer(phi_tiny)
     examples, ids = read_examples(tmp_path / "train.parquet"), read_table(tmp_path / "train.parquet")
     assert counts["train_examples"] > 100 and counts["skipped_examples"] == 0
     for example, row in zip(examples, ids, strict=True):
         messages = next(iter(v for v in raw[int(row["id"][4:]) - 1].values() if isinstance(v, list)))
         answers = [m.get("content", m.get("value")) for m in messages[1::2]]
-        supervised = [tokenizer.decode(example.tokens[s.start : s.stop]) for s in example.answers()]
-        assert [text.strip() for text in supervised] == [f"{answer}<|endoftext|>" for answer in answers]
-        assert example.tokens.count(eos) == len(answers)
         batch = collate([example])
-        assert (batch.targets == eos).sum() == len(answers)
+        *supervised, after = tokenizer.decode(batch.targets.tolist()).split("<|endoftext|>")
+        assert ([text.strip() for text in supervised], after) == (answers, "")
+        assert (batch.targets == tokenizer.eos_id).sum() == len(answers)
         assert example.supervised == len(batch.at) < len(example.tokens) / 2
 
 

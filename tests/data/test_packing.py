@@ -4,7 +4,6 @@ import itertools
 import tempfile
 from pathlib import Path
 
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,11 +41,15 @@ def test_supervised_are_the_answers(group: list[Example]) -> None:
     assert sum(batch.lengths) == len(batch.tokens) == sum(len(e.tokens) for e in group)
     in_order = sorted(group, key=lambda e: len(e.tokens))
     marks = [mark for example in in_order for mark in has_loss(example)]
-    assert (batch.at + 1).tolist() == [n for n, mark in enumerate(marks) if mark]
-    assert sum(example.supervised for example in group) == len(batch.targets)
-    assert torch.equal(batch.tokens[batch.at + 1], batch.targets)
-    starts = {sum(batch.lengths[:n]) for n in range(len(batch.lengths))}
-    assert not starts & set((batch.at + 1).tolist())  # no document's first token is predicted from another
+    targets = dict(zip((batch.at + 1).tolist(), batch.targets.tolist(), strict=True))
+    starts = list(itertools.accumulate((len(e.tokens) for e in in_order), initial=0))
+    ends = {
+        start + at: e.tokens[-1] for start, e in zip(starts, in_order, strict=False) for at in e.later[::2]
+    }
+    tokens = {n: batch.tokens[n].item() for n, mark in enumerate(marks) if mark}
+    assert targets == tokens | ends and not tokens.keys() & ends.keys()
+    assert sum(example.supervised for example in group) == len(batch.targets) == len(targets)
+    assert not set(starts) & set(targets)  # no document's first token is predicted from another
 
 
 @settings(deadline=None)

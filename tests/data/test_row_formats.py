@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from steadyphi.data import data_file, sources
+from steadyphi.data.packing import collate
 from steadyphi.data.prepare import left_out, prepare
 from steadyphi.data.row_files import read_rows
 from steadyphi.data.row_formats import FORMATS, Dialogue, recognize
@@ -93,7 +94,7 @@ def test_the_system_text_stands_before_the_first_question() -> None:
     for make_row in (said, shared_chat):
         _, read = converted(make_row(("system", "Be brief."), *TURNS))
         assert (read.system, read.question) == ("Be brief.", "Be brief.\n\nWho?")
-        assert read.opened() == (("Be brief.\n\nWho?", "Ann."), ("Where?", "Here."))
+        assert read.prompts(formats.FORMATS["qa"]) == ["Be brief.\n\nQ: Who?\nA:", "Q: Where?\nA:"]
         _, read = converted(make_row(("system", ""), *TURNS))
         assert (read.system, read.question) == ("", "Who?")
 
@@ -227,14 +228,14 @@ def test_what_was_recognized_is_printed_with_the_first_example(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
         re.escape(f"{file}: read as messages (messages); ") + r"row-[12] is trained on in the format phi2 as "
-        r"\(▸loss◂\): Instruct: Who\ufffd\[2J [01]\?⏎Output:▸ Ann\.⏎Sam\.<\|endoftext\|>◂⏎"
+        r"\(▸loss◂\): Instruct: Who\ufffd\[2J [01]\?⏎Output:▸ Ann\.⏎Sam\.<\|endoftext\|>◂⏎⏎"
         r"Instruct: Where\?⏎Output:▸ Here\.<\|endoftext\|>◂",
         line,
     )
 
 
 def test_dialogues_in_every_format_supervise_every_answer(make: Make, phi_tiny: Path, tmp_path: Path) -> None:
-    """Read back by hand: the text is that of the turns, the loss on each answer with its end token."""
+    """Read back by hand: the text is that of the turns, the loss is on each answer and the end token after."""
     settings, file = make(
         [said(("system", "Be brief."), ("user", f"Who {n}?"), *TURNS[1:]) for n in range(60)],
         "textbook",
@@ -249,14 +250,18 @@ def test_dialogues_in_every_format_supervise_every_answer(make: Make, phi_tiny: 
     for row, example in zip(rows, read_examples(tmp_path / "train.parquet"), strict=True):
         style = formats.FORMATS[row["style"]]
         number = int(row["id"].removeprefix("row-")) - 1
-        between = "\n\n" if "\n\n" in style.template else "\n"
-        first = style.template.replace("{question}", f"Be brief.\n\nWho {number}?")
+        first = "Be brief.\n\n" + style.template.replace("{question}", f"Who {number}?")
         second = style.template.replace("{question}", "Where?")
-        answers = [f"{style.lead}{text}<|endoftext|>" for text in ("Ann.", "Here.")]
-        spans = list(example.answers())
-        assert [tokenizer.decode(example.tokens[s.start : s.stop]) for s in spans] == answers
-        assert tokenizer.decode(example.tokens) == first + answers[0] + between + second + answers[1]
-        assert example.tokens.count(tokenizer.eos_id) == 2
+        answers = [f"{style.lead}{text}" for text in ("Ann.", "Here.")]
+        text = f"{first}{answers[0]}\n\n{second}{answers[1]}<|endoftext|>"
+        assert tokenizer.decode(example.tokens) == text
+        batch = collate([example])
+        assert tokenizer.decode(batch.targets.tolist()) == "<|endoftext|>".join([*answers, ""])
+        before = [tokenizer.decode(batch.tokens[: at + 1].tolist()) for at in batch.at.tolist()]
+        ends = [
+            b for b, target in zip(before, batch.targets.tolist(), strict=True) if target == tokenizer.eos_id
+        ]
+        assert ends == [first + answers[0], text.removesuffix("<|endoftext|>")]
 
 
 def test_an_item_has_the_choices_of_its_row(make: Make, phi_tiny: Path, tmp_path: Path) -> None:
