@@ -1,7 +1,7 @@
 """Tokenized examples, packed into batches by concatenation, without padding."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,21 @@ class Example:
     def supervised(self) -> int:
         """The number of targets: the tokens of the answers, and the end token after each."""
         return sum(map(len, self.answers())) + len(self.later) // 2
+
+    def shortened(self, most: int) -> "Example":
+        """Return the example with at most `most` tokens.
+
+        Whole turns are left out from the end. If the first answer is too long, it is cut, and no end token
+        follows it, because the model should not learn to stop there. If the prompt alone is too long, no
+        token has a loss.
+        """
+        if len(self.tokens) <= most:
+            return self
+        for kept in range(len(self.later) - 2, -1, -2):
+            if self.later[kept] < most:
+                tokens = [*self.tokens[: self.later[kept]], self.tokens[-1]]
+                return replace(self, tokens=tokens, later=self.later[:kept])
+        return replace(self, tokens=self.tokens[:most], later=[])
 
 
 @dataclass(frozen=True)

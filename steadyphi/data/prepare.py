@@ -11,6 +11,7 @@ from pathlib import Path
 from steadyphi.data import sources, tables
 from steadyphi.data.packing import Example
 from steadyphi.data.row_formats import Dialogue
+from steadyphi.data.rows import NAMED
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import held_out
 from steadyphi.prompts.dialogue import SEPARATOR
@@ -31,7 +32,8 @@ class Part:
     ids: list[str]
     styles: list[str]
     examples: list[Example]
-    skipped: int  # the number of examples longer than the context
+    skipped: int  # the number of examples that are left out because they are longer than the context
+    truncated: int  # the number of examples that are shortened
 
 
 def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path) -> dict[str, float]:
@@ -69,6 +71,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "valid_examples": len(valid.examples),
         "longest_example": max(len(e.tokens) for e in train.examples),
         "skipped_examples": train.skipped + valid.skipped,
+        "truncated_examples": train.truncated + valid.truncated,
         "items": len(items),
         "skipped_items": len(material.items) - len(items),
         "shots": len(shots),
@@ -101,6 +104,11 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
                 f"left out: {counts[key]:.0f} {what} are longer than prepare.context of {context} tokens; "
                 "shorten them, or take a model with a longer context"
             )
+    if counts["truncated_examples"]:
+        yield (
+            f"truncated: {counts['truncated_examples']:.0f} examples are longer than prepare.context of "
+            f"{context} tokens"
+        )
     if counts["unusable_rows"]:
         yield (
             f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer "
@@ -115,24 +123,39 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
 def tokenize(dialogues: Sequence[Dialogue], settings: Prepare, tokenizer: TextTokenizer, count: int) -> Part:
     """Render each dialogue `count` times, each time in a format drawn anew, and tokenize it.
 
-    The format depends on `settings.seed`, the dialogue's id and the number of the rendering. A dialogue that
-    is longer than the context in any rendering is left out of all.
+    The format depends on `settings.seed`, the dialogue's id and the number of the rendering.
+    `settings.too_long` controls what becomes of a dialogue that is longer than the context in any rendering.
+    One that is left out is left out of all. Raises SteadyPhiError that names the rows if it is "error".
     """
     parts: list[tuple[list[str], list[Example]]] = []
     for number in range(count):
         asked = [(_drawn(settings, dialogue, number), dialogue) for dialogue in dialogues]
         examples = [replace(e, rendering=number) for e in encode_examples(tokenizer, asked)]
         parts.append(([format_.name for format_, _ in asked], examples))
-    fits = [
-        all(len(examples[n].tokens) <= settings.context for _, examples in parts)
-        for n in range(len(dialogues))
-    ]
-    kept = [n for n, fit in enumerate(fits) if fit]
+    lengths = [max(len(examples[n].tokens) for _, examples in parts) for n in range(len(dialogues))]
+    long = [n for n, length in enumerate(lengths) if length > settings.context]
+    if long and settings.too_long == "error":
+        raise SteadyPhiError(_too_long([(dialogues[n].id, lengths[n]) for n in long], settings))
+    dropped = set(long)
+    if settings.too_long == "truncate":
+        parts = [(styles, [e.shortened(settings.context) for e in examples]) for styles, examples in parts]
+        dropped = {n for n in long if any(not examples[n].supervised for _, examples in parts)}
+    kept = [n for n in range(len(dialogues)) if n not in dropped]
     return Part(
         [dialogues[n].id for _ in parts for n in kept],
         [styles[n] for styles, _ in parts for n in kept],
         [examples[n] for _, examples in parts for n in kept],
-        len(dialogues) - len(kept),
+        len(dropped),
+        len(long) - len(dropped),
+    )
+
+
+def _too_long(rows: list[tuple[str, int]], settings: Prepare) -> str:
+    named = ", ".join(f"{row} ({length} tokens)" for row, length in rows[:NAMED])
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return (
+        f"{settings.data_file}: longer than prepare.context of {settings.context} tokens: {named}{more}; "
+        "shorten them, or set prepare.too_long to drop or truncate"
     )
 
 

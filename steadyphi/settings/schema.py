@@ -264,6 +264,7 @@ class Prepare:
     seed: Seed
     task_file: Text
     shots: Whole
+    too_long: Literal["drop", "truncate", "error"]
     bad_rows: Literal["refuse", "skip"]
     held_out: HeldOut
 

@@ -143,6 +143,23 @@ def test_too_long_rows_are_said(data: Path, phi_tiny: Path, tmp_path: Path) -> N
     )
 
 
+def test_too_long_rows_are_cut_or_refused_if_the_setting_says_so(
+    data: Path, phi_tiny: Path, tmp_path: Path
+) -> None:
+    dropped = prepared(data / "long-answers.jsonl", tmp_path / "a", phi_tiny)
+    counts = prepared(data / "long-answers.jsonl", tmp_path / "b", phi_tiny, too_long="truncate")
+    assert (counts["skipped_examples"], dropped["truncated_examples"]) == (0, 0)
+    assert counts["truncated_examples"] == dropped["skipped_examples"] > 0
+    assert counts["longest_example"] == 512
+    line = f"truncated: {counts['truncated_examples']:.0f} examples are longer than prepare.context of 512"
+    assert any(text.startswith(line) for text in left_out(counts, 512))
+    ends = [row["tokens"][-1] == 0 for row in read_table(tmp_path / "b" / "train.parquet")]
+    assert ends.count(True) == len(read_table(tmp_path / "a" / "train.parquet")) < len(ends)
+    with pytest.raises(SteadyPhiError, match=r"row-\d+ \(\d+ tokens\).*set prepare.too_long") as refused:
+        prepared(data / "long-answers.jsonl", tmp_path / "c", phi_tiny, too_long="error")
+    assert "\n" not in str(refused.value) and not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

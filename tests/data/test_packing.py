@@ -52,6 +52,20 @@ def test_supervised_are_the_answers(group: list[Example]) -> None:
     assert not set(starts) & set(targets)  # no document's first token is predicted from another
 
 
+@given(dialogues(), st.integers(1, 12))
+def test_shortened_keeps_whole_turns_or_cuts_the_first_answer(example: Example, most: int) -> None:
+    short = example.shortened(most)
+    ends = [*example.later[::2], len(example.tokens) - 1]  # where the answers end
+    fitting = [end for end in ends if end + 1 <= most]
+    assert len(short.tokens) <= most and (short.prompt, short.rendering) == (example.prompt, 0)
+    if fitting:
+        assert short.tokens == [*example.tokens[: fitting[-1]], example.tokens[-1]]
+        assert short.later == example.later[: 2 * (len(fitting) - 1)]
+    else:
+        assert (short.tokens, short.later) == (example.tokens[:most], [])
+        assert bool(short.supervised) == (most > max(example.prompt, 1))
+
+
 @settings(deadline=None)
 @given(examples)
 def test_examples_come_back_from_a_file(group: list[Example]) -> None:

@@ -235,7 +235,7 @@ def test_what_was_recognized_is_printed_with_the_first_example(
 
 
 def test_dialogues_in_every_format_supervise_every_answer(make: Make, phi_tiny: Path, tmp_path: Path) -> None:
-    """Read back by hand: the text is that of the turns, the loss is on each answer and the end token after."""
+    """Read back by hand: the text is that of the turns, the loss on each answer and the end token after."""
     settings, file = make(
         [said(("system", "Be brief."), ("user", f"Who {n}?"), *TURNS[1:]) for n in range(60)],
         "textbook",
