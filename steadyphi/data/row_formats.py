@@ -19,11 +19,11 @@ from steadyphi.data.rows import Row, plain, same, without_end_string
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.formats import Format
+from steadyphi.settings.values import DEFAULT_TEMPLATES
 
 Turns = tuple[tuple[str, str], ...]
 ROLES = {"system": "system", "user": "user", "assistant": "assistant"}
 SHAREGPT_ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
-DEFAULTS = ("{instruction}", "{response}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def recognize(rows: Sequence[Row], name: str, instruction: str, response: str) -
     Raises SteadyPhiError that names the formats if several fit, and if the columns of the format are absent.
     """
     by_template = RowFormat("columns", (instruction, response), partial(_filled, instruction, response))
-    if name == "columns" or (name == "auto" and (instruction, response) != DEFAULTS):
+    if name == "columns" or (name == "auto" and (instruction, response) != DEFAULT_TEMPLATES):
         return by_template
     columns = {column for row in rows for column, value in row.values.items() if value is not None}
     fit = [f for f in FORMATS if columns.issuperset(f.columns) and name in ("auto", f.name)]
@@ -204,6 +204,6 @@ FORMATS = (
     ),
     RowFormat("prompt-completion", ("prompt", "completion"), partial(_filled, "{prompt}", "{completion}")),
     RowFormat("question-answer", ("question", "answer"), partial(_filled, "{question}", "{answer}")),
-    RowFormat("instruction-response", ("instruction", "response"), partial(_filled, *DEFAULTS)),
+    RowFormat("instruction-response", ("instruction", "response"), partial(_filled, *DEFAULT_TEMPLATES)),
     RowFormat("text", ("text",), _text),
 )

@@ -96,6 +96,8 @@ RowFormatName = Literal[
     "text",
     "columns",
 ]
+# The templates of the columns that every recognized format is converted to.
+DEFAULT_TEMPLATES = ("{instruction}", "{response}")
 # A column, several columns, or None. Any, because for a union pydantic reports one error per member.
 Columns = Annotated[Any, AfterValidator(_columns)]
 Commit = Annotated[str, AfterValidator(_commit)]
