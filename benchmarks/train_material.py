@@ -10,6 +10,7 @@ import torch
 from steadyphi.checkpoint import configs, layouts
 from steadyphi.checkpoint.convert import convert
 from steadyphi.data.prepare import encode_examples
+from steadyphi.data.row_formats import Dialogue
 from steadyphi.model import WEIGHTS, Phi
 from steadyphi.model_config import PhiConfig
 from steadyphi.prompts.formats import FORMATS
@@ -55,6 +56,5 @@ def gsm8k(shared: Path, tokenizer: Path, count: int) -> Examples:
     """Return random problems of the train set in Phi-2's prompt format; the loss is on the solution."""
     lines = (shared / "data" / "gsm8k" / "train.jsonl").read_text().splitlines()
     problems = [json.loads(line) for line in random.Random(0).sample(lines, count)]
-    way = FORMATS["phi2"]
-    pairs = [(way.prompt(p["question"]), way.answer(p["answer"])) for p in problems]
-    return [(e.tokens, e.prompt) for e in encode_examples(TextTokenizer(tokenizer), pairs)]
+    asked = [(FORMATS["phi2"], Dialogue("", ((p["question"], p["answer"]),))) for p in problems]
+    return [(e.tokens, e.prompt) for e in encode_examples(TextTokenizer(tokenizer), asked)]

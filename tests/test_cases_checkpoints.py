@@ -10,6 +10,8 @@ import torch
 
 from steadyphi.cli.main import main
 from steadyphi.data.prepare import encode_examples
+from steadyphi.data.row_formats import Dialogue
+from steadyphi.prompts.formats import FORMATS
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
@@ -54,7 +56,8 @@ def test_special_tokens_of_a_raw_prompt_are_tokens_and_those_of_a_question_are_n
 
 
 def test_documents_end_with_the_token_that_the_checkpoint_uses(cases: Path) -> None:
-    (example,) = encode_examples(TextTokenizer(cases / "chatml-eos"), [("Q:", " A")])
+    asked = (FORMATS["qa"], Dialogue("row-1", (("Who?", "Ann"),)))
+    (example,) = encode_examples(TextTokenizer(cases / "chatml-eos"), [asked])
     assert example.tokens[-1] == 1281
 
 

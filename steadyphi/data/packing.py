@@ -1,7 +1,7 @@
 """Tokenized examples, packed into batches by concatenation, without padding."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -9,15 +9,48 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Example:
-    """One training document; the loss is on the tokens from `prompt` on.
+    """One training document; the loss is on the tokens from `prompt` on, except the later prompts.
 
     tokens: the token ids. prompt: the number of leading tokens that are the prompt and have no loss.
     rendering: which of the renderings of its row this is, from 0; the epochs take the renderings in turn.
+    later: begin and end of each later prompt of a dialogue, in one list: begin, end, begin, end, …
+
+    The last token of a dialogue is the end token. It is the target after every answer, but the tokens have it
+    at the end only, because a model reads none between the turns of a chat or of a few-shot prompt.
     """
 
     tokens: list[int]
     prompt: int
     rendering: int = 0
+    later: list[int] = field(default_factory=list)
+
+    def answers(self) -> Iterable[range]:
+        """Return the positions of the tokens with a loss, one range per answer.
+
+        The first token is never among them, because no token before it predicts it.
+        """
+        bounds = [max(self.prompt, 1), *self.later, len(self.tokens)]
+        return map(range, bounds[::2], bounds[1::2])
+
+    @property
+    def supervised(self) -> int:
+        """The number of targets: the tokens of the answers, and the end token after each."""
+        return sum(map(len, self.answers())) + len(self.later) // 2
+
+    def shortened(self, most: int) -> "Example":
+        """Return the example with at most `most` tokens.
+
+        Whole turns are left out from the end. If the first answer is too long, it is cut, and no end token
+        follows it, because the model should not learn to stop there. If the prompt alone is too long, no
+        token has a loss.
+        """
+        if len(self.tokens) <= most:
+            return self
+        for kept in range(len(self.later) - 2, -1, -2):
+            if self.later[kept] < most:
+                tokens = [*self.tokens[: self.later[kept]], self.tokens[-1]]
+                return replace(self, tokens=tokens, later=self.later[:kept])
+        return replace(self, tokens=self.tokens[:most], later=[])
 
 
 @dataclass(frozen=True)
@@ -25,7 +58,7 @@ class Batch:
     """Packed documents with the positions that have a loss.
 
     tokens: (T,) token ids. lengths: one per document, summing to T.
-    at: (S,) positions whose next token is supervised. targets: (S,) ids of those next tokens.
+    at: (S,) positions whose next token is supervised. targets: (S,) ids of the tokens that should be next.
     """
 
     tokens: Tensor
@@ -47,16 +80,24 @@ def collate(examples: Sequence[Example]) -> Batch:
     """Pack examples into one batch, sorted by length, because attention is faster for equal neighbours."""
     tokens: list[int] = []
     at: list[int] = []
+    targets: list[int] = []
     lengths: list[int] = []
     for example in sorted(examples, key=lambda e: len(e.tokens)):
-        start, end = len(tokens), len(tokens) + len(example.tokens)
+        before = len(tokens) - 1  # the position before a token predicts it
         tokens.extend(example.tokens)
         lengths.append(len(example.tokens))
-        # The position before a token predicts it, so a document's first token is never predicted.
-        at.extend(range(start + max(example.prompt, 1) - 1, end - 1))
-    row = torch.tensor(tokens)
-    positions = torch.tensor(at, dtype=torch.long)
-    return Batch(row, lengths, positions, row[positions + 1])
+        for answer in example.answers():
+            at.extend(range(before + answer.start, before + answer.stop))
+            targets.extend(example.tokens[answer.start : answer.stop])
+            if answer.stop < len(example.tokens):
+                at.append(before + answer.stop)
+                targets.append(example.tokens[-1])
+    return Batch(
+        torch.tensor(tokens),
+        lengths,
+        torch.tensor(at, dtype=torch.long),
+        torch.tensor(targets, dtype=torch.long),
+    )
 
 
 def pack(lengths: Sequence[int], most: int, order: Sequence[int]) -> Iterator[list[int]]:

@@ -13,6 +13,9 @@ from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.values import rows_suffix
 
+MOST_BYTES = 1 << 30  # of a file after decompression; its rows are held in memory
+PIECE = 1 << 20  # bytes that are decompressed at a time
+BATCH = 64  # rows of a Parquet file that are read at a time
 MOST_CELL = 16 << 20  # characters of one cell of a CSV file
 
 
@@ -36,15 +39,20 @@ def read_rows(file: Path) -> list[Row]:
 def distinct(values: Iterable[Any], source: str) -> Iterator[Row]:
     """Yield a row for each mapping in `values`, except empty and repeated ones.
 
-    Raises SteadyPhiError for a value that is not a mapping, and if there are no rows.
+    Raises SteadyPhiError for a value that is not a mapping, if there are no rows, and if their texts have
+    more than `MOST_BYTES` characters.
     """
     seen: set[str] = set()
+    total = 0
     for number, row in enumerate(values, start=1):
         if not isinstance(row, dict):
             raise SteadyPhiError(
                 f'{source}: row {number}: should be a JSON object such as {{"question": "…"}}'
             )
         content = json.dumps(row, sort_keys=True, default=str, ensure_ascii=False)
+        total += len(content)  # in a Parquet file, a few bytes can stand for millions of equal long cells
+        if total > MOST_BYTES:
+            raise _too_large(source)
         if not content.isascii() and content != content.encode(errors="replace").decode():
             raise SteadyPhiError(
                 f"{source}: row {number}: contains half a character (a lone surrogate); mend it"
@@ -57,14 +65,25 @@ def distinct(values: Iterable[Any], source: str) -> Iterator[Row]:
 
 
 def _text(file: Path) -> str:
-    """Return the content of a text file, decompressed if its name ends in .gz."""
-    if file.suffix.lower() != ".gz":
-        return file.read_bytes().decode("utf-8-sig")  # unlike read_text, does not convert \r
+    """Return the content of a text file, decompressed if its name ends in .gz; at most `MOST_BYTES`."""
+    pieces, total = [], 0
+    packed = file.suffix.lower() == ".gz"
     try:
-        with gzip.open(file, "rb") as compressed:
-            return compressed.read().decode("utf-8-sig")
+        with gzip.open(file, "rb") if packed else file.open("rb") as content:
+            while piece := content.read(PIECE):
+                pieces.append(piece)
+                total += len(piece)
+                if total > MOST_BYTES:
+                    raise _too_large(str(file))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise SteadyPhiError(f"{file}: is not a whole gzip file ({error})") from None
+    return b"".join(pieces).decode("utf-8-sig")  # unlike read_text, does not convert \r
+
+
+def _too_large(source: str) -> SteadyPhiError:
+    return SteadyPhiError(
+        f"{source}: has more than {MOST_BYTES:,} bytes when it is unpacked, too many to read; keep fewer rows"
+    )
 
 
 def parse(text: str, where: str) -> Any:
@@ -135,12 +154,14 @@ def _read_csv(file: Path) -> Iterator[dict[str, str]]:
         raise SteadyPhiError(f"{file}: line {reader.line_num}: not CSV ({error})") from None
 
 
-def _read_parquet(file: Path) -> list[Any]:
+def _read_parquet(file: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_table(file).to_pylist())
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(BATCH):
+                yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise SteadyPhiError(f"{file}: cannot be read as a table ({reason})") from None

@@ -40,7 +40,7 @@ class Row:
         value = self.value(column)
         if not isinstance(value, list) or len(value) < 2:
             raise SteadyPhiError(f"{self.where}: {column} should be a list of at least two choices")
-        texts = [text for v in value if (text := _plain(v))]
+        texts = [text for v in value if (text := plain(v))]
         if len(texts) < len(value):
             raise SteadyPhiError(f"{self.where}: {column} should hold texts or numbers, none empty")
         return texts
@@ -64,7 +64,7 @@ class Row:
         return value
 
     def _cell(self, column: str) -> str:
-        text = _plain(self.value(column))
+        text = plain(self.value(column))
         if not text:
             raise SteadyPhiError(f"{self.where}: the column {column!r} should hold a text or a number")
         return text
@@ -142,7 +142,7 @@ def without_end_string(text: str) -> str:
     return text
 
 
-def _plain(value: Any) -> str | None:
+def plain(value: Any) -> str | None:
     """Return a text or number as text, None for anything else; 51.0 becomes 51, as in a written answer."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

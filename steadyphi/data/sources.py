@@ -1,30 +1,20 @@
 """Load instruction data and questions from the textbook generator, from files of rows or from the Hub."""
 
-import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steadyphi.data import textbook
+from steadyphi.data import data_file, textbook
 from steadyphi.data.choices import Asker, offered
+from steadyphi.data.data_file import DataFile
 from steadyphi.data.hub_rows import read_hub, usable
-from steadyphi.data.row_files import read_rows
-from steadyphi.data.rows import Questions, Row, each, same, without_end_string
+from steadyphi.data.row_formats import Dialogue
+from steadyphi.data.rows import Questions, Row, each, same
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Prepare, Task
 from steadyphi.settings.values import rows_suffix
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One instruction and its response, not yet in a prompt format."""
-
-    id: str
-    question: str
-    response: str
-    ended: bool = False  # the response ended with the text of an end token, which was removed
 
 
 @dataclass(frozen=True)
@@ -35,92 +25,66 @@ class Asked:
     shots: list[Item]
     keys: set[str]  # the keys of all their questions, see `rows.same`
     unusable: int  # the number of rows of the Hub that cannot be used
+    dialogues: int = 0  # the number of rows of a file that do not ask one question
 
 
 @dataclass(frozen=True)
 class Material:
-    """The input of `prepare`; no question is in more than one of the four lists."""
+    """The input of `prepare`; no question is in more than one of the four lists.
 
-    train: list[Pair]
-    valid: list[Pair]
+    dialogues: the number of rows that no question was taken from, because they have several turns or none.
+    recognized: the data file and the format of its rows; None for the textbook.
+    """
+
+    train: list[Dialogue]
+    valid: list[Dialogue]
     items: list[Item]
     shots: list[Item]
     unusable: int
+    dialogues: int = 0
+    recognized: str | None = None
 
 
 def load(settings: Prepare, file: Path) -> Material:
-    """Return training pairs, validation pairs, evaluation items and few-shot examples.
+    """Return training and validation dialogues, evaluation items and few-shot examples.
 
     `file` is the data file. A task may read its questions from another file (`settings.task_file`) or from
     the Hub. Questions used in evaluation or as few-shot examples are left out of training.
     Raises SteadyPhiError that names the file, row or column that cannot be used.
     """
-    questions, skipped = _questions(settings, file)
-    asked = _asked(settings, questions)
-    groups = _pairs(settings, questions)
-    groups = [group for group in groups if same(group[0].question) not in asked.keys]
-    valid, pairs = groups[: settings.valid], list(itertools.chain(*groups[settings.valid :]))
-    if not pairs:
+    data = None
+    if settings.source == "jsonl":
+        template = settings.task.question if _asks_data_file(settings) else settings.instruction
+        assert template  # compose ensures it
+        data = data_file.read(settings, file, template)
+    asked = _asked(settings, data)
+    groups = data.remaining(settings.seed) if data else _textbook(settings)
+    groups = [group for group in groups if not group[0].keys & asked.keys]
+    valid, dialogues = groups[: settings.valid], list(itertools.chain(*groups[settings.valid :]))
+    if not dialogues:
         raise SteadyPhiError(
             f"{settings.data_file}: {len(groups)} questions beside the {len(asked.items)} for evaluation "
             f"are too few for prepare.valid of {settings.valid}; lower prepare.valid or prepare.items"
         )
-    valid_pairs = list(itertools.chain(*valid))
     return Material(
-        pairs[: settings.examples], valid_pairs, asked.items, asked.shots, asked.unusable + skipped
+        dialogues[: settings.examples],
+        list(itertools.chain(*valid)),
+        asked.items,
+        asked.shots,
+        asked.unusable + (data.skipped if data else 0),
+        asked.dialogues,
+        f"{settings.data_file}: read as {data.format}" if data else None,
     )
 
 
-def _questions(settings: Prepare, file: Path) -> tuple[Questions | None, int]:
-    """Return the rows of the data file (None for the textbook) and the number of skipped bad rows."""
-    if settings.source == "textbook":
-        return None, 0
-    asked_too = settings.task.source == "jsonl" and _task_file(settings) is None
-    template = settings.task.question if asked_too else settings.instruction
-    assert template  # compose ensures it
-    rows = read_rows(file)
-    usable = _usable(rows, settings)
-    return Questions(usable, template, settings.seed), len(rows) - len(usable)
+def _textbook(settings: Prepare) -> list[list[Dialogue]]:
+    assert settings.examples  # compose ensures it
+    generated = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
+    return [[Dialogue(f"finetune-{n}", ((q.text, q.answer),))] for n, q in enumerate(generated)]
 
 
-def _usable(rows: list[Row], settings: Prepare) -> list[Row]:
-    """Return the rows with an instruction and a response; bad rows raise one error or are skipped."""
-    instruction, response = settings.instruction, settings.response
-    assert instruction and response  # compose ensures it
-    if settings.bad_rows == "refuse":
-        each(rows, lambda row: _pair(row, instruction, response))
-        return rows
-    usable = []
-    for row in rows:
-        with contextlib.suppress(SteadyPhiError):
-            _pair(row, instruction, response)
-            usable.append(row)
-    if not usable:
-        raise SteadyPhiError(f"{rows[0].source}: no row has {instruction} and {response}")
-    return usable
-
-
-def _pairs(settings: Prepare, questions: Questions | None) -> list[list[Pair]]:
-    """Return the instruction data, one list per question: rows with the same question stay together."""
-    if questions is None:
-        assert settings.examples  # compose ensures it, and the templates
-        generated = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
-        return [[Pair(f"finetune-{n}", q.text, q.answer)] for n, q in enumerate(generated)]
-    assert settings.instruction and settings.response
-    instruction, response = settings.instruction, settings.response
-    groups = questions.remaining()
-    pairs = each(itertools.chain(*groups), lambda row: _pair(row, instruction, response))
-    numbered = iter(pairs)
-    return [list(itertools.islice(numbered, len(group))) for group in groups]
-
-
-def _pair(row: Row, instruction: str, response: str) -> Pair:
-    """Return a row's instruction and response; an end-of-document string is removed from the response."""
-    whole = row.text(response)
-    text = without_end_string(whole)
-    if not text:
-        raise SteadyPhiError(f"{row.where}: the response is nothing but {whole}")
-    return Pair(row.id, row.text(instruction), text, ended=text != whole)
+def _asks_data_file(settings: Prepare) -> bool:
+    return settings.task.source == "jsonl" and _task_file(settings) is None
 
 
 def _task_file(settings: Prepare) -> Path | None:
@@ -132,20 +96,28 @@ def _task_file(settings: Prepare) -> Path | None:
     return file if settings.task_file != settings.data_file and rows_suffix(file.name) else None
 
 
-def _asked(settings: Prepare, questions: Questions | None) -> Asked:
-    """Return the items and few-shot examples; `questions` are the data file's, each handed out once."""
+def _asked(settings: Prepare, data: DataFile | None) -> Asked:
+    """Return the items and few-shot examples; those of the data file are not handed out again."""
     if settings.task.source == "textbook":
         return _asked_of_textbook(settings)
     if settings.task.source == "hub":
         return _asked_of_hub(settings)
-    if file := _task_file(settings):
-        assert settings.task.question
-        questions = Questions(
-            read_rows(file), settings.task.question, settings.seed, _choices_of(settings.task)
+    task, file = settings.task, _task_file(settings)
+    assert task.question and task.answer  # compose ensures it
+    if file:
+        rows, dialogues = data_file.read_questions(file, task.question, task.answer)
+        questions = Questions(rows, task.question, settings.seed, _choices_of(task))
+    else:
+        assert data is not None  # compose ensures it
+        questions, dialogues = data.questions, sum(map(len, data.others))
+    if not questions:
+        raise SteadyPhiError(
+            f"{file or settings.data_file}: no row has one question and one answer to evaluate with; "
+            "set task, such as task=textbook, or task_file to a file of questions"
         )
-    assert questions is not None  # compose ensures it
     items = _items(questions, _most(questions, settings), settings)
-    return _asking(items, _items(questions, settings.shots, settings), [questions])
+    shots = _items(questions, settings.shots, settings)
+    return replace(_asking(items, shots, [questions]), dialogues=dialogues)
 
 
 def _asked_of_textbook(settings: Prepare) -> Asked:

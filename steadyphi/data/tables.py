@@ -1,7 +1,7 @@
 """Write and read prepared data as Parquet files."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ EXAMPLES = pa.schema(
         ("style", pa.string()),
         ("rendering", pa.int32()),
         ("prompt", pa.int32()),  # the number of leading tokens without loss
+        ("later", pa.list_(pa.int32())),  # begin and end of each later prompt of a dialogue
         ("tokens", pa.list_(pa.int32())),
     ]
 )
@@ -52,15 +53,16 @@ def write_examples(
 ) -> None:
     """Write tokenized examples with their ids and prompt styles."""
     rows = [
-        {"id": id_, "style": style, "rendering": e.rendering, "prompt": e.prompt, "tokens": e.tokens}
-        for id_, style, e in zip(ids, styles, examples, strict=True)
+        {"id": id_, "style": style, **vars(example)}
+        for id_, style, example in zip(ids, styles, examples, strict=True)
     ]
     write_table(path, rows, EXAMPLES)
 
 
 def read_examples(path: Path) -> list[Example]:
     """Read tokenized examples."""
-    return [Example(row["tokens"], row["prompt"], row["rendering"]) for row in read_table(path)]
+    names = [field.name for field in fields(Example)]
+    return [Example(**{name: row[name] for name in names}) for row in read_table(path)]
 
 
 def write_items(path: Path, items: Sequence[Item]) -> None:

@@ -11,7 +11,7 @@ from steadyphi.prompts import held_out
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import DESCRIPTORS, FIELD_GAPS, SEPARATORS
 from steadyphi.settings.schema import Settings, Task
-from steadyphi.settings.values import ROWS, rows_suffix
+from steadyphi.settings.values import DEFAULT_TEMPLATES, ROWS, rows_suffix
 
 GENERATOR = "steadyphi/data/textbook.py"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -71,6 +71,10 @@ def _data(s: Settings) -> Iterator[tuple[str, str]]:
     if prepare.source == "jsonl":
         columns = {"instruction": prepare.instruction, "response": prepare.response}
         yield from _columns("prepare", columns)
+        named = prepare.format not in ("auto", "columns")
+        if named and tuple(columns.values()) != DEFAULT_TEMPLATES:
+            problem = f"{prepare.format} has columns of its own, but prepare.instruction and prepare.response"
+            yield "prepare.format", f"{problem} name others; write columns to use them"
 
 
 def _task(s: Settings) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from steadyphi.settings.values import (
     Precision,
     Real,
     Regex,
+    RowFormatName,
     Seed,
     Share,
     Source,
@@ -79,6 +80,7 @@ class Data:
 
     name: Text
     source: Source
+    format: RowFormatName
     instruction: Template | None
     response: Template | None
     examples: Count | None
@@ -247,6 +249,7 @@ class Prepare:
 
     data_file: Text
     source: Source
+    format: RowFormatName
     instruction: Template | None
     response: Template | None
     examples: Count | None
@@ -261,6 +264,7 @@ class Prepare:
     seed: Seed
     task_file: Text
     shots: Whole
+    too_long: Literal["drop", "truncate", "error"]
     bad_rows: Literal["refuse", "skip"]
     held_out: HeldOut
 

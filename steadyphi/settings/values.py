@@ -84,6 +84,20 @@ Share = Annotated[Real, Field(ge=0, le=1)]
 Precision = Annotated[Literal["auto", "float32", "bfloat16"], BeforeValidator(_no_float16)]
 Source = Literal["textbook", "jsonl"]
 TaskSource = Literal["textbook", "jsonl", "hub"]
+# Of the rows of a data file; `steadyphi.data.row_formats` explains them.
+RowFormatName = Literal[
+    "auto",
+    "alpaca",
+    "messages",
+    "sharegpt",
+    "prompt-completion",
+    "question-answer",
+    "instruction-response",
+    "text",
+    "columns",
+]
+# The templates of the columns that every recognized format is converted to.
+DEFAULT_TEMPLATES = ("{instruction}", "{response}")
 # A column, several columns, or None. Any, because for a union pydantic reports one error per member.
 Columns = Annotated[Any, AfterValidator(_columns)]
 Commit = Annotated[str, AfterValidator(_commit)]

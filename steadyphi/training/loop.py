@@ -247,5 +247,5 @@ class _Run:
 
 
 def _supervised(examples: Sequence[Example]) -> int:
-    """Return the number of tokens with a loss; a document's first token has none, as nothing precedes it."""
-    return sum(max(0, len(e.tokens) - max(e.prompt, 1)) for e in examples)
+    """Return the number of tokens with a loss."""
+    return sum(example.supervised for example in examples)

@@ -1,34 +1,78 @@
 """Packing: nothing lost, nothing padded, the loss exactly where it belongs."""
 
 import itertools
+import tempfile
+from pathlib import Path
 
-import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyphi.data.packing import Example, collate, pack
 from steadyphi.data.prepare import encode_examples
+from steadyphi.data.row_formats import Dialogue
+from steadyphi.data.tables import read_examples, write_examples
+from steadyphi.prompts.formats import FORMATS
 
-examples = st.lists(
-    st.integers(2, 12).flatmap(
-        lambda n: st.builds(
-            Example, st.lists(st.integers(0, 50), min_size=n, max_size=n), st.integers(0, n - 1)
-        )
-    ),
-    min_size=1,
-    max_size=8,
-)
+
+@st.composite
+def dialogues(draw: st.DrawFn) -> Example:
+    """Draw an example of one answer or several, each stretch of tokens without a loss between two answers."""
+    n = draw(st.integers(2, 12))
+    tokens = draw(st.lists(st.integers(0, 50), min_size=n, max_size=n))
+    inner = sorted(draw(st.sets(st.integers(1, n - 1))))
+    bounds = inner if len(inner) % 2 else [0, *inner]
+    return Example(tokens, bounds[0], later=bounds[1:])
+
+
+examples = st.lists(dialogues(), min_size=1, max_size=8)
+
+
+def has_loss(example: Example) -> list[bool]:
+    """Return for each token whether it has a loss, by hand: from the prompt on, except the later prompts."""
+    marks = [at > 0 and at >= example.prompt for at in range(len(example.tokens))]
+    for begin, end in zip(example.later[::2], example.later[1::2], strict=True):
+        marks[begin:end] = [False] * (end - begin)
+    return marks
 
 
 @given(examples)
-def test_supervised_are_the_tokens_from_the_prompts_end(group: list[Example]) -> None:
+def test_supervised_are_the_answers(group: list[Example]) -> None:
     batch = collate(group)
     assert sum(batch.lengths) == len(batch.tokens) == sum(len(e.tokens) for e in group)
-    expected = sorted(t for e in group for t in e.tokens[max(e.prompt, 1) :])
-    assert sorted(batch.targets.tolist()) == expected
-    assert torch.equal(batch.tokens[batch.at + 1], batch.targets)
-    starts = {sum(batch.lengths[:n]) for n in range(len(batch.lengths))}
-    assert not starts & set((batch.at + 1).tolist())  # no document's first token is predicted from another
+    in_order = sorted(group, key=lambda e: len(e.tokens))
+    marks = [mark for example in in_order for mark in has_loss(example)]
+    targets = dict(zip((batch.at + 1).tolist(), batch.targets.tolist(), strict=True))
+    starts = list(itertools.accumulate((len(e.tokens) for e in in_order), initial=0))
+    ends = {
+        start + at: e.tokens[-1] for start, e in zip(starts, in_order, strict=False) for at in e.later[::2]
+    }
+    tokens = {n: batch.tokens[n].item() for n, mark in enumerate(marks) if mark}
+    assert targets == tokens | ends and not tokens.keys() & ends.keys()
+    assert sum(example.supervised for example in group) == len(batch.targets) == len(targets)
+    assert not set(starts) & set(targets)  # no document's first token is predicted from another
+
+
+@given(dialogues(), st.integers(1, 12))
+def test_shortened_keeps_whole_turns_or_cuts_the_first_answer(example: Example, most: int) -> None:
+    short = example.shortened(most)
+    ends = [*example.later[::2], len(example.tokens) - 1]  # where the answers end
+    fitting = [end for end in ends if end + 1 <= most]
+    assert len(short.tokens) <= most and (short.prompt, short.rendering) == (example.prompt, 0)
+    if fitting:
+        assert short.tokens == [*example.tokens[: fitting[-1]], example.tokens[-1]]
+        assert short.later == example.later[: 2 * (len(fitting) - 1)]
+    else:
+        assert (short.tokens, short.later) == (example.tokens[:most], [])
+        assert bool(short.supervised) == (most > max(example.prompt, 1))
+
+
+@settings(deadline=None)
+@given(examples)
+def test_examples_come_back_from_a_file(group: list[Example]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.parquet"
+        write_examples(path, [str(n) for n in range(len(group))], ["phi2"] * len(group), group)
+        assert read_examples(path) == group
 
 
 @given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 60), st.randoms())
@@ -48,8 +92,12 @@ def test_prompt_and_response_are_tokenized_apart_and_eos_is_supervised(lit_tiny:
     from steadyphi.tokenizer import TextTokenizer
 
     tokenizer = TextTokenizer(lit_tiny)  # type: ignore[arg-type]
-    pairs = [("Q: hi\nA:", " yes"), ("Output: ", "apple apple")]
-    for (prompt, response), example in zip(pairs, encode_examples(tokenizer, pairs), strict=True):
+    asked = [
+        (FORMATS["qa"], Dialogue("row-1", (("hi", "yes"),))),
+        (FORMATS["phi2-space"], Dialogue("row-2", (("Who?", "apple apple"),))),
+    ]
+    texts = [("Q: hi\nA:", " yes"), ("Instruct: Who?\nOutput: ", "apple apple")]
+    for (prompt, response), example in zip(texts, encode_examples(tokenizer, asked), strict=True):
         assert example.tokens[: example.prompt] == tokenizer.encode(prompt)
         assert tokenizer.decode(example.tokens) == prompt + response + "<|endoftext|>"
         assert collate([example]).targets[-1] == tokenizer.eos_id

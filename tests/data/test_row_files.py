@@ -4,12 +4,16 @@ import csv
 import gzip
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steadyphi.data import row_files
 from steadyphi.data.row_files import read_rows
 from steadyphi.errors import SteadyPhiError
 
@@ -79,3 +83,44 @@ def test_names_in_any_case_and_compressed(tmp_path: Path, name: str) -> None:
     content = json.dumps({"a": "1"}).encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.lower().endswith("gz") else content)
     assert cells(tmp_path / name, "a") == ["1"]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.json.gz", "x.csv.gz"])
+def test_a_file_that_unpacks_to_too_many_bytes_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    most = 4 << 20
+    monkeypatch.setattr(row_files, "MOST_BYTES", most)
+    content = b" " * (64 << 20)
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            SteadyPhiError, match=r"has more than 4,194,304 bytes when it is unpacked"
+        ) as refused:
+            read_rows(tmp_path / name)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert name in str(refused.value) and "\n" not in str(refused.value)
+    assert peak < most + 4 * row_files.PIECE
+
+
+def test_a_parquet_file_of_equal_cells_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.parquet"
+    cell = pa.array(["x" * 1000])
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), cell)
+    pq.write_table(pa.table({"a": same, "n": pa.array(range(20_000))}), path)
+    assert path.stat().st_size < 1 << 20
+    read = read_rows(path)
+    assert len(read) == 20_000 and read[19_999].values == {"a": "x" * 1000, "n": 19_999}
+    monkeypatch.setattr(row_files, "MOST_BYTES", 4 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SteadyPhiError, match="has more than 4,194,304 bytes when it is unpacked"):
+            read_rows(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()

@@ -109,6 +109,13 @@ IN_PARAMS = [
     ("data: gsm8k\ndata_file: a.py", "params.yaml: data_file: data gsm8k", ".jsonl"),
     ("data: jsonl\ndata_file: a.txt", "params.yaml: data_file: data jsonl", ".jsonl"),
     ("data: svamp\ndata_file: a", "params.yaml: data_file: data svamp", ".jsonl"),
+    (
+        "data: svamp\ndata_file: a.json\nprepare: {format: alpaca}",
+        "params.yaml: prepare.format: alpaca has columns of its own",
+        "write columns",
+    ),
+    ("prepare: {format: alpacca}", "params.yaml: prepare.format: should be 'auto', 'alpaca'", "alpacca"),
+    ("prepare: {too_long: cut}", "params.yaml: prepare.too_long: should be 'drop', 'truncate'", "cut"),
     ("task: gsm8k", "conf/task/gsm8k.yaml: task.source: jsonl needs", "textbook.py"),
     (
         "task: bbh\ntask_file: a.txt",

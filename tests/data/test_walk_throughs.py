@@ -1,0 +1,55 @@
+"""The walk-throughs of docs/data.md, as written: their files are made, recognized and prepared."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+
+from steadyphi.data.prepare import prepare
+from steadyphi.settings.compose import compose, read_params
+from steadyphi.settings.values import RowFormatName
+from steadyphi.tokenizer import TextTokenizer
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+WALKS = dict(re.findall(r"\n### ([^\n]+)\n[^`]*```\n(python.*?)```", PAGE, re.DOTALL))
+NAMES = {
+    "Alpaca": "alpaca",
+    "Messages": "messages",
+    "ShareGPT": "sharegpt",
+    "Prompt and completion": "prompt-completion",
+    "Question and answer": "question-answer",
+    "Instruction and response": "instruction-response",
+    "Plain text": "text",
+    "Other columns": "columns",
+}
+
+
+def test_every_format_has_a_row_in_the_table_and_a_walk_through_of_five_lines() -> None:
+    formats = set(RowFormatName.__args__) - {"auto"}  # type: ignore[attr-defined]
+    assert set(re.findall(r"^\| `([\w-]+)` \| .* \| .* \|$", PAGE, re.MULTILINE)) == formats
+    assert WALKS.keys() == NAMES.keys() and set(NAMES.values()) == formats
+    assert all(len(walk.splitlines()) == 5 for walk in WALKS.values())
+
+
+@pytest.mark.parametrize("title", WALKS)
+def test_walk_through(title: str, phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *making, experiment, last = WALKS[title].replace("/tmp/", f"{tmp_path}/").splitlines()
+    script = "\n".join(making).replace("python", shlex.quote(sys.executable), 1)
+    subprocess.run(["sh", "-c", script], check=True)
+    dvc, exp, run, *options = shlex.split(experiment)
+    assert (dvc, exp, run, last) == ("dvc", "exp", "run", "dvc metrics show")
+    assert set(options[::2]) == {"-S"}
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    apply_overrides(str(tmp_path / "params.yaml"), options[1::2])  # as `dvc exp run -S` does
+    settings = compose(read_params(tmp_path / "params.yaml"), ROOT / "conf").prepare
+    counts = prepare(settings, Path(settings.data_file), TextTokenizer(phi_tiny), tmp_path / "out")
+    assert f"{settings.data_file}: read as {NAMES[title]} (" in capsys.readouterr().err
+    asked = 40 + 8 if settings.task.source == "jsonl" else 0
+    assert counts["train_examples"] == 200 - 20 - asked and counts["items"] == (40 if asked else 200)
+    assert counts["unusable_rows"] == counts["skipped_examples"] == 0
