@@ -59,7 +59,10 @@ def load(settings: Prepare, file: Path) -> Material:
         data = data_file.read(settings, file, template)
     asked = _asked(settings, data)
     groups = data.remaining(settings.seed) if data else _textbook(settings)
-    groups = [group for group in groups if not group[0].keys & asked.keys]
+    keys = asked.keys
+    if data and _asks_data_file(settings):  # their questions without a system text too
+        keys = keys.union(*(data.dialogues[item.id].keys for item in [*asked.items, *asked.shots]))
+    groups = [group for group in groups if not group[0].keys & keys]
     valid, dialogues = groups[: settings.valid], list(itertools.chain(*groups[settings.valid :]))
     if not dialogues:
         raise SteadyPhiError(
