@@ -54,8 +54,8 @@ EXTREMES = (
     *("accuracy_mean", "accuracy_best", "accuracy_worst", "accuracy_worst_quarter"),
     *("spread", "saturation"),
 )
-MEANS = ("flip_rate", "fleiss_kappa", "pss", "right_in_all_formats", "right_in_any_format")
-SELDOM = 3  # what is slow is done in every third replicate: kappa, and what each format alone gives
+MEANS = ("flip_rate", "pss", "right_in_all_formats", "right_in_any_format")
+SELDOM = 3  # what is slow is done in every third replicate: what each format alone gives
 ALPHA = 0.05
 MEASURES = [CATALOGUE[key] for key in (*EXTREMES, *MEANS)]
 LARGE = 40_000  # questions for the true values of MEANS
@@ -167,11 +167,10 @@ def replicate(
     resampling = Resampling(0.95, draws, seed)
     before, after = population.draw(items, rng)
     runs = [{"correct": run, "chosen": (~run).astype(int)} for run in (before, after)]
-    watched = [m for m in MEASURES if m.key != "fleiss_kappa" or seed % SELDOM == 0]
-    for key, interval in estimate([*watched, CATALOGUE["sigma_format"]], runs[0], resampling).items():
+    for key, interval in estimate([*MEASURES, CATALOGUE["sigma_format"]], runs[0], resampling).items():
         expected = population.before.std(ddof=1) if key == "sigma_format" else true[0][key]
         yield "interval", CATALOGUE[key].name, holds(interval, expected)
-    for row in measure_changes(runs[0], runs[1], watched, resampling):
+    for row in measure_changes(runs[0], runs[1], MEASURES, resampling):
         assert row.low is not None and row.high is not None
         expected = true[1][row.key] - true[0][row.key]
         yield "change", CATALOGUE[row.key].name, holds(Interval(row.change, row.low, row.high), expected)
@@ -292,7 +291,7 @@ def page_text(
 ) -> str:
     """Return what stands between the two markers of docs/statistics.md."""
     return (
-        f"\n{replicates} replicates of each cell ({-(-replicates // SELDOM)} of Fleiss' kappa and of what is "
+        f"\n{replicates} replicates of each cell ({-(-replicates // SELDOM)} of what is "
         f"computed for each format alone), {draws} draws, nominal 95%. The first number is the mean over the "
         f"{len(sizes)} cells (formats × questions: {', '.join(f'{t} × {n}' for t, n in sizes)}), the second "
         f"the worst cell. With a coverage of 95% and {replicates} replicates, the worst of {len(sizes)} "

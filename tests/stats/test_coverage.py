@@ -31,7 +31,7 @@ def test_few_replicates() -> None:
 @pytest.mark.parametrize(("formats", "items"), [(6, 50), (24, 200)])
 def test_more_replicates(formats: int, items: int) -> None:
     names = ("no effect", "spread out", "two clusters", "one outlier", "becomes clusters", "uneven clusters")
-    check(formats, items, names, 120, least=0.86, most=0.12)
+    check(formats, items, names, 120, least=0.84, most=0.13)
 
 
 def test_uneven_clusters_are_no_worse() -> None:
