@@ -108,7 +108,7 @@ def test_revisions_are_compared(project: Project) -> None:
 def test_another_model_of_the_same_weights_touches_training_alone(project: Project) -> None:
     """Swapping the model reruns what depends on it and nothing else: here only the rate is another."""
     source = project.folder / "conf" / "model" / "phi-tiny.yaml"
-    text = source.read_text().replace("name: phi-tiny", "name: twin").replace("full: 1.0e-3", "full: 1.1e-3")
+    text = source.read_text().replace("name: phi-tiny", "name: twin").replace("full: 2.0e-3", "full: 2.1e-3")
     source.with_name("twin.yaml").write_text(text)
     project.params(model="twin")
     assert project.repro("compose") == ["compose"]

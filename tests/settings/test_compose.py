@@ -91,10 +91,18 @@ IN_PARAMS = [
     ("finetune: [1]", "params.yaml: finetune: should be a mapping", "[1]"),
     ("finetune: 3", "params.yaml: finetune: should be a mapping", "3"),
     ("finetune: {lr: '???'}", "params.yaml: finetune.lr: ???", "write a value"),
-    ("finetune: {method: {r: 0}}", "params.yaml: finetune.method.r: should be greater", "not 0"),
+    (
+        "method: lora\nfinetune: {method: {r: 0}}",
+        "params.yaml: finetune.method.r: should be greater",
+        "not 0",
+    ),
     ("method: full\nfinetune: {method: {r: 4}}", "params.yaml: finetune.method.r: no such key", "method"),
     ("finetune: {method: {name: ia3}}", "params.yaml: finetune.method: name should be", "lora or full"),
-    ("finetune: {method: {targets: [mlp]}}", "params.yaml: finetune.method.targets: should be", "mlp.fc"),
+    (
+        "method: lora\nfinetune: {method: {targets: [mlp]}}",
+        "params.yaml: finetune.method.targets: should be",
+        "mlp.fc",
+    ),
     ("prepare: {context: 513}", "params.yaml: prepare.context: 513 tokens are more", "512"),
     ("prepare: {formats: [phi2, ph2]}", "params.yaml: prepare.formats: unknown format 'ph2'", "phi2?"),
     ("prepare: {styles: [alpacca]}", "params.yaml: prepare.styles: unknown format", "did you mean alpaca?"),
@@ -200,7 +208,7 @@ IN_CONF = [
     (TINY, "512", "???", "model.context: ???", ""),
     (TINY, "8.0e-3", "0", "model.lr.lora: should be greater than 0", ""),
     (TINY, "8.0e-3", "'1e-4'", "model.lr.lora: should be a valid number", "1.0e-4"),
-    (TINY, "lr: {lora: 8.0e-3, full: 1.0e-3, qlora: 8.0e-3}", "lr: 1.0", "model.lr: should be a mapping", ""),
+    (TINY, "lr: {lora: 8.0e-3, full: 2.0e-3, qlora: 8.0e-3}", "lr: 1.0", "model.lr: should be a mapping", ""),
     (TINY, "512", "${modl.x}", "model.context: ", "modl.x"),
     (TINY, "512", "${oc.env:HOME}", "model.context: ", "must not depend on the machine"),
     (TINY, "512", "${", "context: ", "${"),
@@ -228,7 +236,7 @@ IN_CONF = [
     (CONFIG, "${model.context}", "4096", "prepare.context: 4096 tokens are more", "phi-tiny"),
     (CONFIG, "publish:\n  experiment: steadyphi", "", "publish: missing", ""),
     (CONFIG, "model: phi-tiny", "model: phi-tine", "defaults: ", "did you mean model/phi-tiny?"),
-    (CONFIG, "- method:", "- metho:", "defaults: ", "did you mean method/lora?"),
+    (CONFIG, "- method:", "- metho:", "defaults: ", "did you mean method/full?"),
     (CONFIG, "${data} ", "${dat} ", "", "dat"),
     (CONFIG, "defaults:", "defaults: 3\nx:", "", "defaults"),
     (CONFIG, "seed: 0", "seed: [", "line 1", "not YAML"),
@@ -242,7 +250,7 @@ def test_mistakes_in_conf(file: str, old: str, new: str, start: str, says: str, 
     before = (root / file).read_text(encoding="utf-8")
     assert old in before
     (root / file).write_text(before.replace(old, new, 1), encoding="utf-8")
-    text = refusal(root, "seed: 0")
+    text = refusal(root, "method: lora" if file == LORA else "seed: 0")
     assert text.startswith(f"{file}: {start}"), text
     assert says in text, text
 

@@ -94,7 +94,7 @@ def test_params_of_the_repository_say_what_conf_says(root: Path, standard: Setti
 
 def test_values_that_others_rely_on(root: Path, standard: Settings) -> None:
     assert (standard.model.context, standard.model.threads, standard.finetune.batch_tokens) == (512, 2, 1024)
-    assert (standard.finetune.lr, standard.prepare.examples, standard.prepare.items) == (8e-3, 7200, 200)
+    assert (standard.finetune.lr, standard.prepare.examples, standard.prepare.items) == (2e-3, 7200, 200)
     assert standard.method == Lora("lora", 8, 16, 0.0, ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj"))
     assert len(standard.suite.formats) == 14
     params = {
@@ -124,6 +124,7 @@ def test_params_are_laid_on_top_and_null_means_what_conf_says(root: Path, standa
     params = {
         "seed": 7,
         "task": None,
+        "method": "lora",
         "finetune": {"lr": 1, "epochs": None, "method": {"r": 4, "alpha": None}},
         "prepare": {"styles": ["qa"], "task": {"n_choices": 3}, "context": 256},
     }
@@ -185,7 +186,7 @@ def test_one_setting_changes_its_stage_and_publish_alone(root: Path, standard: S
     ("params", "stages"),
     [
         ({"model": "phi-2"}, {"fetch", "prepare", "finetune", "evaluate", "publish"}),
-        ({"method": "full"}, {"finetune", "publish"}),
+        ({"method": "lora"}, {"finetune", "publish"}),
         ({"suite": "standard"}, {"prepare", "evaluate", "publish"}),
         ({"seed": 1}, {"prepare", "finetune", "evaluate", "publish"}),
         ({"data": "svamp", "data_file": "a.jsonl"}, {"prepare", "publish"}),
@@ -250,9 +251,10 @@ def test_texts_that_look_like_other_things_survive(name: str, standard: Settings
     ],
 )
 def test_load_refuses_what_compose_did_not_write(
-    old: str | None, new: str | None, says: str, standard: Settings, tmp_path: Path
+    old: str | None, new: str | None, says: str, root: Path, tmp_path: Path
 ) -> None:
-    file, text = tmp_path / "finetune.yaml", stage_files(standard)["finetune"]
+    chosen = compose({"method": "lora"}, root / "conf")
+    file, text = tmp_path / "finetune.yaml", stage_files(chosen)["finetune"]
     assert old is None or old in text
     if new is not None:
         file.write_text(new if old is None else text.replace(old, new))
