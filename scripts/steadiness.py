@@ -104,7 +104,8 @@ def table(groups: dict[str, list[dict[str, float]]]) -> str:
         parts = []
         for key in COLUMNS:
             values = [100 * row[key] for row in rows]
-            parts.append(f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
+            seeds = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
+            parts.append(f"{np.mean(values):.1f}{seeds}")
         lines.append(f"| {name} | {len(rows)} | " + " | ".join(parts) + " |")
     return "\n".join(lines) + "\n"
 
