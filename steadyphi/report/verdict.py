@@ -17,13 +17,11 @@ def sentences(experiment: Experiment) -> list[str]:
         worst, best = _ends(run)
         verdict.append(f"On the same questions, {reading.model(run)} gets between {worst} and {best} right.")
     changes = reading.changes(experiment)
-    runs = " to ".join(run.label for run in experiment.runs)
-    verdict += [
-        _change(runs, f"the {measure.label}", changes[measure.key])
-        for measure in used_in("verdict")
-        if measure.key in changes
-    ]
-    return verdict
+    watched = [measure for measure in used_in("verdict") if measure.key in changes]
+    if watched:
+        runs = " to ".join(run.label for run in experiment.runs)
+        verdict.append(f"The changes from {runs} are those of one run; their intervals are over questions.")
+    return verdict + [_change(f"the {m.label}", changes[m.key]) for m in watched]
 
 
 def alarms(experiment: Experiment) -> list[str]:
@@ -67,17 +65,15 @@ def _flips(run: Result) -> str:
     )
 
 
-def _change(runs: str, measure: str, change: MeasureChange) -> str:
+def _change(measure: str, change: MeasureChange) -> str:
     """Return the sentence on a change. Its interval says nothing of other seeds of the training."""
-    ends = points_interval(change.low, change.high)
-    interval = ends and f"interval over questions {ends}"
+    interval = points_interval(change.low, change.high)
     if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
         return (
-            f"These questions do not show whether {measure} changed from {runs} in this one run: "
-            f"{points(change.change)} points, {interval}."
+            f"These questions do not show whether {measure} changed: "
+            f"{points(change.change)} points, interval {interval}."
         )
     moved = "grew" if change.change > 0 else "shrank"
     size = unsigned_points(abs(change.change))
-    return f"From {runs}, in this one run, {measure} {moved} by {size}" + (
-        f" ({interval})." if interval else "."
-    )
+    sentence = f"{measure} {moved} by {size}" + (f" (interval {interval})." if interval else ".")
+    return sentence[0].upper() + sentence[1:]

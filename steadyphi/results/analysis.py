@@ -1,17 +1,18 @@
 """Analysis of the answers of an evaluation: measures, variants, effects, recommendation and alarms."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from steadyphi.prompts.grammar import NONE, OPTION_FACTORS
+from steadyphi.prompts.variants import Variant
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import Cells
 from steadyphi.results.headline import bounded, measure
 from steadyphi.results.result import Estimate, OptionRow, PositionMeasure, Result, SkillRow
 from steadyphi.results.variant_rows import variant_rows
-from steadyphi.stats.alarms import chance_alarm, noise_alarm
+from steadyphi.stats.alarms import chance_alarm, noise_alarm, options_alarm
 from steadyphi.stats.attribution import Attribution, Effect, attribute
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
@@ -52,21 +53,24 @@ def analyse(label: str, answers: EvaluationAnswers) -> Result:
 
 
 def _alarms(answers: EvaluationAnswers, measures: Mapping[str, Estimate]) -> list[str]:
-    """Return the alarms of the formats; if these are no guesses, of each other family and option style."""
+    """Return the alarms of the formats; if these are no guesses, of the other families and option styles."""
     families, confidence = answers.families(), answers.settings.confidence
-    core = answers.cells(families.pop("format"))
-    if alarm := chance_alarm(core.correct, _chance(answers, core), confidence):
+    if alarm := _chance_alarm(answers, families.pop("format")):
         return [alarm]
-    groups = {name: variants for name, variants in families.items() if name != "options"}
-    for variant in families.get("options", []):
-        style = f"options, {variant.options.name}" if variant.options else "options"
-        groups.setdefault(style, []).append(variant)
-    found = [noise_alarm(measures["p_value"].value, confidence)] if "p_value" in measures else []
-    for name, variants in groups.items():
-        asked = answers.cells(variants)
-        if len(asked.items):
-            found.append(chance_alarm(asked.correct, _chance(answers, asked), confidence, name))
-    return [alarm for alarm in found if alarm]
+    styles: dict[str, list[Variant]] = {}
+    for variant in families.pop("options", []):
+        assert variant.options
+        styles.setdefault(variant.options.name, []).append(variant)
+    alarms = [noise_alarm(measures["p_value"].value, confidence)] if "p_value" in measures else []
+    alarms += [_chance_alarm(answers, variants, name) for name, variants in families.items()]
+    guessed = [name for name, variants in styles.items() if _chance_alarm(answers, variants)]
+    alarms += [options_alarm(guessed, len(styles))] if guessed else []
+    return [alarm for alarm in alarms if alarm]
+
+
+def _chance_alarm(answers: EvaluationAnswers, variants: Sequence[Variant], family: str = "") -> str | None:
+    asked = answers.cells(variants)
+    return chance_alarm(asked.correct, _chance(answers, asked), answers.settings.confidence, family)
 
 
 def _chance(answers: EvaluationAnswers, core: Cells) -> float:

@@ -1,5 +1,7 @@
 """Alarms: a sentence for each condition that makes the other numbers of an evaluation meaningless."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,15 @@ def chance_alarm(
         f"Even the best of {variants} {of}, {interval.value:.1%} right ({interval.low:.1%} to"
         f" {interval.high:.1%}), may be guessing ({chance:.1%}): differences between prompts mean nothing"
         " here."
+    )
+
+
+def options_alarm(guessed: Sequence[str], styles: int) -> str:
+    """Return a sentence on the styles of listing options, of `styles`, in which the model may be guessing."""
+    named = ", ".join(guessed[:3]) + (", …" if len(guessed) > 3 else "")
+    return (
+        f"The model may be guessing in {len(guessed)} of {styles} styles of listing the options ({named}): "
+        "differences between these mean nothing."
     )
 
 

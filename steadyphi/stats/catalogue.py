@@ -107,7 +107,7 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="accuracy in the best format",
-        uses=("summary", "gate"),
+        uses=("summary", "verdict", "gate"),
     ),
     Measure(
         "accuracy_worst",
@@ -119,7 +119,7 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="accuracy in the worst format",
-        uses=("summary", "verdict"),
+        uses=("summary",),
     ),
     Measure(
         "accuracy_worst_quarter",
@@ -131,7 +131,7 @@ _MEASURES = (
         ACCURACY,
         worse=-1,
         label="mean accuracy over the worst quarter of formats",
-        uses=("summary", "verdict", "gate"),
+        uses=("summary", "gate"),
     ),
     Measure(
         "spread",

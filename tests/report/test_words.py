@@ -73,41 +73,32 @@ def test_the_verdict_on_one_run() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (
-            (0.12, 0.051, 0.184),
-            "From base to tuned, in this one run, X grew by 12.0 points "
-            "(interval over questions +5.1 to +18.4).",
-        ),
-        (
-            (-0.12, -0.184, -0.051),
-            "From base to tuned, in this one run, X shrank by 12.0 points "
-            "(interval over questions −18.4 to −5.1).",
-        ),
+        ((0.12, 0.051, 0.184), "The X grew by 12.0 points (interval +5.1 to +18.4)."),
+        ((-0.12, -0.184, -0.051), "The X shrank by 12.0 points (interval −18.4 to −5.1)."),
         (
             (-0.01, -0.04, 0.02),
-            "These questions do not show whether X changed from base to tuned in this one run: −1.0 points, "
-            "interval over questions −4.0 to +2.0.",
+            "These questions do not show whether the X changed: −1.0 points, interval −4.0 to +2.0.",
         ),
-        ((0.05, None, None), "From base to tuned, in this one run, X grew by 5.0 points."),
+        ((0.05, None, None), "The X grew by 5.0 points."),
     ],
 )
 def test_the_verdict_on_a_change(change: tuple[float, float | None, float | None], expected: str) -> None:
     row = MeasureChange("spread", 0.3, 0.3 + change[0], *change)
     found = verdict.sentences(compared(small(), RunComparison([row], [], [], Gate(True, []), 200, [])))
-    assert found[-1] == expected.replace("X", "the spread between the best and the worst format")
-    assert found[-2].startswith("On the same questions, the fine-tuned model gets between 37.5% and 88.0%")
+    assert found[-1] == expected.replace("X", "spread between the best and the worst format")
+    assert (
+        found[-2]
+        == "The changes from base to tuned are those of one run; their intervals are over questions."
+    )
+    assert found[-3].startswith("On the same questions, the fine-tuned model gets between 37.5% and 88.0%")
 
 
 def test_the_verdict_is_on_the_measures_that_the_catalogue_names() -> None:
     rows = [MeasureChange(key, 0.3, 0.4, 0.1, 0.05, 0.15) for key in CATALOGUE]
     found = verdict.sentences(compared(small(), RunComparison(rows, [], [], Gate(True, []), 200, [])))
     labels = [measure.label for measure in used_in("verdict")]
-    grew = [
-        f"From base to tuned, in this one run, the {x} grew by 10.0 points "
-        "(interval over questions +5.0 to +15.0)."
-        for x in labels
-    ]
-    assert found[3:] == grew and len(labels) == 5
+    grew = [f"The {x} grew by 10.0 points (interval +5.0 to +15.0)." for x in labels]
+    assert found[4:] == grew and len(labels) == 4
 
 
 def test_alarms_say_whose_they_are_and_come_once() -> None:

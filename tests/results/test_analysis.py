@@ -29,7 +29,7 @@ def asked(quality: dict[str, float]) -> EvaluationAnswers:
 
 def test_the_family_or_style_that_guesses_is_named() -> None:
     (alarm,) = _alarms(asked(FORMATS | LISTED), DIFFER)
-    assert alarm.startswith("Even the best of 2 variants (options, letters), ")
+    assert alarm.startswith("The model may be guessing in 1 of 2 styles of listing the options (letters): ")
     (alarm,) = _alarms(asked(FORMATS | {"typos": 0.0}), DIFFER)
     assert alarm.startswith("Even the best of 1 variant (noise), ")
     assert _alarms(asked(FORMATS | {"typos": 4.0}), DIFFER) == []
