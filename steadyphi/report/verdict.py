@@ -73,7 +73,7 @@ def _change(measure: str, change: MeasureChange) -> str:
             f"These questions do not show whether {measure} changed: "
             f"{points(change.change)} points, interval {interval}."
         )
-    moved = "grew" if change.change > 0 else "shrank"
+    moved = "rose" if change.change > 0 else "fell"
     size = unsigned_points(abs(change.change))
     sentence = f"{measure} {moved} by {size}" + (f" (interval {interval})." if interval else ".")
     return sentence[0].upper() + sentence[1:]

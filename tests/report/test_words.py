@@ -73,13 +73,13 @@ def test_the_verdict_on_one_run() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ((0.12, 0.051, 0.184), "The X grew by 12.0 points (interval +5.1 to +18.4)."),
-        ((-0.12, -0.184, -0.051), "The X shrank by 12.0 points (interval −18.4 to −5.1)."),
+        ((0.12, 0.051, 0.184), "The X rose by 12.0 points (interval +5.1 to +18.4)."),
+        ((-0.12, -0.184, -0.051), "The X fell by 12.0 points (interval −18.4 to −5.1)."),
         (
             (-0.01, -0.04, 0.02),
             "These questions do not show whether the X changed: −1.0 points, interval −4.0 to +2.0.",
         ),
-        ((0.05, None, None), "The X grew by 5.0 points."),
+        ((0.05, None, None), "The X rose by 5.0 points."),
     ],
 )
 def test_the_verdict_on_a_change(change: tuple[float, float | None, float | None], expected: str) -> None:
@@ -97,7 +97,7 @@ def test_the_verdict_is_on_the_measures_that_the_catalogue_names() -> None:
     rows = [MeasureChange(key, 0.3, 0.4, 0.1, 0.05, 0.15) for key in CATALOGUE]
     found = verdict.sentences(compared(small(), RunComparison(rows, [], [], Gate(True, []), 200, [])))
     labels = [measure.label for measure in used_in("verdict")]
-    grew = [f"The {x} grew by 10.0 points (interval +5.0 to +15.0)." for x in labels]
+    grew = [f"The {x} rose by 10.0 points (interval +5.0 to +15.0)." for x in labels]
     assert found[4:] == grew and len(labels) == 4
 
 
