@@ -19,7 +19,7 @@ DTYPES = ("keep", "float16", "bfloat16", "float32")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. Invalid input ends it with a one-line message and exit status 1."""
     replace_unencodable()
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     # As on Ctrl-C, so that incomplete output is removed at exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -31,6 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; prompts may also follow an option, which argparse alone does not accept."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "prompt") or any(part.startswith("-") for part in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.prompt += rest
+    return options
 
 
 def inspect(options: argparse.Namespace) -> None:

@@ -56,7 +56,10 @@ def of_pipeline(manifest: Mapping[str, Any], style: Format, tuned: Path, runs: R
     if tuned.name != "tuned" or not path.is_file():
         return Card(manifest, style, None, None, runs)
     known = project if (project / "dvc.lock").is_file() else None
-    return Card(manifest, style, known, schema.load(path, Publish), runs)
+    settings = schema.load(path, Publish)
+    if not manifest.get("revision"):  # a whole model does not record the base that it was trained from
+        manifest = {**manifest, **{key: settings.settings["fetch"][key] for key in ("source", "revision")}}
+    return Card(manifest, style, known, settings, runs)
 
 
 def write(folder: Path, card: Card) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from steadyphi.checkpoint.layouts import LAYOUTS
 from steadyphi.cli import main as cli
-from steadyphi.cli.main import main
+from steadyphi.cli.main import _options, main
 from tests.checkpoint import by_hand
 from tests.conftest import ROOT, make_hub_folder
 
@@ -164,3 +164,11 @@ def test_a_terminal_without_unicode(phi_tiny: Path, tmp_path: Path, arguments: l
         check=False,
     )
     assert done.returncode == 0 and done.stdout.isascii() and b"Traceback" not in done.stderr, done.stderr
+
+
+def test_a_prompt_may_follow_an_option() -> None:
+    options = _options(["generate", "folder", "--style", "phi2", "Who?", "--max-new-tokens", "3"])
+    assert (options.prompt, options.style, options.max_new_tokens) == (["Who?"], "phi2", 3)
+    for wrong in (["generate", "folder", "--stile", "x"], ["inspect", "folder", "another"]):
+        with pytest.raises(SystemExit):
+            _options(wrong)

@@ -10,7 +10,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from steadyphi.checkpoint import manifest
+from steadyphi.cli import model_card
 from steadyphi.cli.main import main
+from steadyphi.prompts.formats import FORMATS
 from tests.cli.made import RECOMMENDED, make_artifacts
 
 
@@ -55,7 +57,7 @@ def test_the_card_of_a_merged_model(project: Path, tmp_path: Path) -> None:
         "expect +12.5 points against `phi2` (interval +5.0 to +20.0)",
         "12 questions in 3 formats. Depending on the format, ",
         "data_file: textbook.py",
-        "lr: 0.008",
+        "lr: 0.002",
         f"git revision `{revision}`; `dvc repro`",
         f"SHA-256 of `dvc.lock`: `{locked}`",
         manifest.read(out)["digest"],
@@ -86,3 +88,11 @@ def test_the_card_of_an_adapter_and_of_a_model_without_results(
     assert "Ask it in the format `phi2`" in card.text
     for absent in ("## Steadiness", "## Training", "git revision", "recommends"):
         assert absent not in card.text
+
+
+def test_a_whole_model_names_the_base_of_its_run(project: Path) -> None:
+    """Its own manifest does not record the base, but the settings of the run do."""
+    card = model_card.of_pipeline(
+        {"source": "tuned"}, FORMATS["phi2"], project / "artifacts" / "tuned", (None, None)
+    )
+    assert (card.manifest["source"], card.manifest["revision"]) == ("assets/phi-tiny", None)
