@@ -68,7 +68,7 @@ def test_a_comment_reruns_compose_alone(project: Project) -> None:
 
 
 def test_one_finetune_setting_reruns_what_it_touches(project: Project) -> None:
-    project.params(finetune={"lr": 3e-3, "epochs": 1})
+    project.params(finetune={"lr": 4e-3, "epochs": 1})
     assert project.repro() == ["compose", "finetune", "evaluate@tuned", "publish", "gate"]
     assert project.run("git", "diff", "--name-only", "metrics/evaluate-base.json").stdout == ""
 
