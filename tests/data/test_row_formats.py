@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -128,7 +128,7 @@ def test_templates_of_other_columns_are_used_as_they_are(make: Make) -> None:
 
 
 def test_every_format_can_be_named() -> None:
-    names = set(RowFormatName.__args__)  # type: ignore[attr-defined]
+    names = set(get_args(RowFormatName))
     assert names == {"auto", "columns", *(f.name for f in FORMATS)}
 
 

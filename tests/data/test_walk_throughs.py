@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from dvc.utils.hydra import apply_overrides
@@ -31,7 +32,7 @@ NAMES = {
 
 
 def test_every_format_has_a_row_in_the_table_and_a_walk_through_of_five_lines() -> None:
-    formats = set(RowFormatName.__args__) - {"auto"}  # type: ignore[attr-defined]
+    formats = set(get_args(RowFormatName)) - {"auto"}
     assert set(re.findall(r"^\| `([\w-]+)` \| .* \| .* \|$", PAGE, re.MULTILINE)) == formats
     assert WALKS.keys() == NAMES.keys() and set(NAMES.values()) == formats
     assert all(len(walk.splitlines()) == 5 for walk in WALKS.values())
