@@ -15,18 +15,23 @@ from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Rendered, Variant, option_order, render
 from steadyphi.settings.schema import Evaluate
 from steadyphi.stats.measures import changed_share
-from steadyphi.stats.scorers import choose, ranking
+from steadyphi.stats.scorers import any_beginning, choose, ranking
 from steadyphi.tokenizer import TextTokenizer
 
 FREE = "N/A"  # replaces the question: the content-free input of Zhao et al. 2021, arXiv 2102.09690
 CALIBRATED = ("format", "unseen", "grammar", "options")  # the families that are also scored with it
+BEGINNINGS = ("", " ", "\n")  # the texts before an answer that `stats.scorers.any_beginning` adds up
+ANY_BEGINNING = ("format", "unseen")  # the families that are also scored with them
 ON_ALL_ITEMS = ("format", "unseen")
 Score = Callable[[Sequence[Request], str], list[float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Question:
-    """An item in a variant, as requests: one per choice, and one per choice after the content-free prompt."""
+    """An item in a variant, as requests: one per choice, and one per choice after the content-free prompt.
+
+    beginnings: for each way in which an answer may begin, the requests of the choices; may be empty.
+    """
 
     item: Item
     variant: Variant
@@ -34,6 +39,7 @@ class _Question:
     places: tuple[int, ...] | None
     requests: list[Request]
     free: list[Request]
+    beginnings: list[list[Request]]
 
 
 def evaluate(
@@ -102,23 +108,50 @@ def _questions(
             chosen = items[: settings.families.items]
         chosen = fitting(model.tokenizer, members, chosen, shots, model.context, settings.seed)
         for variant in members:
-            questions += _variant_questions(model.tokenizer, variant, chosen, shots, settings.seed)
+            questions += _variant_questions(model, variant, chosen, shots, settings.seed)
     return questions
 
 
 def _variant_questions(
-    tokenizer: TextTokenizer, variant: Variant, items: Sequence[Item], shots: Sequence[Item], seed: int
+    model: Backend, variant: Variant, items: Sequence[Item], shots: Sequence[Item], seed: int
 ) -> list[_Question]:
     rendered = [render(variant, item, shots, seed) for item in items]
     names = [f"item {item.id} in variant {variant.name}" for item in items]
-    requests = _requests(tokenizer, rendered, names)
+    requests = _requests(model.tokenizer, rendered, names)
     free: list[list[Request]] = [[] for _ in items]
     if variant.family in CALIBRATED:
         emptied = [render(variant, dataclasses.replace(item, question=FREE), shots, seed) for item in items]
-        free = _requests(tokenizer, emptied, ["the content-free prompt"] * len(emptied))
+        free = _requests(model.tokenizer, emptied, ["the content-free prompt"] * len(emptied))
+    begun: list[list[list[Request]]] = [[] for _ in items]
+    if variant.family in ANY_BEGINNING:
+        begun = _beginnings(model, variant, rendered, requests, names)
     return [
-        _Question(item, variant, prompt.prompt, _places(variant, item, seed), scored, scored_free)
-        for item, prompt, scored, scored_free in zip(items, rendered, requests, free, strict=True)
+        _Question(item, variant, prompt.prompt, _places(variant, item, seed), scored, scored_free, ways)
+        for item, prompt, scored, scored_free, ways in zip(
+            items, rendered, requests, free, begun, strict=True
+        )
+    ]
+
+
+def _beginnings(
+    model: Backend,
+    variant: Variant,
+    rendered: Sequence[Rendered],
+    requests: Sequence[list[Request]],
+    names: Sequence[str],
+) -> list[list[list[Request]]]:
+    """Return the requests of each item's choices with the variant's lead, and with each of `BEGINNINGS`.
+
+    A beginning that does not fit the context is left out.
+    """
+    lead = variant.format.lead
+    ways = [requests]
+    for text in (text for text in BEGINNINGS if text != lead):
+        begun = [Rendered(r.prompt, tuple(text + a[len(lead) :] for a in r.answers)) for r in rendered]
+        ways.append(_requests(model.tokenizer, begun, names))
+    return [
+        [way for way in item if max(len(r.context) + len(r.continuation) for r in way) <= model.context]
+        for item in zip(*ways, strict=True)
     ]
 
 
@@ -145,7 +178,9 @@ def _places(variant: Variant, item: Item, seed: int) -> tuple[int, ...] | None:
 def _rows(
     score: Score, questions: Sequence[_Question], label: str, settings: Evaluate
 ) -> list[dict[str, Any]]:
-    requests = list(dict.fromkeys(r for q in questions for r in (*q.requests, *q.free)))
+    requests = list(
+        dict.fromkeys(r for q in questions for r in itertools.chain(q.requests, q.free, *q.beginnings))
+    )
     scores = dict(zip(requests, score(requests, label), strict=True))
     return [_row(question, scores, settings) for question in questions]
 
@@ -165,8 +200,15 @@ def _row(question: _Question, scores: dict[Request, float], settings: Evaluate) 
         "logprobs": logprobs,
         "tokens": [len(request.continuation) for request in question.requests],
         "free": [scores[request] for request in question.free] or None,
+        "begun": _begun(question, scores),
         "places": question.places,
     }
+
+
+def _begun(question: _Question, scores: dict[Request, float]) -> list[float] | None:
+    if not question.beginnings:
+        return None
+    return list(any_beginning(np.array([[scores[r] for r in way] for way in question.beginnings])))
 
 
 def _chosen(logprobs: Sequence[float], requests: Sequence[Request], settings: Evaluate) -> int:

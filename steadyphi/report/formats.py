@@ -18,6 +18,7 @@ SCORERS: Mapping[str, Callable[[VariantRow], float | None]] = {
     "normalized by length": lambda row: row.normalized,
     "calibrated": lambda row: row.calibrated,
     "batch-calibrated": lambda row: row.batch_calibrated,
+    "any beginning": lambda row: row.any_beginning,
     "averaged with two other formats": lambda row: row.panel,
     "generated text": lambda row: row.open.accuracy if row.open else None,
 }

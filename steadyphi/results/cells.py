@@ -27,6 +27,7 @@ SCORES = pa.schema(
             "free",
             pa.list_(pa.float32()),
         ),  # log-probabilities after the content-free prompt; null if not computed
+        ("begun", pa.list_(pa.float32())),  # see `scorers.any_beginning`; null if not computed
         ("places", pa.list_(pa.int32())),  # the position of each choice, counted from 0; null if not shown
     ]
 )
@@ -39,6 +40,7 @@ class Cells:
     answer: (N,). correct, chosen: (N, T).
     logprobs, tokens: (N, T, K), -inf and 0 where an item has no such choice.
     free: like logprobs, after the content-free prompt; None if a variant has none.
+    begun: like logprobs, summed over the beginnings of an answer; None if a variant has none.
     places: (N, T, K), the position of each choice; None if the choices are not shown.
     """
 
@@ -51,6 +53,7 @@ class Cells:
     logprobs: NDArray[np.float64]
     tokens: NDArray[np.int_]
     free: NDArray[np.float64] | None
+    begun: NDArray[np.float64] | None
     places: NDArray[np.int_] | None
     scorer: str = "raw"
 
@@ -126,6 +129,7 @@ def cells(
         _stack(grid, "logprobs", width, -np.inf),
         _stack(grid, "tokens", width, 0),
         _stack(grid, "free", width, -np.inf) if _all_have(grid, "free") else None,
+        _stack(grid, "begun", width, -np.inf) if _all_have(grid, "begun") else None,
         _stack(grid, "places", width, 0) if _all_have(grid, "places") else None,
         scorer,
     )

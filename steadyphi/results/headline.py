@@ -13,6 +13,7 @@ from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope, used_in
 from steadyphi.stats.estimate import Kind, Scope, estimate
 from steadyphi.stats.measures import Interval
+from steadyphi.stats.scorers import choose
 
 NEWLINE = ("phi2-newline", "phi2")  # the same prompt with and without a newline at its end
 OTHERS: tuple[Scope, ...] = ("grammar", "perturbations", "classes", "open answers")
@@ -56,9 +57,13 @@ def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArr
 
 
 def _unseen_arrays(answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]]:
-    arrays = answers.cells(answers.families()["unseen"]).arrays
-    averaged = panel_correct(answers, "unseen")
-    return arrays if averaged is None else arrays | {"panel_correct": averaged}
+    unseen = answers.cells(answers.families()["unseen"])
+    arrays = dict(unseen.arrays)
+    if (averaged := panel_correct(answers, "unseen")) is not None:
+        arrays["panel_correct"] = averaged
+    if unseen.begun is not None:
+        arrays["begun_correct"] = choose(unseen.begun) == unseen.answer[:, None]
+    return arrays
 
 
 def _open_arrays(answers: EvaluationAnswers) -> Mapping[str, NDArray[Any]] | None:

@@ -13,7 +13,7 @@ from steadyphi.stats.measures import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
 
-SCHEMA = 3  # of result.json and comparison.json; files of version 1 have no such number
+SCHEMA = 4  # of result.json and comparison.json; files of version 1 have no such number
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class VariantRow:
     prompt: the prompt of one question. boundary: the tokens where prompt and answer meet.
     merges: the share of prompts whose last token extends into the answer in running text.
     accuracy: by the scorer of the evaluation.
-    normalized, calibrated, batch_calibrated, panel: accuracies by other scorers, None if a scorer is not
-        defined for the variant.
+    normalized, calibrated, batch_calibrated, any_beginning, panel: accuracies by other scorers, None if a
+        scorer is not defined for the variant.
     open: the accuracy of generated answers, None if there are none.
     change: accuracy minus that of the default.
     p_holm: the exact McNemar test, adjusted for all variants.
@@ -72,6 +72,7 @@ class VariantRow:
     normalized: float | None
     calibrated: float | None
     batch_calibrated: float | None
+    any_beginning: float | None
     panel: float | None
     open: OpenAccuracy | None
     change: float

@@ -122,6 +122,9 @@ def _other_scorers(
         ],
         "calibrated": None if free is None else _accuracies(family_cells, scorers.contextual(logprobs, free)),
         "batch_calibrated": batch,
+        "any_beginning": None
+        if family_cells.begun is None
+        else _accuracies(family_cells, family_cells.begun),
     }
 
 

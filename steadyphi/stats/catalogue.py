@@ -13,6 +13,7 @@ from steadyphi.stats.estimate import Kind, Measure, Scope, Use
 
 ACCURACY = ("correct",)
 PANEL = ("panel_correct",)
+BEGUN = ("begun_correct",)
 SCLAR = "[Sclar et al. 2024](https://arxiv.org/abs/2310.11324)"
 MIZRAHI = "[Mizrahi et al. 2024](https://arxiv.org/abs/2401.00595)"
 ERRICA = "[Errica et al. 2024](https://arxiv.org/abs/2406.12334)"
@@ -83,6 +84,32 @@ _MEASURES = (
         scope="unseen formats",
         worse=-1,
         label="mean accuracy over unseen formats, each with a panel of two others",
+        uses=("summary",),
+    ),
+    Measure(
+        "spread_unseen_beginnings",
+        "Spread, unseen formats, any beginning",
+        "points",
+        "The same, an answer's probability summed over no text, a space and a newline before it.",
+        SCLAR,
+        measures.spread,
+        BEGUN,
+        scope="unseen formats",
+        worse=1,
+        label="spread over unseen formats, answers with any beginning",
+        uses=("summary",),
+    ),
+    Measure(
+        "accuracy_unseen_beginnings",
+        "Mean accuracy, unseen formats, any beginning",
+        "share",
+        "The mean accuracy over the unseen formats, answers with any beginning.",
+        "",
+        np.mean,
+        BEGUN,
+        scope="unseen formats",
+        worse=-1,
+        label="mean accuracy over unseen formats, answers with any beginning",
         uses=("summary",),
     ),
     Measure(

@@ -144,6 +144,18 @@ def averaged(logprobs: Floats, panel: Floats) -> Floats:
     return scores
 
 
+def any_beginning(logprobs: Floats) -> Floats:
+    """Return log of the summed probability of a choice over the ways in which an answer may begin.
+
+    The same words may follow a prompt at once, after a space or after a newline, and these are different
+    tokens. A format fixes one of them; the sum takes the model's answer however it begins. It is the
+    surface-form marginalization of Holtzman et al. 2021 (arXiv 2104.08315), over white space only.
+    logprobs: (ways, ...), the log-probabilities of the choices in each way; the result has the shape (...).
+    """
+    total: Floats = logsumexp(logprobs, axis=0)
+    return total
+
+
 def _check(scores: Floats) -> None:
     broken = np.argwhere(np.isnan(scores) | (scores == np.inf))
     if len(broken):

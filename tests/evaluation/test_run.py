@@ -263,8 +263,8 @@ def test_how_many_prompts_a_variant_changes_is_counted(outcome: Outcome) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values.pop("schema"), "has schema 1, this version reads 3; run dvc repro"),
-        (lambda values: values.update(schema=4), "has schema 4, this version reads 3; run dvc repro"),
+        (lambda values: values.pop("schema"), "has schema 1, this version reads 4; run dvc repro"),
+        (lambda values: values.update(schema=5), "has schema 5, this version reads 4; run dvc repro"),
         (lambda values: values.pop("chance"), "chance: Field required; run dvc repro"),
         (lambda values: values.update(items="many"), "items: Input should be a valid integer"),
     ],
@@ -320,3 +320,26 @@ def test_another_back_end_is_evaluated_through_the_same_interface(material: tupl
     item = next(item for item in items if item.id == row["item"])
     last = [tokenizer.encode(f" {choice}")[-1] for choice in item.choices]
     assert row["logprobs"] == [-1.0 - token % 2 for token in last]
+
+
+def test_an_answer_with_any_beginning_is_transformers_sum(
+    material: tuple[Any, ...], outcome: Outcome
+) -> None:
+    """The probabilities of an answer at once, after a space and after a newline, added up."""
+    _, theirs, tokenizer, items, *_ = material
+    choices = {item.id: item.choices for item in items}
+    for row in [r for r in outcome.scores if r["variant"] in ("phi2", "bare", "phi2-newline")][::9]:
+        prompt, expected = tokenizer.encode(row["prompt"]), []
+        for choice in choices[row["item"]]:
+            answers = [tokenizer.encode(lead + choice) for lead in ("", " ", "\n")]
+            logits = [theirs(torch.tensor([prompt + answer])).logits[0] for answer in answers]
+            logprobs = [
+                torch.log_softmax(z[len(prompt) - 1 : -1].double(), -1)[range(len(a)), a].sum()
+                for z, a in zip(logits, answers, strict=True)
+            ]
+            expected.append(torch.logsumexp(torch.stack(logprobs), 0).item())
+        assert row["begun"] == pytest.approx(expected, abs=1e-3)
+    rows = [r for r in outcome.scores if r["variant"] == "phi2-newline"]
+    right = np.mean([np.argmax(r["begun"]) == r["answer"] for r in rows])
+    assert variants(outcome)["phi2-newline"].any_beginning == pytest.approx(right)
+    assert variants(outcome)["noise-typos-0.3"].any_beginning is None

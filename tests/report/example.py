@@ -190,6 +190,7 @@ def _variant(n: int, accuracy: float, default: float, items: list[QuestionAnswer
         normalized=max(0.0, accuracy - 0.05),
         calibrated=None,
         batch_calibrated=None,
+        any_beginning=None,
         panel=None,
         open=OpenAccuracy(spoken, spoken - 0.1, spoken + 0.1, 40, accuracy) if family == "format" else None,
         change=change,

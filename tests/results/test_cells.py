@@ -10,7 +10,7 @@ def row(item: str, variant: str, logprobs: list[float], answer: int = 0, **more:
     chosen = int(np.argmax(logprobs))
     values = {"item": item, "skill": "s", "variant": variant, "answer": answer, "chosen": chosen}
     values |= {"correct": chosen == answer, "logprobs": logprobs, "tokens": [2] * len(logprobs)}
-    return values | {"free": None, "places": None} | more
+    return values | {"free": None, "begun": None, "places": None} | more
 
 
 def test_values_are_where_their_item_and_variant_are() -> None:

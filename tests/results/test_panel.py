@@ -27,7 +27,7 @@ def answers(quality: dict[str, float], family: dict[str, Any] | None = None) -> 
             chosen = int(logprobs.argmax())
             row = {"item": str(n), "skill": "", "variant": variant.name, "answer": answer, "chosen": chosen}
             row |= {"correct": chosen == answer, "logprobs": logprobs.tolist(), "tokens": [1] * CHOICES}
-            rows.append(row | {"free": None, "places": None})
+            rows.append(row | {"free": None, "begun": None, "places": None})
     settings: Any = SimpleNamespace(scorer="raw")
     tokenizer: Any = None
     return EvaluationAnswers(rows, [], variants, [], [], tokenizer, settings)

@@ -23,6 +23,7 @@ ARRAYS = {
     "correct": CORRECT,
     "default": CORRECT[:, :1],
     "panel_correct": CORRECT,
+    "begun_correct": CORRECT,
     "chosen": SHARES.argmax(axis=2),
     "chosen_again": SHARES.argmax(axis=2),
     "probabilities": SHARES,

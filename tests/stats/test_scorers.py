@@ -160,3 +160,10 @@ def test_missing_choices_are_never_chosen(full: NDArray[np.float64]) -> None:
         assert scorers.of_choice(there, scorers.choose(scores)).all()
         shares = scorers.probabilities(scores)
         assert (shares[~there] == 0).all() and shares.sum(axis=2) == pytest.approx(1)
+
+
+def test_any_beginning_adds_the_probabilities_of_the_ways() -> None:
+    ways = np.log([[0.2, 0.1], [0.1, 0.3], [0.0625, 0.0625]])
+    assert np.exp(scorers.any_beginning(ways)) == pytest.approx([0.3625, 0.4625])
+    # alone, the first way would choose the other choice
+    assert ways[0].argmax() == 0 and scorers.any_beginning(ways).argmax() == 1
