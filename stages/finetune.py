@@ -1,6 +1,7 @@
 """Stage `finetune`: train the model on the prepared tokens, with adapters or in full."""
 
 import os
+import statistics
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def main(run: StageRun) -> None:
     """Train `artifacts/model` on `artifacts/data` into `artifacts/tuned`."""
     from steadyphi.budget import memory
-    from steadyphi.data.tables import read_examples
+    from steadyphi.data.tables import read_examples, read_formats
     from steadyphi.model_config import PhiConfig
     from steadyphi.runtime import ranks
     from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
@@ -40,9 +41,10 @@ def main(run: StageRun) -> None:
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype), "processes": world})
     inputs = [common.DATA / "train.parquet", common.DATA / "valid.parquet", common.MODEL / "manifest.json"]
     train, valid = (read_examples(path) for path in inputs[:2])
+    formats = read_formats(inputs[1])
     longest = max(len(example.tokens) for example in (*train, *valid))
     needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
-    recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
+    recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples], formats)
     store = run_store.Store(common.cache("finetune") / run_store.digest(settings, dtype, device, inputs))
     with store.held():
         with ranks.joined(), memory.explained(*needs):
@@ -64,15 +66,22 @@ def main(run: StageRun) -> None:
 
 
 class Recorder:
-    """A `Watcher` that logs to MLflow: metrics at every step, and sample answers at every validation."""
+    """A `Watcher` that logs to MLflow: metrics at every step, and sample answers at every validation.
 
-    def __init__(self, run: StageRun, tokenizer: "TextTokenizer", prompts: list["Example"]) -> None:
-        self.run, self.tokenizer, self.prompts = run, tokenizer, prompts
+    formats: the names of the validation formats, by rendering.
+    """
+
+    def __init__(
+        self, run: StageRun, tokenizer: "TextTokenizer", prompts: list["Example"], formats: list[str]
+    ) -> None:
+        self.run, self.tokenizer, self.prompts, self.formats = run, tokenizer, prompts, formats
 
     def on_step(self, row: "LogRow", speed: "Speed | None") -> None:
         """Log a step; for steps before a run was resumed, the speed is not known."""
         values = {**asdict(row), **(asdict(speed) if speed else {})}
-        del values["step"]
+        del values["step"], values["valid_accuracy"]
+        named = zip(self.formats, row.valid_accuracy, strict=False)  # no accuracies between validations
+        values |= {f"valid_accuracy/{name}": share for name, share in named}
         self.run.metrics({key: value for key, value in values.items() if value is not None}, step=row.step)
 
     def on_validation(self, step: int, objective: "Objective") -> None:
@@ -90,19 +99,16 @@ class Recorder:
 
 def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
     """Write the loss curve and the headline metrics; the validation loss is that of the kept weights."""
-    validated = [
-        {"step": r.step, "lr": r.lr, "train_loss": r.train_loss, "valid_loss": r.valid_loss}
-        for r in history.rows
-        if r.valid_loss is not None  # the last step always has one
-    ]
-    write_csv(common.METRICS / "finetune.csv", validated)
-    valid_losses = [row.valid_loss for row in history.rows if row.valid_loss is not None]
+    validated = [row for row in history.rows if row.valid_loss is not None]  # the last step always has one
+    curve = [{"step": r.step, "lr": r.lr, "train_loss": r.train_loss, **_validation(r)} for r in validated]
+    write_csv(common.METRICS / "finetune.csv", curve)
+    best = validated[-1].step if keep == "last" else history.best_step
     train_loss = next(row.train_loss for row in reversed(history.rows) if row.train_loss is not None)
     metrics = {
         "steps": history.step,
         "trained_parameters": trained,
         "train_loss": round(train_loss, 6),
-        "valid_loss": round(min(valid_losses) if keep == "best" else valid_losses[-1], 6),
+        **_validation(next(row for row in validated if row.step == best)),
         "best_step": history.best_step,
         "skipped_steps": history.skipped,
     }
@@ -111,6 +117,16 @@ def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
     run.artifact(common.METRICS / "finetune.csv")
     for path in sorted(common.TUNED.iterdir()):
         run.output(path.name, sha256(path))
+
+
+def _validation(row: "LogRow") -> dict[str, float]:
+    """Return the loss, and the mean and the worst accuracy over the formats, of a validation."""
+    assert row.valid_loss is not None
+    return {
+        "valid_loss": round(row.valid_loss, 6),
+        "valid_accuracy": round(statistics.fmean(row.valid_accuracy), 6),
+        "valid_accuracy_worst": round(min(row.valid_accuracy), 6),
+    }
 
 
 def save_seconds() -> float:

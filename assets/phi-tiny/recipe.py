@@ -181,6 +181,7 @@ def main() -> None:
         min_lr_ratio=0.05,
         weight_decay=0.05,
         clip=1.0,
+        consistency=0.0,
         dropout=True,
         evals_per_epoch=20,
         keep="last",

@@ -59,12 +59,15 @@ class Batch:
 
     tokens: (T,) token ids. lengths: one per document, summing to T.
     at: (S,) positions whose next token is supervised. targets: (S,) ids of the tokens that should be next.
+    aligned: (2, A) indices into `at`: the places where two renderings of a row predict the same token of the
+        same answer, after which their answers are the same. Empty if renderings are not compared.
     """
 
     tokens: Tensor
     lengths: list[int]
     at: Tensor
     targets: Tensor
+    aligned: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """Return the same batch on `device`."""
@@ -73,31 +76,65 @@ class Batch:
             self.lengths,
             self.at.to(device, non_blocking=True),
             self.targets.to(device, non_blocking=True),
+            self.aligned.to(device, non_blocking=True),
         )
 
 
-def collate(examples: Sequence[Example]) -> Batch:
-    """Pack examples into one batch, sorted by length, because attention is faster for equal neighbours."""
+def in_batch_order(examples: Sequence[Example]) -> list[Example]:
+    """Return the examples in the order of a batch: by length, because attention then takes less time."""
+    return [examples[n] for n in _order(examples)]
+
+
+def _order(examples: Sequence[Example]) -> list[int]:
+    return sorted(range(len(examples)), key=lambda n: len(examples[n].tokens))
+
+
+def collate(examples: Sequence[Example], pairs: bool = False) -> Batch:
+    """Pack examples into one batch, in the order of `in_batch_order`.
+
+    pairs: whether each two consecutive examples are renderings of one row, which are compared.
+    """
     tokens: list[int] = []
     at: list[int] = []
     targets: list[int] = []
     lengths: list[int] = []
-    for example in sorted(examples, key=lambda e: len(e.tokens)):
+    bounds: list[list[range]] = [[] for _ in examples]  # of the answers of each example, in `at`
+    for n in _order(examples):
+        example = examples[n]
         before = len(tokens) - 1  # the position before a token predicts it
         tokens.extend(example.tokens)
         lengths.append(len(example.tokens))
         for answer in example.answers():
+            start = len(at)
             at.extend(range(before + answer.start, before + answer.stop))
             targets.extend(example.tokens[answer.start : answer.stop])
             if answer.stop < len(example.tokens):
                 at.append(before + answer.stop)
                 targets.append(example.tokens[-1])
+            bounds[n].append(range(start, len(at)))
+    aligned: list[tuple[int, int]] = []
+    if pairs:
+        for first, second in zip(bounds[::2], bounds[1::2], strict=True):
+            for one, other in zip(first, second, strict=False):  # fewer if one was shortened
+                aligned += _aligned(targets, one, other)
     return Batch(
         torch.tensor(tokens),
         lengths,
         torch.tensor(at, dtype=torch.long),
         torch.tensor(targets, dtype=torch.long),
+        torch.tensor(aligned, dtype=torch.long).reshape(-1, 2).T,
     )
+
+
+def _aligned(targets: Sequence[int], one: range, other: range) -> Iterator[tuple[int, int]]:
+    """Yield the places of the longest common end of two answers, from the last.
+
+    Two formats differ in the white space before an answer, so the first tokens may differ.
+    """
+    for pair in zip(reversed(one), reversed(other), strict=False):
+        if targets[pair[0]] != targets[pair[1]]:
+            return
+        yield pair
 
 
 def pack(lengths: Sequence[int], most: int, order: Sequence[int]) -> Iterator[list[int]]:

@@ -21,6 +21,7 @@ from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
 
+DEVELOPMENT = 8  # formats in which validation measures the model
 SHOWN = 400  # characters of the example that is printed
 PLAIN = Format("plain", "{question}", "")  # of plain text, which has no question
 
@@ -43,7 +44,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
     """
     material = sources.load(settings, file)
     train = tokenize(material.train, settings, tokenizer, settings.renderings)
-    valid = tokenize(material.valid, settings, tokenizer, 1)
+    valid = tokenize(material.valid, settings, tokenizer, max(1, len(_development(settings))), True)
     items = fitting_items(material.items, settings, tokenizer)
     shots = fitting_items(material.shots, settings, tokenizer)
     for what, examples in (("training example", train.examples), ("validation example", valid.examples)):
@@ -69,6 +70,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "train_tokens": sum(len(e.tokens) for e in train.examples),
         "train_supervised_tokens": sum(e.supervised for e in train.examples),
         "valid_examples": len(valid.examples),
+        "valid_formats": len(set(valid.styles)),
         "longest_example": max(len(e.tokens) for e in train.examples),
         "skipped_examples": train.skipped + valid.skipped,
         "truncated_examples": train.truncated + valid.truncated,
@@ -120,16 +122,24 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
         yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
 
 
-def tokenize(dialogues: Sequence[Dialogue], settings: Prepare, tokenizer: TextTokenizer, count: int) -> Part:
+def tokenize(
+    dialogues: Sequence[Dialogue],
+    settings: Prepare,
+    tokenizer: TextTokenizer,
+    count: int,
+    development: bool = False,
+) -> Part:
     """Render each dialogue `count` times, each time in a format drawn anew, and tokenize it.
 
+    development: whether rendering n has the n-th development format instead, if there are any.
     The format depends on `settings.seed`, the dialogue's id and the number of the rendering.
     `settings.too_long` controls what becomes of a dialogue that is longer than the context in any rendering.
     One that is left out is left out of all. Raises SteadyPhiError that names the rows if it is "error".
     """
     parts: list[tuple[list[str], list[Example]]] = []
     for number in range(count):
-        asked = [(_drawn(settings, dialogue, number), dialogue) for dialogue in dialogues]
+        fixed = _development(settings)[number:][:1] if development else []
+        asked = [(_drawn(settings, dialogue, number, fixed), dialogue) for dialogue in dialogues]
         examples = [replace(e, rendering=number) for e in encode_examples(tokenizer, asked)]
         parts.append(([format_.name for format_, _ in asked], examples))
     lengths = [max(len(examples[n].tokens) for _, examples in parts) for n in range(len(dialogues))]
@@ -159,13 +169,24 @@ def _too_long(rows: list[tuple[str, int]], settings: Prepare) -> str:
     )
 
 
-def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
-    """Return the format of a rendering, drawn from the grammar or from the named styles."""
+def _development(settings: Prepare) -> list[Format]:
+    """Return the formats that validation uses; none if no training format is drawn from the grammar."""
+    if not settings.grammar:
+        return []
+    held = settings.held_out
+    drawn = held_out.development(DEVELOPMENT, settings.seed, held.development.atoms, held.atoms)
+    return [format_.format for format_ in drawn]
+
+
+def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int, fixed: Sequence[Format] = ()) -> Format:
+    """Return the format of a rendering: the fixed one, or drawn from the grammar or the named styles."""
     if dialogue.plain:
         return PLAIN
+    if fixed:
+        return fixed[0]
     rng = random.Random(f"{settings.seed} {dialogue.id} {rendering}")
     if rng.random() < settings.grammar:
-        return rng.choice(held_out.trainable(settings.held_out.atoms)).format
+        return rng.choice(held_out.trainable(settings.held_out.untrained)).format
     return FORMATS[rng.choice(settings.styles)]
 
 

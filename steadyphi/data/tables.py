@@ -65,6 +65,19 @@ def read_examples(path: Path) -> list[Example]:
     return [Example(**{name: row[name] for name in names}) for row in read_table(path)]
 
 
+def read_formats(path: Path) -> list[str]:
+    """Return the names of the formats of a file of examples, one per rendering.
+
+    A rendering in several formats is called `rendering N`, counted from 0.
+    """
+    names: dict[int, set[str]] = {}
+    for row in read_table(path):
+        names.setdefault(row["rendering"], set()).add(row["style"])
+    return [
+        next(iter(styles)) if len(styles) == 1 else f"rendering {n}" for n, styles in sorted(names.items())
+    ]
+
+
 def write_items(path: Path, items: Sequence[Item]) -> None:
     """Write evaluation items."""
     write_table(path, [asdict(item) for item in items], ITEMS)

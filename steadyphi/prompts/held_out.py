@@ -2,7 +2,8 @@
 
 An atom is held out of training if no training format contains it. A test format takes each of the held-out
 factors (descriptor, separator and gap) from the held-out atoms, so nothing that its fields are made of was
-trained on.
+trained on. Development formats consist of other held-out atoms. They measure the model during training, so
+that its weights are chosen in formats that are neither trained on nor tested.
 """
 
 import functools
@@ -33,6 +34,22 @@ def unseen(count: int, seed: int, held_out: Atoms) -> list[GrammarFormat]:
             "lower evaluate.unseen, or hold out more atoms"
         )
     return random.Random(f"unseen {seed}").sample(formats, count)
+
+
+def development(count: int, seed: int, atoms: Atoms, tested: Atoms) -> list[GrammarFormat]:
+    """Return up to `count` distinct formats with an atom of `atoms` in each of its factors.
+
+    Factors without atoms take any that is not in `tested`. None are returned if no factor has atoms.
+    """
+    factors = {factor: names for factor, names in atoms.items() if names}
+    matching = [
+        format_
+        for format_ in formats()
+        if factors
+        and all(getattr(format_, factor) in names for factor, names in factors.items())
+        and not any(getattr(format_, factor) in names for factor, names in tested.items())
+    ]
+    return random.Random(f"development {seed}").sample(matching, min(count, len(matching)))
 
 
 def is_trainable(format_: Format, held_out: Atoms) -> bool:

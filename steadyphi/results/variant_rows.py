@@ -81,7 +81,7 @@ def _family_rows(
 
 def _trained_on(variant: Variant, settings: Evaluate) -> bool:
     """Return whether training could have used the format of this variant."""
-    drawn = settings.grammar > 0 and held_out.is_trainable(variant.format, settings.held_out.atoms)
+    drawn = settings.grammar > 0 and held_out.is_trainable(variant.format, settings.held_out.untrained)
     named = settings.grammar < 1 and variant.name in settings.styles
     return drawn or named
 

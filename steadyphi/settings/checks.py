@@ -37,6 +37,8 @@ def mistakes(settings: Settings, root: Path) -> Iterator[tuple[str, str]]:
     yield from _formats(settings)
     yield from _held_out(settings)
     yield from _suite(settings)
+    if settings.finetune.consistency and settings.prepare.renderings < 2:
+        yield "finetune.consistency", "compares two renderings of a row; set prepare.renderings to 2 or more"
 
 
 def _source(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
@@ -163,23 +165,27 @@ def _formats(s: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _held_out(s: Settings) -> Iterator[tuple[str, str]]:
-    atoms, unknown = s.held_out.atoms, False
+    unknown = False
     known: dict[str, list[str]] = {
         "descriptor": list(DESCRIPTORS),
         "separator": list(SEPARATORS),
         "gap": list(FIELD_GAPS),
     }
-    for factor, names in atoms.items():
-        for name in names:
-            if name not in known[factor]:
-                unknown = True
-                yield f"held_out.{factor}", f"unknown atom {name!r}; {did_you_mean(name, known[factor])}"
+    parts = {"held_out": s.held_out.atoms, "held_out.development": s.held_out.development.atoms}
+    for key, atoms in parts.items():
+        for factor, names in atoms.items():
+            for name in names:
+                if name not in known[factor]:
+                    unknown = True
+                    yield f"{key}.{factor}", f"unknown atom {name!r}; {did_you_mean(name, known[factor])}"
+                elif key != "held_out" and name in s.held_out.atoms[factor]:
+                    yield f"{key}.{factor}", f"{name!r} is held out for the evaluation; choose another atom"
     if unknown:
         return
-    if s.prepare.grammar and not held_out.trainable(atoms):
+    if s.prepare.grammar and not held_out.trainable(s.held_out.untrained):
         yield "held_out", "no format of the grammar is left to train on; hold out fewer atoms"
     try:
-        held_out.unseen(s.evaluate.unseen, s.seed, atoms)
+        held_out.unseen(s.evaluate.unseen, s.seed, s.held_out.atoms)
     except SteadyPhiError as error:
         yield "evaluate.unseen", str(error)
 

@@ -91,17 +91,40 @@ class Data:
 
 
 @dataclass(frozen=True, config=STRICT)
-class HeldOut:
-    """Atoms of the grammar of formats, by factor, that no training format contains; none if empty."""
+class Development:
+    """The held-out atoms, by factor, of the formats that validation during training uses; none if empty."""
 
-    descriptor: Atoms
     separator: Atoms
     gap: Atoms
 
     @property
     def atoms(self) -> dict[str, tuple[str, ...]]:
         """The atoms by factor."""
+        return {"descriptor": (), "separator": self.separator, "gap": self.gap}
+
+
+@dataclass(frozen=True, config=STRICT)
+class HeldOut:
+    """Atoms of the grammar of formats, by factor, that no training format contains; none if empty.
+
+    The unseen formats of the evaluation consist of those named here, and the formats of the validation of
+    those in `development`.
+    """
+
+    descriptor: Atoms
+    separator: Atoms
+    gap: Atoms
+    development: Development
+
+    @property
+    def atoms(self) -> dict[str, tuple[str, ...]]:
+        """The atoms of the evaluation's unseen formats, by factor."""
         return {"descriptor": self.descriptor, "separator": self.separator, "gap": self.gap}
+
+    @property
+    def untrained(self) -> dict[str, tuple[str, ...]]:
+        """All held-out atoms, by factor."""
+        return {factor: (*atoms, *self.development.atoms[factor]) for factor, atoms in self.atoms.items()}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -284,9 +307,10 @@ class Finetune:
     min_lr_ratio: Share
     weight_decay: Annotated[Real, Field(ge=0)]
     clip: Positive
+    consistency: Annotated[Real, Field(ge=0)]
     dropout: bool
     evals_per_epoch: Count
-    keep: Literal["best", "last"]
+    keep: Literal["best", "accuracy", "last"]
     patience: Count | None
     samples: Whole
     checkpointing: bool

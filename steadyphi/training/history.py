@@ -9,10 +9,11 @@ from steadyphi.training.speed import Speed
 
 @dataclass(frozen=True)
 class LogRow:
-    """One point of the curves; `valid_loss` is None where no validation was due.
+    """One point of the curves; `valid_loss` is None and `valid_accuracy` empty where no validation was due.
 
     Losses are nats per supervised token; `step` counts optimizer steps from 1. `train_loss` is None
-    if the step was skipped because the loss or its gradient was not finite.
+    if the step was skipped because the loss or its gradient was not finite. `valid_accuracy` has, for each
+    validation format, the share of the examples whose every supervised token is the most likely one.
     """
 
     step: int
@@ -20,6 +21,7 @@ class LogRow:
     lr: float
     train_loss: float | None
     valid_loss: float | None
+    valid_accuracy: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -32,14 +34,22 @@ class History:
     skipped_in_row: int = 0
     best_step: int = 0
     best_loss: float | None = None
+    best_accuracy: float = 0.0
     stale: int = 0  # the number of validations since the best one
     rows: list[LogRow] = field(default_factory=list)
 
-    def validated(self, loss: float) -> bool:
-        """Record the validation loss after `step`; return whether it is the best so far."""
+    def validated(self, loss: float, accuracy: float, by_accuracy: bool) -> bool:
+        """Record a validation after `step`; return whether it is the best so far.
+
+        The best has the lowest loss, or with `by_accuracy` the highest mean accuracy over the formats. The
+        lowest loss decides between equal accuracies.
+        """
         better = self.best_loss is None or loss < self.best_loss
+        if by_accuracy and accuracy != self.best_accuracy:
+            better = accuracy > self.best_accuracy
         if better:
             self.best_step, self.best_loss, self.stale = self.step, loss, 0
+            self.best_accuracy = accuracy
         else:
             self.stale += 1
         return better

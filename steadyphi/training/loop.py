@@ -5,11 +5,12 @@ import math
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 
-from steadyphi.data.packing import Example, collate
+from steadyphi.data.packing import Example, collate, in_batch_order
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model import Phi
 from steadyphi.progress import Progress
@@ -19,7 +20,7 @@ from steadyphi.training import parallel
 from steadyphi.training.history import History, LogRow, NoWatcher, Watcher
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
-from steadyphi.training.plan import count_of, plan_steps, share_out
+from steadyphi.training.plan import plan_steps, rendering_count, share_out, together
 from steadyphi.training.run_store import Store, trained_weights, training_tensors
 from steadyphi.training.speed import Speed, Speedometer
 
@@ -42,7 +43,7 @@ def fit(
     `settings.micro_tokens` tokens. Its loss is the mean over the step's supervised tokens, however the step
     is split over micro-batches and processes. A step whose loss or gradient is not finite is skipped.
     With a `store`, the state is saved every `save_seconds`, and a run resumes from a saved state. If
-    `settings.keep` is "best", the final weights are then those of the best validation.
+    `settings.keep` is not "last", the final weights are those of the best validation.
     Raises SteadyPhiError after `TOLERATED` skipped steps in a row, and `Stopped` on SIGTERM or Ctrl-C.
     """
     longest = max(len(e.tokens) for e in (*train, *valid))
@@ -76,9 +77,10 @@ class _Run:
         self.watcher = watcher or NoWatcher()
         self.train, self.valid = train, [e for e in valid if _supervised([e])]
         self.lengths = [len(e.tokens) for e in train]
+        self.together = together(settings)
         self.steps = plan_steps(train, settings)
         self.seen = list(itertools.accumulate(sum(self.lengths[i] for i in step) for step in self.steps))
-        self.epoch = sum(self.lengths) / count_of(train)  # tokens of an epoch
+        self.epoch = sum(self.lengths) / rendering_count(train)  # tokens of an epoch
         per_epoch = len(self.steps) * self.epoch / self.seen[-1]
         self.every = max(1, int(per_epoch / settings.evals_per_epoch))
         self.device = model.device
@@ -132,7 +134,7 @@ class _Run:
     def finish(self) -> None:
         """Load the best weights if those are kept, and switch to evaluation mode."""
         best = self.history.best_step
-        if self.store and self.settings.keep == "best" and best not in (0, self.history.step):
+        if self.store and self.settings.keep != "last" and best not in (0, self.history.step):
             self.store.load_best(best, trained_weights(self.model))
         self.objective.eval()
 
@@ -145,12 +147,14 @@ class _Run:
         torch.manual_seed(random.Random(f"{settings.seed} {number} {ranks.rank()}").getrandbits(63))
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = self._rate(number)
-        groups = share_out(self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world)
+        groups = share_out(
+            self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world, self.together
+        )
         summed = torch.zeros((), device=self.device)
         for n, group in enumerate(groups):
             self._stop_here(request)
             with parallel.gradient_sync(self.objective, n == len(groups) - 1):
-                loss = self._loss([self.train[i] for i in group], examples[0]) / share
+                loss = self._loss([self.train[i] for i in group], examples[: self.together]) / share
                 loss.backward()
             summed += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, settings.clip)
@@ -162,13 +166,14 @@ class _Run:
         self._count(usable, mean)
         return mean if usable else None
 
-    def _loss(self, examples: list[Example], stand_in: Example) -> torch.Tensor:
-        """Return the summed loss.
+    def _loss(self, examples: list[Example], stand_in: list[Example]) -> torch.Tensor:
+        """Return the summed loss, with the divergence between renderings if they are compared.
 
         A process without examples computes the loss of `stand_in` times zero, because all processes
         must take part in each pass.
         """
-        loss: torch.Tensor = self.objective(collate(examples or [stand_in]).to(self.device))
+        batch = collate(examples or stand_in, pairs=self.together > 1)
+        loss: torch.Tensor = self.objective(batch.to(self.device))
         return loss if examples else 0 * loss
 
     def _count(self, usable: bool, loss: float) -> None:
@@ -189,34 +194,51 @@ class _Run:
     def _close(self, number: int, request: StopRequest) -> LogRow:
         """Validate if it is due, and return the log row of the step."""
         due = self.valid and (self.history.step % self.every == 0 or self.history.step == len(self.steps))
-        valid_loss = self._validate(request) if due else None
+        valid_loss, accuracies = self._validate(request) if due else (None, [])
         epoch = self.seen[number] / self.epoch
-        row = LogRow(self.history.step, epoch, self._rate(number), self.history.loss, valid_loss)
+        row = LogRow(self.history.step, epoch, self._rate(number), self.history.loss, valid_loss, accuracies)
         self.history.rows.append(row)
         return row
 
-    def _validate(self, request: StopRequest) -> float:
-        """Return the mean loss of the validation examples; save the weights if it is the best so far."""
+    def _validate(self, request: StopRequest) -> tuple[float, list[float]]:
+        """Return the mean loss and the accuracy per format; save the weights if they are the best so far."""
         self.objective.eval()
-        lengths = [len(e.tokens) for e in self.valid]
-        summed = torch.zeros((), device=self.device)
-        with torch.no_grad():
-            for group in share_out(
-                lengths, range(len(lengths)), self.settings.micro_tokens, ranks.rank(), ranks.world_size()
-            ):
-                self._stop_here(request)
-                summed += self._loss([self.valid[i] for i in group], self.valid[0])
-        loss = parallel.total([summed.item()], self.device)[0] / _supervised(self.valid)
+        loss, right = self._validation_sums(request)
+        loss /= _supervised(self.valid)
         if not math.isfinite(loss):
             where = f"the validation loss at step {self.history.step}"
             raise SteadyPhiError(f"finetune: {where} is {loss}; try a smaller finetune.lr")
+        counts = Counter(example.rendering for example in self.valid)
+        accuracies = [count / counts[n] for n, count in enumerate(right)]
         self.watcher.on_validation(self.history.step, parallel.unwrapped(self.objective))
         parallel.free_gathered(self.objective)
-        better = self.history.validated(loss)
-        if better and self.store and self.settings.keep == "best" and self.history.step < len(self.steps):
+        keep = self.settings.keep
+        better = self.history.validated(loss, sum(accuracies) / len(accuracies), keep == "accuracy")
+        if better and self.store and keep != "last" and self.history.step < len(self.steps):
             self.store.save_best(self.history.step, trained_weights(self.model))
         self.objective.train()
-        return loss
+        return loss, accuracies
+
+    def _validation_sums(self, request: StopRequest) -> tuple[float, list[float]]:
+        """Return the summed loss of all processes, and the number of right examples per rendering."""
+        lengths = [len(e.tokens) for e in self.valid]
+        loss, right = 0.0, [0.0] * rendering_count(self.valid)
+        for group in share_out(
+            lengths, range(len(lengths)), self.settings.micro_tokens, ranks.rank(), ranks.world_size()
+        ):
+            self._stop_here(request)
+            examples = in_batch_order([self.valid[i] for i in group])
+            summed, hits = parallel.unwrapped(self.objective).validate(
+                collate(examples or self.valid[:1]).to(self.device)
+            )
+            if examples:
+                loss += summed.item()
+                for example, tokens in zip(
+                    examples, hits.split([e.supervised for e in examples]), strict=True
+                ):
+                    right[example.rendering] += tokens.all().item()
+        loss, *right = parallel.total([loss, *right], self.device)
+        return loss, right
 
     def _exhausted(self) -> bool:
         return self.settings.patience is not None and self.history.stale >= self.settings.patience

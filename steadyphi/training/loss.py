@@ -1,5 +1,6 @@
 """The training loss: cross-entropy over the supervised tokens of a packed batch, computed in chunks."""
 
+import math
 from typing import Any
 
 import torch
@@ -11,15 +12,25 @@ from steadyphi.budget.loss_chunks import CHUNK, ROWS
 from steadyphi.data.packing import Batch
 from steadyphi.model import Phi
 
+PAIRS = CHUNK // 8  # aligned places whose logits, twice in float32, are in memory at the same time
 
-def loss_sum(model: Phi, batch: Batch) -> Tensor:
+
+def loss_sum(model: Phi, batch: Batch, consistency: float = 0.0) -> Tensor:
     """Return the summed cross-entropy (nats, float32) over the batch's supervised tokens.
 
-    The head runs at supervised positions only. The loss is a sum, not a mean, so that the caller can
-    average over all supervised tokens of a step, however the step was split into batches.
+    With `consistency`, that many times the Jensen-Shannon divergence at the batch's aligned places is added,
+    once for each of the two renderings. The head runs at supervised positions only. The loss is a sum, not a
+    mean, so that the caller can average over all supervised tokens of a step, however the step was split
+    into batches.
     """
     hidden = model.hidden(batch.tokens, batch.lengths)[batch.at]
-    head = model.lm_head
+    total = _cross_entropy(model.lm_head, hidden, batch)
+    if consistency and batch.aligned.numel():
+        total = total + 2 * consistency * _divergence(model.lm_head, hidden, batch.aligned)
+    return total
+
+
+def _cross_entropy(head: nn.Module, hidden: Tensor, batch: Batch) -> Tensor:
     if type(head) is nn.Linear:
         learns = torch.is_grad_enabled()  # an autograd Function cannot query this itself
         weight, bias = (p if learns else p.detach() for p in (head.weight, head.bias))
@@ -28,6 +39,38 @@ def loss_sum(model: Phi, batch: Batch) -> Tensor:
     # An adapted head is not a single matrix. Its logits are computed in chunks, and recomputed in backward.
     chunks = zip(hidden.split(CHUNK), batch.targets.split(CHUNK), strict=True)
     return torch.stack([checkpoint(_chunk_loss, head, h, t, use_reentrant=False) for h, t in chunks]).sum()
+
+
+def _divergence(head: nn.Module, hidden: Tensor, aligned: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence (nats) of the predictions at aligned places (2, A), summed.
+
+    Its logits are computed in chunks too, and again in the backward pass.
+    """
+    pairs = hidden[aligned].split(PAIRS, dim=1)
+    return torch.stack(
+        [checkpoint(_chunk_divergence, head, pair, use_reentrant=False) for pair in pairs]
+    ).sum()
+
+
+def _chunk_divergence(head: nn.Module, hidden: Tensor) -> Tensor:
+    """Return the summed divergence of `hidden`, (2, places, n_embd); Lin 1991, equation 4.1."""
+    logits = head(hidden.flatten(0, 1)).float()  # a matrix, because an adapted head takes nothing else
+    logprobs = F.log_softmax(logits, dim=-1).unflatten(0, (2, -1))
+    middle = torch.logsumexp(logprobs, dim=0) - math.log(2)
+    return F.kl_div(middle.expand_as(logprobs), logprobs, reduction="sum", log_target=True) / 2
+
+
+@torch.no_grad()
+def validate(model: Phi, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the summed loss as `loss_sum` does, and whether each target is the most likely token, (S,)."""
+    hidden = model.hidden(batch.tokens, batch.lengths)[batch.at]
+    total = torch.zeros((), device=hidden.device)
+    hits = []
+    for part, targets in zip(hidden.split(CHUNK), batch.targets.split(CHUNK), strict=True):
+        logits = model.lm_head(part).float()
+        total += F.cross_entropy(logits, targets, reduction="sum")
+        hits.append(logits.argmax(dim=-1) == targets)
+    return total, torch.cat(hits)
 
 
 def _chunk_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:

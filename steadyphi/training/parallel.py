@@ -17,20 +17,25 @@ from steadyphi.data.packing import Batch
 from steadyphi.model import Phi
 from steadyphi.runtime import ranks
 from steadyphi.settings.schema import Finetune
-from steadyphi.training.loss import loss_sum
+from steadyphi.training.loss import loss_sum, validate
 
 
 class Objective(nn.Module):
     """A model and its loss as one module, because FSDP and DDP act on what happens within `forward`."""
 
-    def __init__(self, model: Phi, dtype: torch.dtype) -> None:
+    def __init__(self, model: Phi, dtype: torch.dtype, consistency: float = 0.0) -> None:
         super().__init__()
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.consistency = model, dtype, consistency
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the summed loss of the supervised tokens of a batch."""
         with self.precision(batch.tokens.device):
-            return loss_sum(self.model, batch)
+            return loss_sum(self.model, batch, self.consistency)
+
+    def validate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the summed loss, and whether each target is the most likely token; see `loss.validate`."""
+        with self.precision(batch.tokens.device):
+            return validate(self.model, batch)
 
     def next_tokens(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return the most likely token after each packed document: (T,) token ids -> (documents,)."""
@@ -50,7 +55,7 @@ def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
     adapters train, each process holds the whole model, and the adapters' gradients are averaged (DDP).
     """
     _arrange(model, settings, on_gpu=model.device.type == "cuda")
-    objective = Objective(model, dtype)
+    objective = Objective(model, dtype, settings.consistency)
     if ranks.world_size() == 1:
         return objective
     if any(not p.requires_grad for p in model.parameters()):
@@ -63,7 +68,8 @@ def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
     for block in model.blocks():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(objective, mesh=mesh)
-    register_fsdp_forward_method(objective, "next_tokens")
+    for method in ("next_tokens", "validate"):
+        register_fsdp_forward_method(objective, method)
     return objective
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -101,3 +102,22 @@ def test_prompt_and_response_are_tokenized_apart_and_eos_is_supervised(lit_tiny:
         assert example.tokens[: example.prompt] == tokenizer.encode(prompt)
         assert tokenizer.decode(example.tokens) == prompt + response + "<|endoftext|>"
         assert collate([example]).targets[-1] == tokenizer.eos_id
+
+
+def test_renderings_are_aligned_from_the_end_of_each_answer() -> None:
+    """By hand: answers 5 6 7 and 9 6 7 share 6 7 and the end 0; in a batch the shorter example is first."""
+    first, second = Example([1, 2, 3, 5, 6, 7, 0], 3), Example([4, 9, 6, 7, 0], 1, rendering=1)
+    batch = collate([first, second], pairs=True)
+    assert batch.targets.tolist() == [9, 6, 7, 0, 5, 6, 7, 0]
+    assert sorted(batch.aligned.T.tolist()) == [[5, 1], [6, 2], [7, 3]]
+    assert collate([first, second]).aligned.shape == (2, 0)
+
+
+@given(st.lists(dialogues(), min_size=1, max_size=4))
+def test_aligned_places_predict_the_same_token(group: list[Example]) -> None:
+    pairs = [e for example in group for e in (example, replace(example, rendering=1))]
+    batch = collate(pairs, pairs=True)
+    targets = batch.targets[batch.aligned]
+    assert targets[0].equal(targets[1])
+    assert batch.aligned.shape[1] == len(batch.targets) / 2  # of equal answers all places
+    assert len(set(batch.aligned.flatten().tolist())) == len(batch.targets)

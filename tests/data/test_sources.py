@@ -57,7 +57,7 @@ def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     assert counted["train_examples"] == len(train) / settings.renderings == 300
     assert counted["items"] == 90 and counted["skipped_examples"] == counted["skipped_items"] == 0
     rows = read_table(tmp_path / "train.parquet")
-    allowed = {f.name for f in held_out.trainable(settings.held_out.atoms)}
+    allowed = {f.name for f in held_out.trainable(settings.held_out.untrained)}
     styles = Counter(row["style"] for row in rows)
     assert set(styles) - allowed == set(settings.styles) and len(styles) == counted["train_formats"] > 300
     assert styles["phi2"] / len(rows) == pytest.approx(1 - settings.grammar, abs=0.05)
@@ -66,6 +66,9 @@ def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     assert len({(row["id"], row["style"]) for row in rows}) > 0.9 * len(rows)
     for row in rows:
         assert row["tokens"][-1] == tokenizer.eos_id and 0 < row["prompt"] < len(row["tokens"]) - 1
+    valid = read_table(tmp_path / "valid.parquet")
+    assert len({row["style"] for row in valid}) == counted["valid_formats"] == 8
+    assert len(valid) == 8 * settings.valid and not {row["style"] for row in valid} & (allowed | {"phi2"})
     items = read_items(tmp_path / "items.parquet")
     asked = " ".join(tokenizer.decode(e.tokens) for e in train)
     assert not [i for i in items if i.question in asked]

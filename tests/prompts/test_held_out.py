@@ -31,6 +31,21 @@ def test_a_test_format_has_nothing_else() -> None:
     assert drawn == held_out.unseen(12, 0, ATOMS) != held_out.unseen(12, 1, ATOMS)
 
 
+DEVELOPMENT = {"descriptor": (), "separator": ("colons3",), "gap": ("sep", "dashes")}
+
+
+def test_development_formats_are_neither_trained_on_nor_tested() -> None:
+    both = {factor: (*atoms, *DEVELOPMENT[factor]) for factor, atoms in ATOMS.items()}
+    drawn = held_out.development(8, 0, DEVELOPMENT, ATOMS)
+    assert len(texts(drawn)) == 8
+    for format_ in drawn:
+        assert format_.separator == "colons3" and format_.gap in ("sep", "dashes")
+        assert all(getattr(format_, factor) not in atoms for factor, atoms in ATOMS.items())
+    assert not texts(drawn) & texts(list(held_out.trainable(both)))
+    assert not texts(drawn) & texts(held_out.unseen(100, 0, ATOMS))
+    assert held_out.development(8, 0, {factor: () for factor in ATOMS}, ATOMS) == []
+
+
 def test_all_of_the_grammar_without_held_out_atoms() -> None:
     none = {"descriptor": (), "separator": (), "gap": ()}
     assert len(held_out.trainable(none)) == grammar.count_formats(False) and held_out.unseen(0, 0, none) == []
@@ -54,6 +69,6 @@ def test_the_default_styles_have_no_held_out_atom(data: str, tmp_path: Path) -> 
     file = None if data == "textbook" else str(tmp_path / "a.jsonl")
     settings = compose({"data": data, "data_file": file}, ROOT / "conf")
     named = {(FORMATS[name].template, FORMATS[name].lead) for name in settings.prepare.styles}
-    atoms = settings.held_out.atoms
+    atoms = settings.held_out.untrained
     with_held_out = set(grammar.formats()) - set(held_out.trainable(atoms))
     assert settings.prepare.grammar > 0 and not named & texts(list(with_held_out))

@@ -224,6 +224,13 @@ IN_CONF = [
     (QUICK, "200", "0", "suite.items: should be greater", ""),
     (DATA, "[phi2]", "[phi3]", "data.styles: unknown format 'phi3'", "did you mean phi2?"),
     (CONFIG, "[input, q]", "[input, Q]", "held_out.descriptor: unknown atom 'Q'", "choose from"),
+    (
+        CONFIG,
+        "gap: [dashes, sep]",
+        "gap: [comma]",
+        "held_out.development.gap: 'comma' is held out",
+        "another atom",
+    ),
     (QUICK, "unseen: 24", "unseen: 999", "suite.unseen: 999 unseen formats requested", "hold out more"),
     (TASK, "source: textbook", "source: jsonl", "task.source: jsonl needs", "data_file"),
     (TASK, "n_choices: 4", "n_choices: 1", "task.n_choices: should be greater", ""),

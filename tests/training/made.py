@@ -29,6 +29,7 @@ def settings(**changes: object) -> Finetune:
         "min_lr_ratio": 0.1,
         "weight_decay": 0.01,
         "clip": 1.0,
+        "consistency": 0.0,
         "evals_per_epoch": 2,
         "precision": "float32",
         "threads": 2,

@@ -1,6 +1,6 @@
 """A small training run as a process of its own, to be killed, taken up again, and run by torchrun.
 
-    python -m tests.training.program FOLDER full|lora SECONDS
+    python -m tests.training.program FOLDER full|lora|consistent SECONDS
 
 SECONDS is how long it rests after a step; below zero it also has no dropout.
 
@@ -10,6 +10,7 @@ Writes into FOLDER: state/, curve.json and weights.pt at the end, and a line on 
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -42,8 +43,12 @@ def main(folder: Path, name: str, seconds: float) -> None:
     """Train."""
     torch.set_num_threads(1)
     dropout = 0.0 if seconds < 0 else 0.1
-    method = Full("full") if name == "full" else Lora("lora", 4, 8, dropout, ("attn.qkv", "mlp.fc"))
+    method = Lora("lora", 4, 8, dropout, ("attn.qkv", "mlp.fc")) if name == "lora" else Full("full")
     chosen = settings(method=method, epochs=3, micro_tokens=40, keep="best", lr=3e-3)
+    train = examples()
+    if name == "consistent":  # two renderings of each row, one with another token before the question
+        chosen = replace(chosen, consistency=1.0, epochs=1)
+        train += [replace(e, tokens=[7, *e.tokens], prompt=e.prompt + 1, rendering=1) for e in train]
     model = small_phi(dropout)
     if isinstance(method, Lora):
         torch.manual_seed(3)
@@ -51,7 +56,7 @@ def main(folder: Path, name: str, seconds: float) -> None:
     with ranks.joined():
         store = Store(folder / "state")
         try:
-            history = fit(model, examples(), examples(4), chosen, torch.float32, Slow(seconds), store, 0.0)
+            history = fit(model, train, examples(4), chosen, torch.float32, Slow(seconds), store, 0.0)
         except Stopped as stopped:
             sys.exit(128 + stopped.number)
         weights = parallel.gather(model.state_dict())

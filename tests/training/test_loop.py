@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,36 @@ def test_the_best_weights_are_kept_and_a_run_that_gets_worse_ends(tmp_path: Path
     assert [step for step in losses if step > history.best_step] == sorted(losses)[-2:]  # two, then the end
     again = mean(model, examples(6))
     assert again == pytest.approx(history.best_loss, rel=1e-5)
+
+
+def test_the_accuracy_of_a_format_is_that_of_greedy_answers() -> None:
+    """An example is right if the model writes its answer and its end token by itself."""
+    model, _ = make_pair("phi-1.5")
+    chosen = settings(lr=3e-3, epochs=12)
+    train = examples(6)
+    valid = [replace(e, rendering=n % 2) for n, e in enumerate([*train, *examples(12)[6:]])]
+    history = fit(model, train, valid, chosen, torch.float32)
+    right: list[list[bool]] = [[], []]
+    for example in valid:
+        text = list(example.tokens[: example.prompt])
+        while len(text) < len(example.tokens):
+            with torch.no_grad():
+                last = model.hidden(torch.tensor(text), [len(text)])[-1]
+                text.append(int(model.lm_head(last).argmax()))
+        right[example.rendering].append(text == example.tokens)
+    assert history.rows[-1].valid_accuracy == [sum(r) / len(r) for r in right]
+    assert 0 < sum(map(sum, right)) < len(valid)
+
+
+def test_the_most_right_answers_decide_and_then_the_loss() -> None:
+    history = History()
+    kept = []
+    for step, (loss, accuracy) in enumerate([(3.0, 0.0), (2.0, 0.0), (2.5, 0.5), (1.0, 0.25), (2.4, 0.5)]):
+        history.step = step
+        kept.append(history.validated(loss, accuracy, by_accuracy=True))
+    assert kept == [True, True, True, False, True] and history.best_step == 4
+    assert History(best_loss=2.0).validated(1.9, 0.0, by_accuracy=False)
+    assert not History(best_loss=2.0).validated(2.1, 1.0, by_accuracy=False)
 
 
 def mean(model: Phi, valid: list[Example]) -> float:

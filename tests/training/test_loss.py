@@ -1,5 +1,6 @@
 """The loss against torch's own, its gradients, and what it never holds."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from steadyphi.data.packing import collate
+from steadyphi.data.packing import Batch, collate
+from steadyphi.model import Phi
 from steadyphi.settings.schema import Lora
 from steadyphi.training import loss
 from steadyphi.training.lora import adapt
@@ -109,3 +111,45 @@ def test_an_adapted_head_has_the_loss_of_the_merged_one(monkeypatch: pytest.Monk
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     (gradient,) = torch.autograd.grad(expected, model.lm_head.lora_A.weight)
     torch.testing.assert_close(model.lm_head.lora_A.weight.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 1024])
+@pytest.mark.parametrize("adapted", [False, True])
+def test_the_divergence_between_renderings_is_that_of_the_distributions(
+    pairs: int, adapted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entropy of the mean less mean of the entropies, in probabilities, and its gradient by autograd."""
+    monkeypatch.setattr(loss, "PAIRS", pairs)
+    group = [
+        rendering
+        for e in examples(4)
+        for rendering in (e, replace(e, tokens=[7, *e.tokens], prompt=e.prompt + 1, rendering=1))
+    ]
+    model = small_phi()
+    if adapted:
+        torch.manual_seed(3)
+        adapt(model, Lora("lora", 4, 8, 0.0, ("lm_head",)))
+    batch = collate(group, pairs=True)
+    gradients = []
+    for function in (
+        lambda: loss_sum(model, batch, consistency=0.5) - loss_sum(model, batch),
+        lambda: expected_divergence(model, batch),
+    ):
+        model.zero_grad()
+        value = function()
+        value.backward()
+        gradients.append((value.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+    (total, found), (wanted, expected) = gradients
+    assert total == pytest.approx(wanted, rel=1e-3) and wanted > 0
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).norm() < 1e-3 * b.norm() + 1e-4
+
+
+def expected_divergence(model: Phi, batch: Batch) -> Tensor:
+    hidden = model.hidden(batch.tokens, batch.lengths)[batch.at]
+    p, q = torch.softmax(model.lm_head(hidden).double(), -1)[batch.aligned]
+
+    def entropy(shares: Tensor) -> Tensor:
+        return -(shares * shares.log()).sum()
+
+    return entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2

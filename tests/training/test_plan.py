@@ -55,6 +55,27 @@ def test_epochs_take_the_renderings_in_turn(lengths: list[int], renderings: int,
         assert len(set(epoch)) == len(lengths)
 
 
+@given(LENGTHS, st.integers(2, 5), st.integers(1, 4), st.integers(1, 150), st.integers(1, 3))
+def test_two_renderings_of_a_row_stay_together(
+    lengths: list[int], renderings: int, epochs: int, micro_tokens: int, world: int
+) -> None:
+    examples, size = documents(lengths, renderings), len(lengths)
+    steps = plan_steps(examples, settings(epochs=epochs, consistency=1.0))
+    order = list(itertools.chain(*steps))
+    assert len(order) == 2 * epochs * size
+    for n in range(epochs):
+        epoch = order[2 * n * size : 2 * (n + 1) * size]
+        for at, start in ((0, 2 * n), (1, 2 * n + 1)):  # the next two renderings, the first one first
+            assert {examples[i].rendering for i in epoch[at::2]} == {start % renderings}
+    whole = [len(example.tokens) for example in examples]
+    for step in steps:
+        assert [i % size for i in step[::2]] == [i % size for i in step[1::2]]  # of one row
+        shares = [share_out(whole, step, micro_tokens, rank, world, 2) for rank in range(world)]
+        groups = [group for share in shares for group in share if group]
+        pairs = [pair for group in groups for pair in zip(group[::2], group[1::2], strict=True)]
+        assert sorted(pairs) == sorted(zip(step[::2], step[1::2], strict=True))
+
+
 @given(LENGTHS, st.integers(1, 150), st.integers(1, 5))
 def test_a_step_is_shared_out_whole(lengths: list[int], micro_tokens: int, world: int) -> None:
     step = list(range(len(lengths)))[::-1]

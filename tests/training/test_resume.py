@@ -179,7 +179,7 @@ def test_a_validation_that_was_interrupted_is_made_again(
         calls.append(self.history.step)
         if len(calls) == 1:
             request.number = signal.SIGTERM
-        return float(validate(self, request))
+        return validate(self, request)
 
     monkeypatch.setattr(loop._Run, "_validate", interrupted)
     store = Store(tmp_path / "broken")
