@@ -26,12 +26,21 @@ EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi
 FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
 WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
 WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,wte]", "finetune.lr=0.002"]
+ONE_THREAD = ["+finetune.threads=1", "+evaluate.threads=1"]  # so that two experiments can run at once
+PAIRS = ["+finetune.consistency=1.0", "+prepare.examples=10800", "+prepare.renderings=4", "finetune.epochs=2"]
 ROWS = {
     "lora-fixed": ("LoRA, 8 fixed formats", ["method=lora", *FIXED]),
     "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
     "lora-grammar": ("LoRA, formats drawn anew", ["method=lora"]),
     "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", ["method=lora", *WIDE]),
-    "full-grammar": ("every weight, drawn anew, a fifth `phi2` (default)", ["method=full"]),
+    "full-grammar": ("every weight, drawn anew (default)", ["method=full"]),
+    "full-alone": (
+        "the same, not averaged with the base",
+        ["method=full", "+finetune.method.base_share=0.0"],
+    ),
+    "full-thirds": ("the same, 30% of the base", ["method=full", "+finetune.method.base_share=0.3"]),
+    "full-pairs": ("the same, two renderings of 10,800 rows compared", ["method=full", *PAIRS]),
+    "full-fast": ("the same, twice the rate", ["method=full", "finetune.lr=0.002"]),
 }
 COLUMNS = {
     "spread": "spread",
@@ -66,7 +75,7 @@ def run_missing(row: str, seed: int) -> None:
     """Run the experiment of a row and a seed, if it does not exist."""
     name = f"steady-{row}-{seed}"
     if name not in existing(row):
-        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *ROWS[row][1]]
+        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *ONE_THREAD, *ROWS[row][1]]
         sets = [part for change in changes for part in ("-S", change)]
         run(sys.executable, "-m", "dvc", "exp", "run", "--temp", "-n", name, *sets)
 

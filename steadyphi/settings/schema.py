@@ -65,6 +65,7 @@ class Model:
     precision: Precision
     threads: Count | None
     lr: Rates
+    base_share: Share
     epochs: Count
     batch_tokens: Count
     micro_tokens: Count
@@ -146,9 +147,13 @@ class Lora:
 
 @dataclass(frozen=True, config=STRICT)
 class Full:
-    """conf/method: every weight is trained."""
+    """conf/method: every weight is trained.
+
+    base_share: the share of the base's weights in the result; the rest are the trained ones.
+    """
 
     name: Literal["full"]
+    base_share: Share = 0.0
 
 
 Method = Annotated[Lora | Full, Field(discriminator="name")]

@@ -39,14 +39,19 @@ def save(state: Mapping[str, Tensor], base: Path, folder: Path, settings: Finetu
     """Write an adapter in peft's format or a full checkpoint into the empty `folder`.
 
     `state` holds the model's tensors by name; for an adapted model only the adapter tensors are needed.
-    A full checkpoint keeps the dtype of `base` and copies its configuration and tokenizer files.
+    A full checkpoint keeps the dtype of `base` and copies its configuration and tokenizer files. Its weights
+    are averaged with those of the base if the method has a `base_share`.
     """
     if isinstance(settings.method, Lora):
         tensors = {name: tensor.detach().cpu() for name, tensor in state.items() if ".lora_" in name}
         adapter_format.write(folder, _peft_settings(settings.method), tensors)
         return
     stored = torch.load(base / WEIGHTS, mmap=True, weights_only=True)
-    rounded = {name: tensor.cpu().to(stored[name].dtype) for name, tensor in state.items()}
+    share = settings.method.base_share
+    rounded = {
+        name: torch.lerp(tensor.cpu().float(), stored[name].float(), share).to(stored[name].dtype)
+        for name, tensor in state.items()
+    }
     torch.save(rounded, folder / WEIGHTS)
     for path in sorted(base.iterdir()):
         if path.name not in (WEIGHTS, "manifest.json"):  # the manifest describes the base's weights

@@ -51,6 +51,16 @@ def fine_tuned(base: Path, folder: Path, chosen: Finetune, dtype: torch.dtype = 
     return model
 
 
+def test_the_result_may_be_an_average_with_the_base(lit_tiny: Path, tmp_path: Path) -> None:
+    chosen = settings(method=Full("full", base_share=0.25), lr=1e-2, epochs=1)
+    model = fine_tuned(lit_tiny, tmp_path / "tuned", chosen)
+    base, saved = (Phi.load(folder, torch.float32).state_dict() for folder in (lit_tiny, tmp_path / "tuned"))
+    for name, trained_weight in model.state_dict().items():
+        expected = 0.75 * trained_weight + 0.25 * base[name]
+        assert torch.allclose(saved[name], expected, rtol=1e-3, atol=1e-4)  # rounded to float16
+    assert not torch.allclose(saved["lm_head.weight"], base["lm_head.weight"], atol=1e-3)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_saved_is_what_was_trained(name: str, lit_tiny: Path, tmp_path: Path) -> None:
     chosen = settings(method=METHODS[name], lr=1e-2)
