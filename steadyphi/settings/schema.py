@@ -65,7 +65,6 @@ class Model:
     precision: Precision
     threads: Count | None
     lr: Rates
-    base_share: Share
     epochs: Count
     batch_tokens: Count
     micro_tokens: Count
