@@ -44,7 +44,8 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
     """
     material = sources.load(settings, file)
     train = tokenize(material.train, settings, tokenizer, settings.renderings)
-    valid = tokenize(material.valid, settings, tokenizer, max(1, len(_development(settings))), True)
+    valid_count = max(1, len(_development(settings)))
+    valid = tokenize(material.valid, settings, tokenizer, valid_count, development=True)
     items = fitting_items(material.items, settings, tokenizer)
     shots = fitting_items(material.shots, settings, tokenizer)
     for what, examples in (("training example", train.examples), ("validation example", valid.examples)):
@@ -69,7 +70,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "train_formats": len(set(train.styles)),
         "train_tokens": sum(len(e.tokens) for e in train.examples),
         "train_supervised_tokens": sum(e.supervised for e in train.examples),
-        "valid_examples": len(valid.examples),
+        "valid_examples": len(valid.examples) // valid_count,
         "valid_formats": len(set(valid.styles)),
         "longest_example": max(len(e.tokens) for e in train.examples),
         "skipped_examples": train.skipped + valid.skipped,
