@@ -47,7 +47,6 @@ from steadyphi.stats.permutation import variants_differ
 from steadyphi.stats.recommendation import recommend
 
 PAGE = Path("docs/statistics.md")
-START, END = "<!-- coverage -->\n", "<!-- end of coverage -->\n"
 STORED = Path("artifacts/scores")
 FORMATS, ITEMS = (6, 14, 24), (50, 200, 400)
 EXTREMES = (
@@ -306,6 +305,13 @@ def expected_worst(replicates: int, cells_: int) -> float:
     return float((binom.sf(held, replicates, 0.95) ** cells_).sum() / replicates)
 
 
+def write_part(name: str, text: str) -> None:
+    """Write `text` between the two markers of the name in docs/statistics.md."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, rest = PAGE.read_text(encoding="utf-8").split(start)
+    write_text(PAGE, before + start + text + "\n" + end + rest.split(end)[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two sizes, few replicates")
@@ -327,9 +333,7 @@ def main() -> None:
     text = page_text(found, powers, sizes, replicates, chosen.draws)
     print(text)
     if chosen.write:
-        page = PAGE.read_text(encoding="utf-8")
-        before, rest = page.split(START)
-        write_text(PAGE, before + START + text + "\n" + END + rest.split(END)[1])
+        write_part("coverage", text)
     flat = {name: [{"; ".join(k): v for k, v in one.items()} for one in of] for name, of in found.items()}
     print(json.dumps({"cells": flat, "power": powers}))
 

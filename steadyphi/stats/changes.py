@@ -1,7 +1,6 @@
 """The change of a measure from one run to another on the same items, its errors, interval and p-value."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,27 +51,32 @@ class Drawn:
         return max(float(((worse * way >= worse * self.change).sum() + 1) / (len(way) + 1)) for way in ways)
 
 
-def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Drawn:
-    """Return the change of a measure whose kind is "bootstrap" or "item mean", or of sigma_T^2 for sigma_T.
+def errors_of_run(measure: Measure, run: Arrays, resampling: Resampling) -> list[Floats]:
+    """Return the error of a measure in each draw, (draws,), in each way in which it is known.
 
-    The same seed draws the same items for both runs.
+    The kind of the measure is "bootstrap" or "item mean". Those of `extremes` have two ways, others one. The
+    same seed draws the same items for all runs.
     """
-    inputs = _inputs(measure, before, after)
-    if measure.kind == "own interval":
-        change, errors = variance_change(inputs[0][0], inputs[1][0], resampling)
-        return Drawn(change, [errors])
-    change = measure.value(after) - measure.value(before)
-    if measure.extreme and not np.array_equal(inputs[0][0], inputs[1][0]):
-        ways = [extreme_errors(measure.function, correct, resampling) for (correct,) in inputs]
-        return Drawn(change, change_errors(*ways))
+    inputs = [run[name] for name in measure.arrays]
+    if measure.extreme:
+        return list(extreme_errors(measure.function, inputs[0], resampling))
     if measure.of_items:
-        was, now = (np.asarray(measure.of_items(*arrays), dtype=float) for arrays in inputs)
-        return Drawn(change, [item_means((now - was)[:, None], resampling)[:, 0] - change])
-    draws = [
-        distributions({"": measure.value}, {name: run[name] for name in measure.arrays}, resampling)[""]
-        for run in (before, after)
-    ]
-    return Drawn(change, [draws[1] - draws[0] - change])
+        values = np.asarray(measure.of_items(*inputs), dtype=float)
+        return [item_means(values[:, None], resampling)[:, 0] - values.mean()]
+    read = {name: run[name] for name in measure.arrays}
+    return [distributions({"": measure.value}, read, resampling)[""] - measure.value(run)]
+
+
+def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Drawn:
+    """Return the change of a measure for `errors_of_run`, or of sigma_T^2 for sigma_T, with its errors."""
+    if measure.kind == "own interval":
+        name = measure.arrays[0]
+        change, errors = variance_change(before[name], after[name], resampling)
+        return Drawn(change, [errors])
+    ways = [errors_of_run(measure, run, resampling) for run in (before, after)]
+    if all(np.array_equal(before[name], after[name]) for name in measure.arrays):
+        ways = [ways[0][:1], ways[1][:1]]  # nothing changed, so no tie was broken
+    return Drawn(measure.value(after) - measure.value(before), change_errors(*ways))
 
 
 def interval_of_change(
@@ -84,14 +88,10 @@ def interval_of_change(
     of the best or worst variants, and otherwise the `centred_interval`.
     """
     if measure.of_items:
-        was, now = (measure.of_items(*arrays) for arrays in _inputs(measure, before, after))
+        was, now = (measure.of_items(*(run[name] for name in measure.arrays)) for run in (before, after))
         if was.dtype == bool:
             share = paired_difference(was, now, resampling.confidence)
             return share.value, share.low, share.high
     drawn = drawn_change(measure, before, after, resampling)
     items = len(before[measure.arrays[0]])
     return drawn.change, *drawn.interval(expanded(resampling.confidence, items))
-
-
-def _inputs(measure: Measure, before: Arrays, after: Arrays) -> list[list[NDArray[Any]]]:
-    return [[run[name] for name in measure.arrays] for run in (before, after)]
