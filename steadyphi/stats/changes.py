@@ -16,7 +16,8 @@ from steadyphi.stats.bootstrap import (
 from steadyphi.stats.components import variance_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
-from steadyphi.stats.paired import paired_difference
+from steadyphi.stats.measures import mean_interval, mean_p_value
+from steadyphi.stats.paired import mcnemar, paired_difference
 
 Floats = NDArray[np.float64]
 
@@ -79,19 +80,31 @@ def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Re
     return Drawn(measure.value(after) - measure.value(before), change_errors(*ways))
 
 
-def interval_of_change(
-    measure: Measure, before: Arrays, after: Arrays, resampling: Resampling
-) -> tuple[float, float, float]:
-    """Return the change of a measure whose kind is "bootstrap" or "item mean", and the ends of its interval.
+@dataclass(frozen=True)
+class Tested:
+    """A change with its interval, and the two-sided p-value of no change; NaN where these are unknown."""
 
-    The interval is Newcombe's `paired_difference` for a share of items, the `extreme_interval` for a measure
-    of the best or worst variants, and otherwise the `centred_interval`.
+    change: float
+    low: float
+    high: float
+    p_value: float
+
+
+def tested_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Tested:
+    """Return the change of a measure whose kind is "bootstrap" or "item mean".
+
+    For a share of items, the interval is Newcombe's `paired_difference` and the test McNemar's; for another
+    mean over items, both are Student's. Otherwise both come from the same draws: the interval is the
+    `extreme_interval` for a measure of the best or worst variants, and else the `centred_interval`.
     """
+    confidence = resampling.confidence
     if measure.of_items:
         was, now = (measure.of_items(*(run[name] for name in measure.arrays)) for run in (before, after))
-        if was.dtype == bool:
-            share = paired_difference(was, now, resampling.confidence)
-            return share.value, share.low, share.high
+        share = was.dtype == bool
+        found = paired_difference(was, now, confidence) if share else mean_interval(now - was, confidence)
+        p_value = mcnemar(was, now) if share else mean_p_value(now - was)
+        return Tested(found.value, found.low, found.high, p_value)
     drawn = drawn_change(measure, before, after, resampling)
-    items = len(before[measure.arrays[0]])
-    return drawn.change, *drawn.interval(expanded(resampling.confidence, items))
+    low, high = drawn.interval(expanded(confidence, len(before[measure.arrays[0]])))
+    p_value = min(1.0, 2 * drawn.p_value(1 if drawn.change > 0 else -1))
+    return Tested(drawn.change, low, high, p_value if np.isfinite(low) else float("nan"))
