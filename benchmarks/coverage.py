@@ -5,18 +5,7 @@
 Populations of questions with known accuracies are sampled again and again, analysed as a report does, and
 compared with the truth. --write puts the tables into docs/statistics.md. The last line is JSON.
 
-A population is answered by a model before and after. An answer is right if the difficulty of its question
-plus noise is below a threshold, so the answers to a question are correlated. Accuracies of the T formats:
-
-    no effect         all 60%
-    spread out        45% to 75%, evenly
-    two clusters      half 45%, half 75%: the same spread
-    one outlier       all 65% but one, 40%
-    becomes clusters  spread out before, two clusters after: mean, best, worst and spread stay
-    becomes spread    the same backwards
-    uneven clusters   spread out before; after, three quarters of the formats below the mean and a quarter
-                      above: mean and sigma stay, the best stays about, the worst quarter gets better
-    stored run        the questions of artifacts/scores/base and tuned, drawn with replacement, if these exist
+`benchmarks.populations` describes the populations.
 """
 
 import argparse
@@ -25,16 +14,13 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binom, norm
+from scipy.stats import binom
 
+from benchmarks.populations import Correct, Population, populations, stored
 from steadyphi.files import write_text
-from steadyphi.results.cells import cells
-from steadyphi.results.stored import read
 from steadyphi.stats.attribution import attribute
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import CATALOGUE
@@ -47,21 +33,17 @@ from steadyphi.stats.permutation import variants_differ
 from steadyphi.stats.recommendation import recommend
 
 PAGE = Path("docs/statistics.md")
-START, END = "<!-- coverage -->\n", "<!-- end of coverage -->\n"
-STORED = Path("artifacts/scores")
 FORMATS, ITEMS = (6, 14, 24), (50, 200, 400)
 EXTREMES = (
     *("accuracy_mean", "accuracy_best", "accuracy_worst", "accuracy_worst_quarter"),
     *("spread", "saturation"),
 )
-MEANS = ("flip_rate", "pss", "right_in_all_formats", "right_in_any_format")
+MEANS = ("flip_rate", "fleiss_kappa", "pss", "right_in_all_formats", "right_in_any_format")
 SELDOM = 3  # what is slow is done in every third replicate: what each format alone gives
 ALPHA = 0.05
 MEASURES = [CATALOGUE[key] for key in (*EXTREMES, *MEANS)]
 LARGE = 40_000  # questions for the true values of MEANS
 
-Shares = NDArray[np.float64]
-Correct = NDArray[np.bool_]
 Cell = dict[tuple[str, str], float]
 KINDS = (
     ("interval", "How often the interval of one run contains the truth, in percent:", min),
@@ -73,64 +55,6 @@ KINDS = (
     ),
     ("test", "How often a test is significant at 5% although nothing got worse, in percent:", max),
 )
-
-
-@dataclass(frozen=True)
-class Population:
-    """before, after: the true accuracies of the formats. questions: all questions with their answers, both
-    runs side by side, to be drawn with replacement; None for simulated answers.
-    """
-
-    before: Shares
-    after: Shares
-    questions: Correct | None = None
-
-    def draw(self, items: int, rng: np.random.Generator) -> tuple[Correct, Correct]:
-        """Return the answers (items, formats) before and after."""
-        both = np.r_[self.before, self.after]
-        if self.questions is not None:
-            right = self.questions[rng.integers(len(self.questions), size=items)]
-        else:
-            noise = 2 * rng.normal(size=(items, 1)) + rng.normal(size=(items, len(both)))
-            right = noise / 5**0.5 < norm.ppf(both)
-        return right[:, : len(self.before)], right[:, len(self.before) :]
-
-
-def populations(formats: int) -> dict[str, Population]:
-    line = np.linspace(-1, 1, formats)
-    out, clusters = 0.6 + 0.15 * line, np.where(np.arange(formats) < formats // 2, 0.45, 0.75)
-    flat, outlier = np.full(formats, 0.6), np.r_[np.full(formats - 1, 0.65), 0.4]
-    found = {
-        "no effect": Population(flat, flat),
-        "spread out": Population(out, out),
-        "two clusters": Population(clusters, clusters),
-        "one outlier": Population(outlier, outlier),
-        "becomes clusters": Population(out, clusters),
-        "becomes spread": Population(clusters, out),
-        "uneven clusters": Population(out, uneven(out)),
-    }
-    return found | stored(formats)
-
-
-def uneven(out: Shares) -> Shares:
-    """Return two clusters with the mean and the deviation of `out`, and a best format at least as good."""
-    high = max(1, len(out) // 4)
-    odds = (len(out) - high) / high
-    ends = np.r_[np.full(len(out) - high, -(odds**-0.5)), np.full(high, odds**0.5)]
-    return out.mean() + out.std() * ends
-
-
-def stored(formats: int) -> dict[str, Population]:
-    if not all((STORED / which / "scores.parquet").exists() for which in ("base", "tuned")):
-        return {}
-    runs = [read(STORED / which) for which in ("base", "tuned")]
-    names = runs[0].formats[:formats]
-    items = [item.id for item in runs[0].items]
-    both = [cells(run.rows, names, items, run.result.scorer).correct for run in runs]
-    if len(names) < formats:
-        return {}
-    before, after = (correct.mean(axis=0) for correct in both)
-    return {"stored run": Population(before, after, np.hstack(both))}
 
 
 def truth(population: Population, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
@@ -226,13 +150,14 @@ def not_worse(population: Population, true: tuple[Mapping[str, float], Mapping[s
     return not fell and population.after.std() <= population.before.std() + 1e-9
 
 
-def cell(population: Population, items: int, replicates: int, draws: int) -> Cell:
-    """Return the mean share by kind and name."""
+def cell(population: Population, items: int, replicates: Sequence[int], draws: int) -> Cell:
+    """Return the mean share by kind and name. replicates: their numbers, each with its own random numbers."""
     accuracies = np.r_[population.before, population.after]
-    rng = np.random.default_rng([len(accuracies), items, zlib.crc32(accuracies.tobytes())])
-    true = truth(population, rng)
+    place = [len(accuracies), items, zlib.crc32(accuracies.tobytes())]
+    true = truth(population, np.random.default_rng(place))
     shares: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for seed in range(replicates):
+    for seed in replicates:
+        rng = np.random.default_rng([*place, seed])
         for kind, name, share in replicate(population, true, items, seed, draws, rng):
             shares[kind, name].append(float(share))
     return {key: float(np.mean(values)) for key, values in shares.items()}
@@ -254,8 +179,7 @@ def power(items: int, replicates: int, draws: int, formats: int = 14) -> dict[st
     rates = {}
     for name, after in found.items():
         population = Population(base, after)
-        rng = np.random.default_rng(items)
-        pairs = (population.draw(items, rng) for _ in range(replicates))
+        pairs = (population.draw(items, np.random.default_rng([items, n])) for n in range(replicates))
         failed = [not decide(*pair, Resampling(0.95, draws, n)).passed for n, pair in enumerate(pairs)]
         rates[name] = float(np.mean(failed))
     return rates
@@ -306,20 +230,31 @@ def expected_worst(replicates: int, cells_: int) -> float:
     return float((binom.sf(held, replicates, 0.95) ** cells_).sum() / replicates)
 
 
+def write_part(name: str, text: str) -> None:
+    """Write `text` between the two markers of the name in docs/statistics.md."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, rest = PAGE.read_text(encoding="utf-8").split(start)
+    write_text(PAGE, before + start + text + "\n" + end + rest.split(end)[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two sizes, few replicates")
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--draws", type=int, default=300)
+    parser.add_argument("--scores", type=Path, default="artifacts/scores", help="of the stored run")
     parser.add_argument("--write", action="store_true", help=f"write the tables into {PAGE}")
     chosen = parser.parse_args()
     sizes = [(6, 50), (14, 200)] if chosen.quick else [(t, n) for t in FORMATS for n in ITEMS]
     replicates = 12 if chosen.quick else chosen.replicates
+    real = stored(chosen.scores)
+    if real is None:
+        print(f"{chosen.scores}: has no evaluations of base and tuned, so the stored run is left out")
     start = time.process_time()
     found: dict[str, list[Cell]] = defaultdict(list)
     for formats, items in sizes:
-        for name, population in populations(formats).items():
-            found[name].append(cell(population, items, replicates, chosen.draws))
+        for name, population in populations(formats, real).items():
+            found[name].append(cell(population, items, range(replicates), chosen.draws))
             seconds = time.process_time() - start
             low = [key[1] for key, share in found[name][-1].items() if key[0] != "test" and share < 0.9]
             print(f"{formats} × {items}, {name}: {seconds:.0f} s; below 90%: {low}", flush=True)
@@ -327,9 +262,7 @@ def main() -> None:
     text = page_text(found, powers, sizes, replicates, chosen.draws)
     print(text)
     if chosen.write:
-        page = PAGE.read_text(encoding="utf-8")
-        before, rest = page.split(START)
-        write_text(PAGE, before + START + text + "\n" + END + rest.split(END)[1])
+        write_part("coverage", text)
     flat = {name: [{"; ".join(k): v for k, v in one.items()} for one in of] for name, of in found.items()}
     print(json.dumps({"cells": flat, "power": powers}))
 

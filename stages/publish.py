@@ -25,6 +25,7 @@ def main(run: StageRun) -> None:
         report.write_report(experiment, folder)
         write_json(folder / "comparison.json", stored.to_json(experiment.comparison))
     summary = headline.summarize(values["evaluate-base"], values["evaluate-tuned"])
+    summary |= headline.q_values(experiment.comparison.measures)
     summary["gate_passed"] = float(experiment.comparison.gate.passed)
     write_json(common.METRICS / "summary.json", summary)
     run.metrics(summary)

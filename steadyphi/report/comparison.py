@@ -28,7 +28,10 @@ def section(experiment: Experiment) -> Section | None:
     ]
     scale = row_chart.shares([x for row in rows for x in (row.before, row.after)])
     better = sum(row.after > row.before for row in rows)
-    caption = f"Accuracy before and after: {better} of {len(rows)} formats became better (above the diagonal)"
+    caption = (
+        f"Accuracy before and after: in this training run, {better} of {len(rows)} formats became better "
+        "(above the diagonal)"
+    )
     chart = scatter(
         "Accuracy before and after", caption, (f"{before}, accuracy", f"{after}, accuracy"), scale, dots
     )
@@ -43,7 +46,9 @@ def section(experiment: Experiment) -> Section | None:
 
 def _passed() -> str:
     watched = ", ".join(measure.label for measure in used_in("gate"))
-    return f"The gate is passed: none of its measures got significantly worse ({watched})."
+    return (
+        f"The gate is passed: in this training run, none of its measures got significantly worse ({watched})."
+    )
 
 
 def _cells(row: VariantChange) -> list[str | Markup]:

@@ -22,7 +22,7 @@ FAMILIES = {
     "distractor": "An irrelevant sentence",
 }
 MOST = 0.995  # the share of changed prompts below which a variant's row states it
-ALPHA = 0.05  # changes with a smaller p-value, adjusted for the number of variants, get a star
+ALPHA = 0.05  # changes with a smaller p-value, adjusted for their number, get a star
 POSITION_BIAS, RECALL_DEVIATION = CATALOGUE["position_bias"], CATALOGUE["recall_deviation"]
 
 Effects = Mapping[tuple[str, str], Effect]  # of a run, by factor and level

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from steadyphi.report import row_chart
-from steadyphi.report.effects import FAMILIES
+from steadyphi.report.effects import ALPHA, FAMILIES
 from steadyphi.report.figures import figure, table
 from steadyphi.report.markup import Markup
 from steadyphi.report.row_chart import Mark, Row, RowChart
-from steadyphi.report.wording import change_interval_text, change_text, count, text
+from steadyphi.report.wording import change_interval_text, change_text, count, number, text
 from steadyphi.results.result import FamilyChange
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
@@ -37,14 +37,15 @@ def chart(families: Sequence[FamilyChange], labels: Sequence[str]) -> Markup | N
         rows.append(Row(group, kind="group"))
         rows += [_row(family, change, labels) for family in members for change in family.measures]
     caption = (
-        f"Other variants and long prompts: the change from {labels[0]} to {labels[1]} on the same questions, "
-        "in points, with its interval. The numbers beside it are the values before and after"
+        f"Other variants and long prompts: the change from {labels[0]} to {labels[1]} in this training run, "
+        "on the same questions, in points, with its interval. The numbers beside it are the values before "
+        "and after. A star marks changes that are significant after adjustment for the number of changes"
     )
     scale = row_chart.differences(row_chart.bounds(rows))
     drawn = RowChart(rows, scale, [(0.0, "zero")], figures=2).draw()
-    heads = ["asked", "measure", *labels, "change", "interval", "questions", "variants"]
+    heads = ["asked", "measure", *labels, "change", "interval", "q", "questions", "variants"]
     cells = [
-        [family.name, *texts(change), family.items, family.variants]
+        [family.name, *texts(change), number(change.q_value), family.items, family.variants]
         for family in families
         for change in family.measures
     ]
@@ -79,6 +80,11 @@ def texts(change: MeasureChange) -> ChangeTexts:
     )
 
 
+def star(change: MeasureChange) -> str:
+    """Return a star for a change that is significant after adjustment for the number of changes."""
+    return "*" if change.q_value is not None and change.q_value < ALPHA else ""
+
+
 def _row(family: FamilyChange, change: MeasureChange, labels: Sequence[str]) -> Row:
     shown = texts(change)
     return Row(
@@ -86,5 +92,5 @@ def _row(family: FamilyChange, change: MeasureChange, labels: Sequence[str]) -> 
         f"{labels[0]} {shown.before}, {labels[1]} {shown.after}, {shown.change}",
         f"interval: {shown.interval}" if shown.interval else "",
         (Mark(1, change.change, change.low, change.high),),
-        figures=(shown.before.removesuffix(" points"), shown.after.removesuffix(" points")),
+        figures=(shown.before.removesuffix(" points"), shown.after.removesuffix(" points") + star(change)),
     )

@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 
 from steadyphi.report import reading
+from steadyphi.report.effects import ALPHA
+from steadyphi.report.families import star
 from steadyphi.report.figures import Section, table
-from steadyphi.report.markup import Markup, tag
-from steadyphi.report.wording import change_interval_text, change_text, interval_text, text
+from steadyphi.report.markup import Markup, join, tag
+from steadyphi.report.wording import change_interval_text, change_text, interval_text, percent, text
 from steadyphi.results.result import Estimate, Experiment
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
@@ -33,7 +35,15 @@ def section(experiment: Experiment) -> Section:
         *(run.label for run in experiment.runs),
         *(["change"] if experiment.comparison else []),
     ]
-    return Section("measures", "All measures", table("All measures, with intervals", heads, rows))
+    drawn = table("All measures, with intervals", heads, rows)
+    if experiment.comparison is None:
+        return Section("measures", "All measures", drawn)
+    note = (
+        "The changes are those of this training run; their intervals are over questions. A star marks "
+        "changes that are significant after adjustment for the number of all changes of measures in this "
+        f"report: at most {percent(ALPHA)} of the stars are expected to be wrong."
+    )
+    return Section("measures", "All measures", join([drawn, tag("p", note, class_="quiet")]))
 
 
 def _head(measure: Measure) -> Markup:
@@ -59,7 +69,7 @@ def _change(measure: Measure, change: MeasureChange | None) -> Markup:
     if change is None:
         return _cell("–", "")
     interval = change_interval_text(measure, change.low, change.high)
-    return _cell(change_text(measure, change.change), interval)
+    return _cell(change_text(measure, change.change) + star(change), interval)
 
 
 def _cell(value: str, interval: str) -> Markup:

@@ -56,8 +56,8 @@ def _gain(default: str, recommendation: Recommendation) -> str:
         f"Expect {points(recommendation.gain)} points against the default format {default} "
         f"(interval {points_interval(recommendation.low, recommendation.high)}). "
         f"Chosen on {recommendation.chosen_on:,} questions and tested on others, "
-        f"{recommendation.tested_on:,} in all. Where no prompt is better than the default, another one is "
-        f"recommended in about 1 of 20 evaluations, and its interval is then above 0 and wrong. {regret}"
+        f"{recommendation.tested_on:,} in all. The interval allows for the fact that only large gains are "
+        f"recommended, so it may contain 0. {regret}"
     )
 
 

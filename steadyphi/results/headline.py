@@ -1,6 +1,6 @@
 """The measures of an evaluation: the arrays for each scope of the catalogue, and the estimates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ from steadyphi.results.panel import panel_correct
 from steadyphi.results.result import Estimate, Result
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope, used_in
+from steadyphi.stats.comparison import MeasureChange
 from steadyphi.stats.estimate import Kind, Scope, estimate
 from steadyphi.stats.measures import Interval
 from steadyphi.stats.scorers import choose
@@ -96,6 +97,12 @@ def flat(result: Result) -> dict[str, float]:
     }
     values = {key: estimate.value for key, estimate in result.measures.items()}
     return {key: round(value, 6) for key, value in (counts | values).items()}
+
+
+def q_values(changes: Sequence[MeasureChange]) -> dict[str, float]:
+    """Return the q-values of the changes of the summary's measures, flat; see `stats.comparison.adjusted`."""
+    known = {row.key: row.q_value for row in changes if row.q_value is not None}
+    return {f"{m.key}_q": round(known[m.key], 6) for m in used_in("summary") if m.key in known}
 
 
 def summarize(base: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:

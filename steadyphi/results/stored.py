@@ -1,7 +1,7 @@
 """Stored evaluations: read from their folders, compared, and combined for the report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from steadyphi.results.result import (
 )
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
-from steadyphi.stats.comparison import MeasureChange, compare, measure_changes
+from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 
 
 def to_json(value: Result | RunComparison | Experiment) -> dict[str, Any]:
@@ -132,13 +132,16 @@ def side_by_side(before: Evaluation, after: Evaluation) -> RunComparison:
     resampling = Resampling(settings.confidence, settings.draws, settings.seed)
     measures = of_scope("formats", kinds=("bootstrap", "item mean"))
     comparison = compare(both[0].arrays, both[1].arrays, names, measures, resampling)
+    changes = _unseen_changes(pair, resampling) + comparison.measures
+    groups = _family_changes(pair, resampling)
+    rows = iter(adjusted(changes + [row for group in groups for row in group.measures]))
     return RunComparison(
-        _unseen_changes(pair, resampling) + comparison.measures,
+        [next(rows) for _ in changes],
         comparison.variants,
         comparison.alarms,
         comparison.gate,
         len(both[0].items),
-        _family_changes(pair, resampling),
+        [replace(group, measures=[next(rows) for _ in group.measures]) for group in groups],
     )
 
 

@@ -16,6 +16,7 @@ variants neither holds where several variants are about equally good; `extremes`
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from typing import Any
 
@@ -28,7 +29,8 @@ from steadyphi.stats.measures import Interval
 Arrays = Mapping[str, NDArray[Any]]  # each (items, variants) or (items, variants, more)
 Statistic = Callable[[Arrays], float]
 
-CHUNK = 256  # the number of draws whose item counts are in memory at once
+CHUNK = 256  # the number of draws whose item counts are computed at once
+KEPT = 2**22  # up to this number of item counts (32 MiB) are kept for the next measure
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,25 @@ def item_means(values: NDArray[Any], resampling: Resampling) -> NDArray[np.float
     This is the fast way for functions of means over items: one matrix product of the number of times that
     each item was drawn and the values.
     """
-    rng = np.random.default_rng(resampling.seed)
-    items, draws = len(values), resampling.draws
+    items, draws, seed = len(values), resampling.draws, resampling.seed
+    counts = _kept_counts(items, draws, seed) if items * draws <= KEPT else _counts(items, draws, seed)
     floats = np.asarray(values, dtype=float)
-    chunks = []
+    return np.concatenate([chunk @ floats / items for chunk in counts])
+
+
+def _counts(items: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each item was drawn, (CHUNK draws, items)."""
+    rng = np.random.default_rng(seed)
     for start in range(0, draws, CHUNK):
         count = min(CHUNK, draws - start)
         rows = rng.integers(items, size=(count, items)) + items * np.arange(count)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=count * items).reshape(count, items)
-        chunks.append(counts @ floats / items)
-    return np.concatenate(chunks)
+        yield np.bincount(rows.ravel(), minlength=count * items).reshape(count, items).astype(float)
+
+
+@lru_cache(maxsize=1)
+def _kept_counts(items: int, draws: int, seed: int) -> list[NDArray[np.float64]]:
+    """Return `_counts`, kept in memory because all measures use the same draws."""
+    return list(_counts(items, draws, seed))
 
 
 def basic_interval(value: float, drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:

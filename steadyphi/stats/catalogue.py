@@ -287,7 +287,6 @@ _MEASURES = (
         "[Fleiss 1971](https://doi.org/10.1037/h0031619)",
         measures.fleiss_kappa,
         ("chosen",),
-        kind="value",
         worse=-1,
         bounds=(-1.0, 1.0),
     ),

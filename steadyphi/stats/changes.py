@@ -1,7 +1,6 @@
 """The change of a measure from one run to another on the same items, its errors, interval and p-value."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from steadyphi.stats.bootstrap import (
 from steadyphi.stats.components import variance_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
-from steadyphi.stats.paired import paired_difference
+from steadyphi.stats.measures import mean_interval, mean_p_value
+from steadyphi.stats.paired import mcnemar, paired_difference
 
 Floats = NDArray[np.float64]
 
@@ -52,46 +52,59 @@ class Drawn:
         return max(float(((worse * way >= worse * self.change).sum() + 1) / (len(way) + 1)) for way in ways)
 
 
+def errors_of_run(measure: Measure, run: Arrays, resampling: Resampling) -> list[Floats]:
+    """Return the error of a measure in each draw, (draws,), in each way in which it is known.
+
+    The kind of the measure is "bootstrap" or "item mean". Those of `extremes` have two ways, others one. The
+    same seed draws the same items for all runs.
+    """
+    inputs = [run[name] for name in measure.arrays]
+    if measure.extreme:
+        return list(extreme_errors(measure.function, inputs[0], resampling))
+    if measure.of_items:
+        values = np.asarray(measure.of_items(*inputs), dtype=float)
+        return [item_means(values[:, None], resampling)[:, 0] - values.mean()]
+    read = {name: run[name] for name in measure.arrays}
+    return [distributions({"": measure.value}, read, resampling)[""] - measure.value(run)]
+
+
 def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Drawn:
-    """Return the change of a measure whose kind is "bootstrap" or "item mean", or of sigma_T^2 for sigma_T.
-
-    The same seed draws the same items for both runs.
-    """
-    inputs = _inputs(measure, before, after)
+    """Return the change of a measure for `errors_of_run`, or of sigma_T^2 for sigma_T, with its errors."""
     if measure.kind == "own interval":
-        change, errors = variance_change(inputs[0][0], inputs[1][0], resampling)
+        name = measure.arrays[0]
+        change, errors = variance_change(before[name], after[name], resampling)
         return Drawn(change, [errors])
-    change = measure.value(after) - measure.value(before)
-    if measure.extreme and not np.array_equal(inputs[0][0], inputs[1][0]):
-        ways = [extreme_errors(measure.function, correct, resampling) for (correct,) in inputs]
-        return Drawn(change, change_errors(*ways))
-    if measure.of_items:
-        was, now = (np.asarray(measure.of_items(*arrays), dtype=float) for arrays in inputs)
-        return Drawn(change, [item_means((now - was)[:, None], resampling)[:, 0] - change])
-    draws = [
-        distributions({"": measure.value}, {name: run[name] for name in measure.arrays}, resampling)[""]
-        for run in (before, after)
-    ]
-    return Drawn(change, [draws[1] - draws[0] - change])
+    ways = [errors_of_run(measure, run, resampling) for run in (before, after)]
+    if all(np.array_equal(before[name], after[name]) for name in measure.arrays):
+        ways = [ways[0][:1], ways[1][:1]]  # nothing changed, so no tie was broken
+    return Drawn(measure.value(after) - measure.value(before), change_errors(*ways))
 
 
-def interval_of_change(
-    measure: Measure, before: Arrays, after: Arrays, resampling: Resampling
-) -> tuple[float, float, float]:
-    """Return the change of a measure whose kind is "bootstrap" or "item mean", and the ends of its interval.
+@dataclass(frozen=True)
+class Tested:
+    """A change with its interval, and the two-sided p-value of no change; NaN where these are unknown."""
 
-    The interval is Newcombe's `paired_difference` for a share of items, the `extreme_interval` for a measure
-    of the best or worst variants, and otherwise the `centred_interval`.
+    change: float
+    low: float
+    high: float
+    p_value: float
+
+
+def tested_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Tested:
+    """Return the change of a measure whose kind is "bootstrap" or "item mean".
+
+    For a share of items, the interval is Newcombe's `paired_difference` and the test McNemar's; for another
+    mean over items, both are Student's. Otherwise both come from the same draws: the interval is the
+    `extreme_interval` for a measure of the best or worst variants, and else the `centred_interval`.
     """
+    confidence = resampling.confidence
     if measure.of_items:
-        was, now = (measure.of_items(*arrays) for arrays in _inputs(measure, before, after))
-        if was.dtype == bool:
-            share = paired_difference(was, now, resampling.confidence)
-            return share.value, share.low, share.high
+        was, now = (measure.of_items(*(run[name] for name in measure.arrays)) for run in (before, after))
+        share = was.dtype == bool
+        found = paired_difference(was, now, confidence) if share else mean_interval(now - was, confidence)
+        p_value = mcnemar(was, now) if share else mean_p_value(now - was)
+        return Tested(found.value, found.low, found.high, p_value)
     drawn = drawn_change(measure, before, after, resampling)
-    items = len(before[measure.arrays[0]])
-    return drawn.change, *drawn.interval(expanded(resampling.confidence, items))
-
-
-def _inputs(measure: Measure, before: Arrays, after: Arrays) -> list[list[NDArray[Any]]]:
-    return [[run[name] for name in measure.arrays] for run in (before, after)]
+    low, high = drawn.interval(expanded(confidence, len(before[measure.arrays[0]])))
+    p_value = min(1.0, 2 * drawn.p_value(1 if drawn.change > 0 else -1))
+    return Tested(drawn.change, low, high, p_value if np.isfinite(low) else float("nan"))

@@ -1,14 +1,15 @@
 """The comparison of base and tuned on the same items and variants: changes of measures and of variants."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.alarms import equal_alarm
 from steadyphi.stats.bootstrap import Arrays, Resampling
-from steadyphi.stats.changes import interval_of_change
+from steadyphi.stats.changes import tested_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.gate import Gate, decide
 from steadyphi.stats.paired import changes
@@ -16,7 +17,11 @@ from steadyphi.stats.paired import changes
 
 @dataclass(frozen=True)
 class MeasureChange:
-    """A measure before and after, and its change with an interval, whose ends are None if unknown."""
+    """A measure before and after, and its change with an interval, whose ends are None if unknown.
+
+    p_value: two-sided, of no change. q_value: the p-value adjusted for all changes of a comparison, see
+        `adjusted`. Both are None if unknown.
+    """
 
     key: str
     before: float
@@ -24,6 +29,8 @@ class MeasureChange:
     change: float
     low: float | None
     high: float | None
+    p_value: float | None = None
+    q_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def measure_changes(
 ) -> list[MeasureChange]:
     """Return the change of each measure with its interval; measures of other kinds are left out.
 
-    `interval_of_change` says which interval it is. The ends are None if a measure is not a number in some of
+    `tested_change` says which interval it is. The ends are None if a measure is not a number in some of
     the draws.
     """
     return [
@@ -94,10 +101,23 @@ def measure_changes(
 
 
 def _change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> MeasureChange:
-    change, low, high = interval_of_change(measure, before, after, resampling)
-    known = bool(np.isfinite([low, high]).all())
-    ends = (low, high) if known else (None, None)
-    return MeasureChange(measure.key, measure.value(before), measure.value(after), change, *ends)
+    found = tested_change(measure, before, after, resampling)
+    known = bool(np.isfinite([found.low, found.high]).all())
+    tested = (found.low, found.high, found.p_value) if known else (None, None, None)
+    return MeasureChange(measure.key, measure.value(before), measure.value(after), found.change, *tested)
+
+
+def adjusted(changes: Sequence[MeasureChange]) -> list[MeasureChange]:
+    """Return the changes with their q-values.
+
+    If the changes with q below alpha are called real, at most the share alpha of these calls is expected to
+    be false (Benjamini & Hochberg 1995, doi 10.1111/j.2517-6161.1995.tb02031.x), for tests that are
+    independent or positively dependent, as those of the same questions are.
+    """
+    known = [n for n, row in enumerate(changes) if row.p_value is not None]
+    q_values = false_discovery_control([changes[n].p_value for n in known]) if known else []
+    by_row = dict(zip(known, map(float, q_values), strict=True))
+    return [replace(row, q_value=by_row.get(n)) for n, row in enumerate(changes)]
 
 
 def _variants(before: Arrays, after: Arrays, names: Sequence[str], confidence: float) -> list[VariantChange]:

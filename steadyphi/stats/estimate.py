@@ -7,9 +7,9 @@ from typing import Any, Literal
 from numpy import bool_, clip
 from numpy.typing import NDArray
 
-from steadyphi.stats.bootstrap import Arrays, Resampling, basic_interval, expanded, intervals, item_means
+from steadyphi.stats.bootstrap import Arrays, Resampling, expanded, intervals
 from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
-from steadyphi.stats.measures import ITEM_MEANS, Interval, accuracy
+from steadyphi.stats.measures import ITEM_MEANS, Interval, accuracy, mean_interval
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
 # The data from which a measure is computed.
@@ -30,7 +30,7 @@ Scope = Literal[
 Kind = Literal[
     "bootstrap",  # the value itself; the interval by resampling items, for extremes as in `extremes`
     "pigeonhole",  # the same, but the interval resamples variants too
-    "item mean",  # an array (items,), whose mean is the value; the interval by resampling items
+    "item mean",  # an array (items,), whose mean is the value; the interval is Student's
     "own interval",  # an Interval; the function takes a Resampling last
     "resampled",  # the value itself, without an interval; the function takes a Resampling last
     "value",  # the value itself, without an interval; None where it is not defined
@@ -111,7 +111,7 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
     if measure.extreme:
         return _extreme(measure, inputs[0], resampling)
     if measure.of_items:
-        return item_mean(measure.of_items(*inputs), measure.bounds, resampling)
+        return item_mean(measure.of_items(*inputs), measure.bounds, resampling.confidence)
     if measure.kind in ("bootstrap", "pigeonhole"):
         return _bootstrapped(measure, {name: arrays[name] for name in measure.arrays}, resampling)
     if measure.kind == "own interval":
@@ -130,14 +130,12 @@ def _extreme(measure: Measure, correct: NDArray[bool_], resampling: Resampling) 
     return Interval(value, float(low), float(high))
 
 
-def item_mean(values: NDArray[Any], bounds: tuple[float, float], resampling: Resampling) -> Interval:
+def item_mean(values: NDArray[Any], bounds: tuple[float, float], confidence: float) -> Interval:
     """Return the mean over items of `values` (items,) with its interval, within bounds.
 
-    It is the basic bootstrap interval; for truth values the Wilson interval, which holds near 0 and 1 too.
+    It is Student's; for truth values the Wilson interval, which holds near 0 and 1 too.
     """
     if values.dtype == bool:
-        return accuracy(values[:, None], resampling.confidence)[0]
-    drawn = item_means(values[:, None], resampling)[:, 0]
-    level = expanded(resampling.confidence, len(values))
-    low, high = basic_interval(float(values.mean()), drawn, level)
-    return Interval(float(values.mean()), max(bounds[0], low), min(bounds[1], high))
+        return accuracy(values[:, None], confidence)[0]
+    found = mean_interval(values, confidence)
+    return Interval(found.value, max(bounds[0], found.low), min(bounds[1], found.high))

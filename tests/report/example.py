@@ -269,7 +269,8 @@ def _comparison(base: Result, tuned: Result) -> RunComparison:
 
 def _measure_change(key: str, before: float, after: float) -> MeasureChange:
     change = after - before
-    return MeasureChange(key, before, after, change, change - 0.06, change + 0.06)
+    p_value = 0.001 if abs(change) > 0.06 else 0.3
+    return MeasureChange(key, before, after, change, change - 0.06, change + 0.06, p_value, 2 * p_value)
 
 
 def _family(
@@ -279,7 +280,7 @@ def _family(
     rows = []
     for key in keys:
         before, change = own.random(), own.random() / 5 - 0.1
-        rows.append(MeasureChange(key, before, before + change, change, change - 0.06, change + 0.06))
+        rows.append(_measure_change(key, before, before + change))
     return FamilyChange(part, name, items, 4, rows)
 
 

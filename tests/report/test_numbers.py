@@ -176,12 +176,17 @@ def test_what_changed_besides_the_formats(text: str, whole: Experiment) -> None:
     assert found.low is not None and found.high is not None
     values = [share(found.before), share(found.after)]
     moved, low, high = (change(value) for value in (found.change, found.low, found.high))
-    row = ["noise", "Mean accuracy", *values, f"{moved} points", f"{low} to {high} points", "60", "4"]
+    interval, q_value = f"{low} to {high} points", f"{found.q_value:.3g}"
+    row = ["noise", "Mean accuracy", *values, f"{moved} points", interval, q_value, "60", "4"]
     assert row in rows and len(rows) == 1 + sum(len(family.measures) for family in families)
     drawn = text.split("Noise in the question: 60 questions, 4 variants</p>")[1].split("row group")[0]
     title = f"<title>Mean accuracy: base {values[0]}, tuned {values[1]}, {moved} points</title>"
     assert title in drawn and f"<desc>interval: {low} to {high} points</desc>" in drawn
-    assert re.findall(r'<span class="run\d">(.*?)</span>', drawn)[:2] == values
+    assert re.findall(r'<span class="run\d">(.*?)</span>', drawn)[:2] == [
+        values[0],
+        values[1] + "*" * (q_value == "0.002"),
+    ]
+    assert text.count("*</span>") > 2 and "A star marks changes" in text
     assert text.count("Long prompts: 20 questions at each length and depth") == 1
     assert "Order of the options A.-newline: 60 questions, 4 variants" in text
 

@@ -120,7 +120,7 @@ def test_the_recommended_prompt_is_its_shape_with_a_place_for_the_question() -> 
     assert [html.unescape(re.sub("<[^>]+>", "", p)) for p in pre] == ["Instruct: {question}\nOutput:\n"] * 2
     assert "Expect +8.3 points against the default format phi2 (interval +2.1 to +14.5)" in found.body
     assert (
-        "Where no prompt is better than the default, another one is recommended in about 1 of 20"
+        "The interval allows for the fact that only large gains are recommended, so it may contain 0."
         in found.body
     )
     assert "Chosen on 30 questions and tested on others, 60 in all." in found.body

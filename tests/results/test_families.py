@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from scipy.stats import t
 
 from steadyphi.cli import compare
 from steadyphi.errors import SteadyPhiError
@@ -102,8 +103,9 @@ def test_a_family_by_hand(before: Evaluation, after: Evaluation) -> None:
     assert (cost.before, cost.after, cost.change) == (-3 / 8, -1 / 8, 1 / 4)
     _, apart = found["noise", "spread"]
     assert (apart.before, apart.after) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
-    # The items gain 0, 1/2, 1/2 and 0: the standard deviation of the mean is 1/8, its range 0 to 1/2.
-    assert (mean.low, mean.high) == pytest.approx((0, 1 / 2), abs=0.03)
+    # The items gain 0, 1/2, 1/2 and 0: the standard error of the mean is 1/4/sqrt(3).
+    half = t.isf(0.025, 3) / 4 / 3**0.5
+    assert (mean.low, mean.high) == pytest.approx((1 / 4 - half, 1 / 4 + half))
 
 
 def test_the_interval_is_that_of_pairs() -> None:

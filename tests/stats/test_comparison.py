@@ -8,7 +8,7 @@ import pytest
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import CATALOGUE
-from steadyphi.stats.comparison import compare, measure_changes
+from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 from steadyphi.stats.gate import Gate
 from steadyphi.stats.paired import paired_difference
 from tests.stats.simulated import share, simulated
@@ -96,11 +96,37 @@ def test_a_share_of_items_has_newcombes_interval() -> None:
     assert row.low < -0.08 and row.high > 0
 
 
+def test_q_values_by_hand() -> None:
+    """Benjamini & Hochberg 1995, section 3.2: of 15 p-values, the first four are significant at 5%."""
+    p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344]
+    p_values += [0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    rows = [MeasureChange("spread", 0, 0, 0, 0, 0, p) for p in p_values]
+    unknown = MeasureChange("spread", 0, 0, 0, None, None)
+    found = [row.q_value for row in adjusted([*rows[:3], unknown, *rows[3:]])]
+    assert found.pop(3) is None
+    assert found[3] == pytest.approx(15 / 4 * 0.0095) and found[4] == pytest.approx(15 / 5 * 0.0201)
+    assert [q < 0.05 for q in found] == [True] * 4 + [False] * 11
+
+
+def test_a_p_value_agrees_with_the_interval() -> None:
+    """For each kind of interval, p is below 5% where 0 is outside, up to small differences near it."""
+    rng = np.random.default_rng(5)
+    keys = ("accuracy_mean", "spread", "accuracy_worst", "flip_rate", "right_in_all_formats", "fleiss_kappa")
+    significant = 0
+    for shift in np.linspace(0, 0.25, 12):
+        both = simulated(np.r_[np.full(4, 0.6), 0.6 - shift * np.arange(4) / 3], 100, rng)
+        sides = run(both[:, :4]), run(both[:, 4:])
+        for row in measure_changes(*sides, [CATALOGUE[key] for key in keys], Resampling(draws=999)):
+            assert (row.p_value < 0.05) == (row.low * row.high > 0) or abs(row.p_value - 0.05) < 0.03, row
+            significant += row.p_value < 0.05
+    assert 12 < significant < 60
+
+
 def test_a_measure_that_is_not_a_number() -> None:
     one = run(np.ones((4, 2), bool))
     undefined = dataclasses.replace(CATALOGUE["spread"], key="none", function=lambda correct: float("nan"))
     (row,) = measure_changes(one, one, [undefined], Resampling(0.95, 5))
-    assert row.low is None and row.high is None
+    assert row.low is None and row.high is None and row.p_value is None
 
 
 def test_what_cannot_be_compared() -> None:

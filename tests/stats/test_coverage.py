@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import coverage
+from benchmarks.populations import populations
 from steadyphi.stats import estimate
 from tests.conftest import ROOT
 
@@ -12,9 +13,9 @@ def check(
     formats: int, items: int, names: tuple[str, ...], replicates: int, least: float, most: float
 ) -> None:
     """Fail if an interval holds in less than `least`, or a test rejects in more than `most` of replicates."""
-    known = coverage.populations(formats)
+    known = populations(formats)
     for name in names:
-        found = coverage.cell(known[name], items, replicates, 150)
+        found = coverage.cell(known[name], items, range(replicates), 150)
         held = {key: share for key, share in found.items() if key[0] in ("interval", "change")}
         assert len(held) >= 20 and not {key: s for key, s in held.items() if s < least}, name
         tests = {key: share for key, share in found.items() if key[0] == "test"}
@@ -36,7 +37,7 @@ def test_more_replicates(formats: int, items: int) -> None:
 
 def test_uneven_clusters_are_no_worse() -> None:
     for formats in coverage.FORMATS:
-        known = coverage.populations(formats)["uneven clusters"]
+        known = populations(formats)["uneven clusters"]
         true = coverage.truth(known, np.random.default_rng(0))
         assert known.after.mean() == pytest.approx(known.before.mean())
         assert known.after.std() == pytest.approx(known.before.std())
@@ -55,13 +56,13 @@ def test_a_broken_interval_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = estimate.extreme_errors
     monkeypatch.setattr(estimate, "extreme_errors", plain)
     monkeypatch.setattr(estimate, "extreme_interval", basic)
-    known = coverage.populations(14)["no effect"]
-    assert coverage.cell(known, 200, 30, 150)["interval", "Spread"] < 0.8
+    known = populations(14)["no effect"]
+    assert coverage.cell(known, 200, range(30), 150)["interval", "Spread"] < 0.8
 
 
 def test_the_page_has_the_tables() -> None:
     page = (ROOT / coverage.PAGE).read_text(encoding="utf-8")
-    table = page.split(coverage.START)[1].split(coverage.END)[0]
+    table = page.split("<!-- coverage -->\n")[1].split("<!-- end of coverage -->")[0]
     rows = [line for line in table.splitlines() if line.startswith("| Spread |")]
     assert len(rows) == 2  # of a run and of a change
     assert "How often the gate fails a model" in table

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.stats import binomtest, ttest_1samp
 
 from steadyphi.stats import measures
 
@@ -166,8 +167,39 @@ def test_fleiss_kappa_as_published() -> None:
 @pytest.mark.parametrize("function", measures.ITEM_MEANS)
 def test_a_mean_over_items_is_the_mean_of_its_items(function) -> None:  # type: ignore[no-untyped-def]
     values = np.random.default_rng(0).integers(0, 2, (30, 5)).astype(bool)
-    if function in (measures.flip_rate, measures.mean_consistency):
+    if function in (measures.flip_rate, measures.mean_consistency, measures.fleiss_kappa):
         values = values.astype(int)
-    of_items = measures.ITEM_MEANS[function](values)
+    inputs = [values, values[:, :1]] if function is measures.mean_difference else [values]
+    of_items = measures.ITEM_MEANS[function](*inputs)
     assert of_items.shape == (30,)
-    assert np.mean(of_items) == pytest.approx(function(values))
+    assert np.mean(of_items) == pytest.approx(function(*inputs))
+
+
+def test_the_items_of_kappa_have_its_error() -> None:
+    """The standard error of their mean is that of kappa over resampled items."""
+    rng = np.random.default_rng(0)
+    chosen = np.where(
+        rng.random((300, 5)) < 0.6, rng.integers(3, size=(300, 1)), rng.integers(3, size=(300, 5))
+    )
+    drawn = [measures.fleiss_kappa(chosen[rng.integers(300, size=300)]) for _ in range(400)]
+    error = measures.kappa_values(chosen).std() / 300**0.5
+    assert error == pytest.approx(np.std(drawn), rel=0.12)
+    assert (measures.kappa_values(np.zeros((4, 2), int)) == 1).all()
+
+
+@pytest.mark.parametrize("items", [2, 30])
+def test_student_and_wilson_as_in_scipy(items: int) -> None:
+    values = np.random.default_rng(1).normal(0.3, 1, items)
+    found, expected = measures.mean_interval(values, 0.9), ttest_1samp(values, 0)
+    ends = expected.confidence_interval(0.9)
+    assert (found.low, found.high) == (pytest.approx(ends.low), pytest.approx(ends.high))
+    assert measures.mean_p_value(values) == pytest.approx(expected.pvalue)
+    for right in (0, 1, items):
+        (share,) = measures.accuracy(np.arange(items)[:, None] < right, 0.9)
+        wilson = binomtest(right, items).proportion_ci(0.9, method="wilson")
+        assert (share.low, share.high) == (pytest.approx(wilson.low), pytest.approx(wilson.high))
+
+
+def test_student_at_the_limits() -> None:
+    assert np.isnan([measures.mean_interval(np.ones(1), 0.9).low, measures.mean_p_value(np.ones(1))]).all()
+    assert [measures.mean_p_value(np.full(3, value)) for value in (0.0, 0.5)] == [1, 0]

@@ -5,7 +5,8 @@ import pytest
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import Resampling
-from steadyphi.stats.recommendation import cheapest_of_the_best, recommend, regret_bound
+from steadyphi.stats.measures import Interval
+from steadyphi.stats.recommendation import cheapest_of_the_best, recommend, regret_bound, selected_interval
 from tests.stats.simulated import share, simulated
 
 NAMES = [f"v{n}" for n in range(8)]
@@ -33,15 +34,27 @@ def test_without_a_better_one_the_default_stays() -> None:
     assert (kept.gain, kept.low, kept.high) == (0, 0, 0) and kept.regret > 0
 
 
-def test_the_interval_of_a_gain_that_is_none_is_wrong_and_rare() -> None:
-    """An interval is given only above 0, so where all are equally good none contains the true gain, 0."""
+def test_a_gain_that_is_none_is_rare_and_its_interval_contains_0() -> None:
+    """The plain interval of a difference is above 0 in all of these cases, although all are equally good."""
     rng = np.random.default_rng(6)
     found = [
         recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", Resampling(0.95, 10, n))
         for n in range(150)
     ]
     replaced = [f for f in found if f.variant != "v3"]
-    assert 0 < len(replaced) <= 15 and all(f.low > 0 for f in replaced)
+    assert 0 < len(replaced) <= 15 and share([f.low <= 0 <= f.high for f in replaced]) > 0.7
+
+
+def test_the_interval_of_a_selected_difference_holds() -> None:
+    """Normal differences with a standard error of 5 points, looked at only if they are significant."""
+    rng = np.random.default_rng(8)
+    for true in (0.0, 0.05, 0.15):
+        values = true + 0.05 * rng.normal(size=4000 if true else 20_000)
+        plain = [Interval(v, v - 1.96 * 0.05, v + 1.96 * 0.05) for v in values if v > 1.96 * 0.05]
+        held = [i.low <= true <= i.high for i in (selected_interval(p, 0.95) for p in plain[:300])]
+        assert 0.91 < share(held) < 0.985
+    far = selected_interval(Interval(0.5, 0.402, 0.598), 0.95)
+    assert (far.low, far.high) == (pytest.approx(0.402, abs=0.002), pytest.approx(0.598, abs=0.002))
 
 
 def test_the_gain_is_of_items_that_did_not_choose() -> None:
