@@ -19,9 +19,9 @@ from steadyphi.tokenizer import TextTokenizer
 ASSETS = Path("assets/phi-tiny")
 
 
-def settings(**prepare: Any) -> Settings:
-    """Return the pipeline's default settings."""
-    params = {"data": "textbook", "data_file": "steadyphi/data/textbook.py", "prepare": prepare}
+def settings(seed: int = 0, **prepare: Any) -> Settings:
+    """Return the pipeline's default settings, with this seed."""
+    params = {"seed": seed, "data": "textbook", "data_file": "steadyphi/data/textbook.py", "prepare": prepare}
     return compose(params, Path("conf"))
 
 

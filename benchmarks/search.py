@@ -1,6 +1,7 @@
 """The spread of many formats, estimated from a part of the grid: our search and published methods.
 
-    python -m benchmarks.search [--quick] [--seeds 8] [--savings 8 16] [--grid FILE.npz]
+    python -m benchmarks.search [--quick] [--first 0] [--seeds 8] [--savings 8 16] [--kinds atoms own]
+                                [--items 400] [--formats 320] [--grid FILE.npz]
 
 Each method gets the same number of cells, 1/8 or 1/16 of the grid, and estimates the spread of the full
 grid. The error is in points of accuracy against the full grid. Grids are simulated (400 items, 320
@@ -8,6 +9,7 @@ formats: effects of atoms, of formats, of items, and of items on atoms and forma
 model is exactly true) or, with --grid, a real one: arrays `correct` (N, T) bool and `atoms` (T, F) str.
 
     ours          `steadyphi.stats.search`: the median of the spread's posterior
+    rasch         the same cells, by `stats.posterior` alone: without the classes of `stats.latent_classes`
     named         the same run: the difference between the two formats it names, by their full accuracies
     formatspread  Thompson sampling as in the published code (format_evaluation.py, Sclar et al. 2024):
                   independent Beta priors at the accuracy of the first format, which is scored in full, as
@@ -16,21 +18,23 @@ model is exactly true) or, with --grid, a real one: arrays `correct` (N, T) bool
     prompteval    PromptEval with atoms as covariates (Polo et al. 2024): largest minus smallest estimate
     random        cells drawn at random: largest minus smallest share of right answers
 
-The last line is JSON.
+For ours and rasch, `holds` is the share of 95% intervals that contain the true spread, and `width` their mean
+width in points. The last line is JSON.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from steadyphi.stats import irt
-from steadyphi.stats.search import search
+from steadyphi.stats import irt, posterior
+from steadyphi.stats.measures import Interval
+from steadyphi.stats.search import DRAWS, search
 
 Grid = tuple[NDArray[np.bool_], Sequence[Mapping[str, str]]]
 LEVELS = (5, 4, 6, 3, 8, 4, 2)
@@ -44,8 +48,7 @@ KINDS = {
 }
 
 
-def simulate(seed: int, kind: Mapping[str, float]) -> Grid:
-    items, formats = 400, 320
+def simulate(seed: int, kind: Mapping[str, float], items: int = 400, formats: int = 320) -> Grid:
     rng = np.random.default_rng([seed, 7])
     drawn = np.array([rng.integers(0, LEVELS) for _ in range(formats)])
     difficulty, gap = rng.normal(0, 1.8, items)[:, None], rng.normal(0, 0.5, (items, formats))
@@ -75,16 +78,33 @@ def ours(grid: Grid, budget: int, seed: int) -> dict[str, float]:
     seconds = time.process_time() - start
     assert outcome.cells <= budget, (outcome.cells, budget)
     accuracies = correct.mean(axis=0)
-    spread = np.ptp(accuracies)
+    before = rasch(atoms, outcome.correct, outcome.seen, seed)
     return {
         "ours": outcome.spread.value,
+        "rasch": before.value,
         "named": accuracies[outcome.best] - accuracies[outcome.worst],
-        "covered": float(outcome.spread.low <= spread <= outcome.spread.high),
-        "variants_covered": float(
+        **_quality("ours", outcome.spread, accuracies),
+        **_quality("rasch", before, accuracies),
+        "variants_hold": float(
             np.mean([a.low <= b <= a.high for a, b in zip(outcome.accuracies, accuracies, strict=True)])
         ),
         "seconds": seconds,
     }
+
+
+def rasch(
+    atoms: Sequence[Mapping[str, str]], correct: NDArray[np.bool_], seen: NDArray[np.bool_], seed: int
+) -> Interval:
+    """Return the spread as the search estimated it before it knew classes of formats."""
+    fitted = posterior.fit_posterior(correct, seen, *posterior.additive_prior(atoms, len(correct)))
+    spreads = np.ptp(fitted.draw(DRAWS, np.random.default_rng([seed, 1]))[0], axis=1)
+    low, middle, high = np.percentile(spreads, [2.5, 50, 97.5])
+    return Interval(float(middle), float(low), float(high))
+
+
+def _quality(name: str, spread: Interval, accuracies: NDArray[np.float64]) -> dict[str, float]:
+    holds = spread.low - 1e-9 <= np.ptp(accuracies) <= spread.high + 1e-9
+    return {f"{name}_holds": float(holds), f"{name}_width": 100 * (spread.high - spread.low)}
 
 
 def formatspread(grid: Grid, budget: int, seed: int, informed: bool, step: int = 20) -> float:
@@ -136,17 +156,17 @@ OTHERS: dict[str, Callable[[Grid, int, int], float]] = {
 }
 
 
-def measure(grids: list[Grid], saving: int) -> dict[str, Any]:
-    """Run every method on every grid and return its errors in points: median, 90% quantile and bias."""
+def measure(grids: Iterable[tuple[int, Grid]], saving: int) -> dict[str, Any]:
+    """Run every method on every grid, which has a seed, and return its errors in points."""
     rows = []
-    for seed, grid in enumerate(grids):
+    for seed, grid in grids:
         budget = grid[0].size // saving
         row = ours(grid, budget, seed)
         row |= {name: method(grid, budget, seed) for name, method in OTHERS.items()}
         rows.append(row | {"true": float(np.ptp(grid[0].mean(axis=0)))})
     true = np.array([row["true"] for row in rows])
     table: dict[str, Any] = {}
-    for name in ("ours", "named", *OTHERS):
+    for name in ("ours", "rasch", "named", *OTHERS):
         error = 100 * (np.array([row[name] for row in rows]) - true)
         median, tail = np.quantile(np.abs(error), [0.5, 0.9])
         table[name] = {
@@ -154,30 +174,41 @@ def measure(grids: list[Grid], saving: int) -> dict[str, Any]:
             "p90": round(float(tail), 2),
             "bias": round(float(error.mean()), 2),
         }
-    for name in ("covered", "variants_covered", "seconds"):
+    for name in ("ours", "rasch"):
+        for kind in ("holds", "width"):
+            table[name][kind] = round(float(np.mean([row[f"{name}_{kind}"] for row in rows])), 3)
+    for name in ("variants_hold", "seconds"):
         table[name] = round(float(np.mean([row[name] for row in rows])), 3)
-    return table | {"grids": len(grids), "true": [round(100 * float(t), 2) for t in true]}
+    return table | {"grids": len(rows), "true": [round(100 * float(t), 2) for t in true]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one kind of grid, two seeds, one saving")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=8, help="the number of seeds")
     parser.add_argument("--savings", type=int, nargs="+", default=[8, 16])
-    parser.add_argument("--grid", help="a real full grid, .npz; searched once for each of `--seeds` seeds")
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", default=list(KINDS))
+    parser.add_argument("--items", type=int, default=400)
+    parser.add_argument("--formats", type=int, default=320)
+    parser.add_argument("--grid", help="a real full grid, .npz; searched once for each of the seeds")
     options = parser.parse_args()
-    seeds = 2 if options.quick else options.seeds
-    kinds = ["atoms"] if options.quick else list(KINDS)
+    if options.quick:
+        options.kinds, options.seeds, options.savings = ["atoms"], 2, options.savings[:1]
+    seeds = range(options.first, options.first + options.seeds)
     results: dict[str, Any] = {}
-    for saving in options.savings[: 1 if options.quick else None]:
-        if options.grid:
-            results[f"grid/{saving}"] = measure([load(options.grid)] * seeds, saving)
-            continue
-        for kind in kinds:
-            grids = [simulate(seed, KINDS[kind]) for seed in range(seeds)]
+    for saving in options.savings:
+        for kind in ["grid"] if options.grid else options.kinds:
+            grids = ((seed, _grid(kind, seed, options)) for seed in seeds)
             results[f"{kind}/{saving}"] = measure(grids, saving)
             print(kind, saving, results[f"{kind}/{saving}"], flush=True)
     print(json.dumps({"benchmark": "search", "error": "points of accuracy", "results": results}))
+
+
+def _grid(kind: str, seed: int, options: argparse.Namespace) -> Grid:
+    if kind == "grid":
+        return load(options.grid)
+    return simulate(seed, KINDS[kind], options.items, options.formats)
 
 
 if __name__ == "__main__":

@@ -123,14 +123,18 @@ class Rasch:
         """The difficulty of each item in logits, (N,)."""
         return self.prior.covariates @ self.gamma[self.prior.prompts.shape[1] :] + self.residual
 
+    def chances(self) -> Floats:
+        """Return the probability of each cell at the mode, σ(θ_t − β_j), (N, T)."""
+        chances: Floats = expit(self.thetas - self.betas[:, None])
+        return chances
+
     def accuracies(self) -> Floats:
         """Return the estimated accuracy of each variant over all items, (T,).
 
         λ·(mean of the scored cells) + (1 − λ)·(mean of σ(θ_t − β_j) over the others), where λ is the share of
         the items that were scored: PromptEval's estimator (arXiv 2405.17202, section 3).
         """
-        predicted = expit(self.thetas - self.betas[:, None])
-        return np.where(self.seen, self.correct, predicted).mean(axis=0)
+        return np.where(self.seen, self.correct, self.chances()).mean(axis=0)
 
     def quantiles(self) -> dict[str, float]:
         """Return quantiles of accuracy over the variants, by percent."""
@@ -159,7 +163,7 @@ class Rasch:
             noise = rng.standard_normal(len(self.residual)) / np.sqrt(self.precision)
             gamma, residual = self.gamma + shift, self.residual + self.link @ shift + noise
             moved = replace(self, gamma=gamma, residual=residual)
-            chances = expit(moved.thetas - moved.betas[:, None])
+            chances = moved.chances()
             answers = np.where(self.seen, self.correct, rng.random(chances.shape) < chances)
             full.append(answers.mean(axis=0))
             expected.append(chances.mean(axis=0))
@@ -196,7 +200,7 @@ def _expand(
     """Return the gradients of the log-posterior by gamma and ε, and the model at this point."""
     empty = np.zeros((0, 0))
     point = Rasch(prior, correct, seen, gamma, residual, empty, empty, empty)
-    chances = expit(point.thetas - point.betas[:, None])
+    chances = point.chances()
     surplus = np.where(seen, correct - chances, 0.0)
     weights = np.where(seen, chances * (1 - chances), 0.0)
     slope = np.concatenate([surplus.sum(axis=0) @ prior.prompts, -surplus.sum(axis=1) @ prior.covariates])

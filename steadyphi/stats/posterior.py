@@ -34,11 +34,16 @@ class Posterior:
         """Return each variant's expected accuracy over all items, (T,); see `Rasch.accuracies`."""
         return self.weights @ np.array([model.accuracies() for model in self.models])
 
+    def chances(self) -> Floats:
+        """Return the probability of each cell, (N, T), at the modes of the models."""
+        return np.tensordot(self.weights, [model.chances() for model in self.models], 1)
+
     def draw(self, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Return draws of the full grid's accuracies and of the expected ones; see `Rasch.draw`."""
-        chosen = rng.choice(len(self.models), size=draws, p=self.weights)
-        pairs = [self.models[model].draw(1, rng) for model in chosen]
-        return np.concatenate([full for full, _ in pairs]), np.concatenate([rates for _, rates in pairs])
+        full, expected = np.empty((2, draws, self.models[0].seen.shape[1]))
+        for n, model in enumerate(rng.choice(len(self.models), size=draws, p=self.weights)):
+            full[n : n + 1], expected[n : n + 1] = self.models[model].draw(1, rng)
+        return full, expected
 
     def update(self, correct: Bools, seen: Bools, groups: NDArray[np.int_]) -> "Posterior":
         """Return the posterior after more cells were scored, (N, T); groups as from `additive_prior`."""

@@ -5,7 +5,8 @@ accuracy of each variant from its posterior, score a few more items with the var
 of the budget) or of the lowest draw (the other half), and update the posterior. FormatSpread has a separate
 Beta distribution for each variant. Here one model describes all cells (see `posterior`): variants share the
 effects of their atoms, and the model knows which items are hard or easy, so nothing has to be learnt 300
-times. The items have one order for all variants, so that variants are compared on the same items.
+times. The items have one order for all variants, so that variants are compared on the same items. The result
+is estimated by this model stacked with classes of variants (see `latent_classes`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats import irt, posterior
+from steadyphi.stats.latent_classes import stack
 from steadyphi.stats.measures import Interval, quantiles
 
 Cells = Sequence[tuple[int, int]]  # (variant, item)
@@ -158,9 +160,10 @@ class _Search:
 
     def outcome(self, confidence: float) -> SearchOutcome:
         """Return the result, with intervals from draws of the model."""
-        accuracies = self.posterior.accuracies()
-        best, worst = int(np.argmax(accuracies)), int(np.argmin(accuracies))
-        full, expected = self.posterior.draw(DRAWS, np.random.default_rng([self.seed, 1]))
+        best, worst = self.trajectory[-1].best, self.trajectory[-1].worst
+        rng = np.random.default_rng([self.seed, 1])
+        model = stack(self.posterior, self.correct, self.seen, self.groups, rng)
+        full, expected = model.draw(DRAWS, rng)
         spreads, gaps = np.ptp(full, axis=1), expected[:, best] - expected[:, worst]
         tails = 50 * (1 - confidence), 50 * (1 + confidence)
         lows, highs = np.percentile(full, tails, axis=0)
@@ -169,7 +172,7 @@ class _Search:
             worst=worst,
             accuracies=[
                 Interval(float(a), float(low), float(high))
-                for a, low, high in zip(accuracies, lows, highs, strict=True)
+                for a, low, high in zip(model.accuracies(), lows, highs, strict=True)
             ],
             spread=Interval(float(np.median(spreads)), *map(float, np.percentile(spreads, tails))),
             expected=Interval(float(np.mean(gaps)), *map(float, np.percentile(gaps, tails))),
