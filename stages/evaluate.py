@@ -23,8 +23,8 @@ def main(run: StageRun, which: str) -> None:
     from steadyphi.tokenizer import TextTokenizer
 
     settings = common.settings("evaluate", Evaluate)
-    make_repeatable(0, settings.threads)
     device = pick_device()
+    make_repeatable(0, settings.threads, device)
     dtype = pick_dtype(settings.precision, device)
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
@@ -33,7 +33,7 @@ def main(run: StageRun, which: str) -> None:
     digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])
     cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", digest, dtype, device)
     language_model = LanguageModel(model, TextTokenizer(common.MODEL), settings.batch_tokens, cache)
-    with ranks.joined():
+    with ranks.joined(device):
         outcome = evaluate(which, language_model, items, shots, settings)
     if ranks.rank():
         return  # only the first process writes

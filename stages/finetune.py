@@ -33,19 +33,20 @@ def main(run: StageRun) -> None:
     from steadyphi.training.loop import fit
 
     settings = common.settings("finetune", Finetune)
-    make_repeatable(settings.seed, settings.threads)
     device = pick_device()
+    make_repeatable(settings.seed, settings.threads, device)
     dtype = pick_dtype(settings.precision, device)
     world = ranks.world_size()
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype), "processes": world})
     inputs = [common.DATA / "train.parquet", common.DATA / "valid.parquet", common.MODEL / "manifest.json"]
     train, valid = (read_examples(path) for path in inputs[:2])
     longest = max(len(example.tokens) for example in (*train, *valid))
-    needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
+    config, machines = PhiConfig.from_folder(common.MODEL), world // ranks.shards()
+    needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
     store = run_store.Store(common.cache("finetune") / run_store.digest(settings, dtype, device, inputs))
     with store.held():
-        with ranks.joined(), memory.explained(*needs):
+        with ranks.joined(device), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)
             try:
                 history = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())

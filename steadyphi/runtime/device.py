@@ -11,8 +11,11 @@ from steadyphi.errors import SteadyPhiError
 def pick_device() -> torch.device:
     """Return the CUDA device if there is one, else the CPU. `STEADYPHI_DEVICE` overrides."""
     name = os.environ.get("STEADYPHI_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # each torchrun process uses its own GPU
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # each process of a run uses its own GPU
         here, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        # Slurm's --gpus-per-task=1 shows each process only its own GPU. Torchrun shows all GPUs to all.
+        if count == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+            here = 0
         if here >= count:
             raise SteadyPhiError(
                 f"STEADYPHI_NPROC: process {here + 1} on this machine sees {count} GPUs; start one for each"
@@ -40,16 +43,18 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def make_repeatable(seed: int, threads: int | None) -> None:
-    """Seed every random generator and make torch's operations deterministic.
+def make_repeatable(seed: int, threads: int | None, device: torch.device | None = None) -> None:
+    """Seed every random generator; on a CPU (None), also make torch's operations deterministic.
 
     The number of CPU threads determines how sums are split. A run that must give the same bytes on any
     number of cores sets `threads`; with None torch uses all cores.
+    On a GPU the deterministic mode of torch would cost time and still not give equal bytes, because the
+    backward pass of flash attention has no deterministic form in it.
     """
     random.seed(seed)
     torch.manual_seed(seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device is None or device.type == "cpu", warn_only=True)
+    # Else torch writes NaN into each new tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

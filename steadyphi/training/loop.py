@@ -20,6 +20,7 @@ from steadyphi.training.history import History, LogRow, NoWatcher, Watcher
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
 from steadyphi.training.plan import count_of, plan_steps, share_out
+from steadyphi.training.rounding import RoundedWeights
 from steadyphi.training.run_store import Store, trained_weights, training_tensors
 from steadyphi.training.speed import Speed, Speedometer
 
@@ -147,9 +148,10 @@ class _Run:
             parameters["lr"] = self._rate(number)
         groups = share_out(self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world)
         summed = torch.zeros((), device=self.device)
+        rounded = RoundedWeights(self.objective)
         for n, group in enumerate(groups):
             self._stop_here(request)
-            with parallel.gradient_sync(self.objective, n == len(groups) - 1):
+            with rounded.used(), parallel.gradient_sync(self.objective, n == len(groups) - 1):
                 loss = self._loss([self.train[i] for i in group], examples[0]) / share
                 loss.backward()
             summed += loss.detach()

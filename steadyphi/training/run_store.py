@@ -52,6 +52,7 @@ DECIDING = (
     "training/parallel.py",
     "training/plan.py",
     "training/quantized.py",
+    "training/rounding.py",
     "training/run_store.py",
 )
 
