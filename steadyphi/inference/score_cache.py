@@ -50,6 +50,7 @@ DECIDING = (
     "model.py",
     "model_config.py",
     "runtime/device.py",
+    "runtime/workers.py",
     "tokenizer.py",
 )
 Tokens = tuple[Sequence[int], Sequence[int]]  # the token ids of a context and its continuation

@@ -6,6 +6,7 @@ import random
 import torch
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.runtime.workers import queue_place
 
 
 def pick_device() -> torch.device:
@@ -20,10 +21,13 @@ def pick_device() -> torch.device:
             raise SteadyPhiError(
                 f"STEADYPHI_NPROC: process {here + 1} on this machine sees {count} GPUs; start one for each"
             )
-        torch.cuda.set_device(here)  # FSDP and NCCL use the current device, not a tensor's
         name = f"cuda:{here}"
+    elif name == "cuda":  # workers of a queue take turns
+        name = f"cuda:{queue_place()[0] % max(1, torch.cuda.device_count())}"
     try:
         torch.empty(0, device=name)
+        if name.startswith("cuda:"):
+            torch.cuda.set_device(torch.device(name))  # FSDP and NCCL use the current device, not a tensor's
     except (RuntimeError, AssertionError, NotImplementedError):
         raise SteadyPhiError(f"STEADYPHI_DEVICE: this machine has no device {name!r}; unset it") from None
     return torch.device(name)
@@ -47,14 +51,13 @@ def make_repeatable(seed: int, threads: int | None, device: torch.device | None 
     """Seed every random generator; on a CPU (None), also make torch's operations deterministic.
 
     The number of CPU threads determines how sums are split. A run that must give the same bytes on any
-    number of cores sets `threads`; with None torch uses all cores.
+    number of cores sets `threads`; with None torch uses all cores, or a worker of a queue its share.
     On a GPU the deterministic mode of torch would cost time and still not give equal bytes, because the
     backward pass of flash attention has no deterministic form in it.
     """
     random.seed(seed)
     torch.manual_seed(seed)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    workers = queue_place()[1]
+    if threads is not None or workers > 1:
+        torch.set_num_threads(threads or max(1, torch.get_num_threads() // workers))
     torch.use_deterministic_algorithms(device is None or device.type == "cpu", warn_only=True)
-    # Else torch writes NaN into each new tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -43,6 +43,7 @@ DECIDING = (
     "model_config.py",
     "runtime/device.py",
     "runtime/ranks.py",
+    "runtime/workers.py",
     "training/adapters.py",
     "training/history.py",
     "training/loop.py",
