@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stages import common
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir, sha256, write_csv, write_json
+from steadyphi.runtime.portable import fix_instructions
 from steadyphi.settings.schema import Finetune
 from steadyphi.tracking.stage_run import StageRun
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def main(run: StageRun) -> None:
     """Train `artifacts/model` on `artifacts/data` into `artifacts/tuned`."""
+    settings = common.settings("finetune", Finetune)
+    fix_instructions(settings.precision)  # before anything imports torch
     from steadyphi.budget import memory
     from steadyphi.data.tables import read_examples
     from steadyphi.model_config import PhiConfig
@@ -32,7 +35,6 @@ def main(run: StageRun) -> None:
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
 
-    settings = common.settings("finetune", Finetune)
     device = pick_device()
     make_repeatable(settings.seed, settings.threads, device)
     dtype = pick_dtype(settings.precision, device)

@@ -45,7 +45,7 @@ def likely_device() -> str:
 def computed_in(precision: str, device: str) -> str:
     """Return "bfloat16" or "float32", as `steadyphi.runtime.device.pick_dtype` does."""
     if precision != "auto":
-        return precision
+        return "bfloat16" if precision == "bfloat16" else "float32"
     if device == "cpu":
         return "bfloat16" if _flags() & {"amx_tile", "avx512_bf16"} else "float32"
     import torch

@@ -36,10 +36,11 @@ def pick_device() -> torch.device:
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype to compute in; `auto` is bfloat16 if the hardware supports it natively, else float32.
 
-    float16 is never used, because Phi-2's attention scores overflow in it.
+    `portable` is float32 too (`steadyphi.runtime.portable`). float16 is never used, because Phi-2's attention
+    scores overflow in it.
     """
     if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

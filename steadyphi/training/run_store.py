@@ -32,6 +32,7 @@ from steadyphi.files import fsync, sha256, write_json
 from steadyphi.runtime import ranks
 
 RECORD = "record.json"
+THREADS = 4  # that write the state of a process, each into its own file
 PACKAGE = Path(steadyphi.__file__).parent
 # The modules that determine the result of a run. If one of them changes, a run starts from the beginning.
 DECIDING = (
@@ -133,7 +134,7 @@ class Store:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir(parents=True)
         _meet()
-        writer = FileSystemWriter(str(hidden))  # it fsyncs what it writes
+        writer = FileSystemWriter(str(hidden), thread_count=THREADS)  # it fsyncs what it writes
         try:
             with _alone() as alone:
                 checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)

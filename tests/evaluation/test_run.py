@@ -320,3 +320,22 @@ def test_another_back_end_is_evaluated_through_the_same_interface(material: tupl
     item = next(item for item in items if item.id == row["item"])
     last = [tokenizer.encode(f" {choice}")[-1] for choice in item.choices]
     assert row["logprobs"] == [-1.0 - token % 2 for token in last]
+
+
+def test_other_processes_take_part_in_the_work_of_the_model_alone(
+    material: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, _, items, shots, settings = material
+    small = {"formats": ("phi2", "qa"), "families": None, "search": Search(4, 20, "thompson"), "draws": 50}
+    chosen = dataclasses.replace(settings, **small)
+    asked: list[list[tuple[Request, ...]]] = []
+    score = LanguageModel.score
+    monkeypatch.setattr(
+        LanguageModel,
+        "score",
+        lambda self, requests, *rest: (asked[-1].append(tuple(requests)), score(self, requests, *rest))[1],
+    )
+    for first in (True, False):
+        asked.append([])
+        assert (run("base", model, items[:8], shots, chosen, analysed=first) is None) is not first
+    assert asked[0] == asked[1] and len(asked[0]) > 1
