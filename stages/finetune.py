@@ -34,6 +34,7 @@ def main(run: StageRun) -> None:
     from steadyphi.training.adapters import load_for_training, save
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
+    from steadyphi.training.remote_state import remote_state
 
     device = pick_device()
     make_repeatable(settings.seed, settings.threads, device)
@@ -46,7 +47,8 @@ def main(run: StageRun) -> None:
     config, machines = PhiConfig.from_folder(common.MODEL), world // ranks.shards()
     needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
-    store = run_store.Store(common.cache("finetune") / run_store.digest(settings, dtype, device, inputs))
+    digest = run_store.digest(settings, dtype, device, inputs)
+    store = run_store.Store(common.cache("finetune") / digest, remote_state(digest))
     with store.held():
         with ranks.joined(device), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)

@@ -326,7 +326,7 @@ def test_other_processes_take_part_in_the_work_of_the_model_alone(
     material: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, _, _, items, shots, settings = material
-    small = {"formats": ("phi2", "qa"), "families": None, "search": Search(4, 20, "thompson"), "draws": 50}
+    small = {"formats": ("phi2", "qa"), "families": None, "search": Search(4, 20, "thompson"), "draws": 100}
     chosen = dataclasses.replace(settings, **small)
     asked: list[list[tuple[Request, ...]]] = []
     score = LanguageModel.score
