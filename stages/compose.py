@@ -1,6 +1,5 @@
 """Stage `compose`: resolve params.yaml and conf/ into one settings file per stage."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,9 +34,9 @@ def check_machine(settings: Settings, root: Path) -> None:
 
     quantized.check_method(settings.finetune.method)
     if config := known_shapes.shape(settings.fetch.source, root):
-        machines = os.environ.get("PET_NNODES", "1").partition(":")[0]  # the minimum of a range
-        processes = launch.wanted() * (int(machines) if machines.isdecimal() else 1)
-        memory.check(config, settings.finetune, ranks=processes)
+        processes, machines = launch.planned()
+        replicas = machines if processes > 1 else 1  # as in steadyphi.runtime.ranks.shards
+        memory.check(config, settings.finetune, ranks=processes * machines, machines=replicas)
 
 
 def main() -> None:

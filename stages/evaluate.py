@@ -5,12 +5,15 @@ from dataclasses import asdict
 
 from stages import common
 from steadyphi.files import sha256, write_csv, write_json
+from steadyphi.runtime.portable import fix_instructions
 from steadyphi.settings.schema import Evaluate
 from steadyphi.tracking.stage_run import StageRun
 
 
 def main(run: StageRun, which: str) -> None:
     """Evaluate the base or the tuned model; write all answers, a table by format and the headline metrics."""
+    settings = common.settings("evaluate", Evaluate)
+    fix_instructions(settings.precision)  # before anything imports torch
     from steadyphi.data.tables import read_items
     from steadyphi.evaluation.run import run as evaluate
     from steadyphi.inference.language_model import LanguageModel
@@ -22,9 +25,8 @@ def main(run: StageRun, which: str) -> None:
     from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
     from steadyphi.tokenizer import TextTokenizer
 
-    settings = common.settings("evaluate", Evaluate)
-    make_repeatable(0, settings.threads)
     device = pick_device()
+    make_repeatable(0, settings.threads, device)
     dtype = pick_dtype(settings.precision, device)
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
@@ -33,10 +35,10 @@ def main(run: StageRun, which: str) -> None:
     digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])
     cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", digest, dtype, device)
     language_model = LanguageModel(model, TextTokenizer(common.MODEL), settings.batch_tokens, cache)
-    with ranks.joined():
-        outcome = evaluate(which, language_model, items, shots, settings)
-    if ranks.rank():
-        return  # only the first process writes
+    with ranks.joined(device):
+        outcome = evaluate(which, language_model, items, shots, settings, analysed=ranks.rank() == 0)
+    if outcome is None:
+        return  # only the first process analyses and writes
     for note in outcome.result.notes:
         print(f"left out: {note}", file=sys.stderr)
     folder = common.SCORES / which
@@ -57,7 +59,11 @@ def main(run: StageRun, which: str) -> None:
 
 
 if __name__ == "__main__":
+    from steadyphi.runtime.launch import launch
+
     which = sys.argv[1] if len(sys.argv) == 2 else ""
     if which not in ("base", "tuned"):
         sys.exit("error: python -m stages.evaluate takes one word, base or tuned")
+    with common.errors_in_a_line("evaluate"):
+        launch("stages.evaluate", which)
     common.run_stage(f"evaluate@{which}", lambda run: main(run, which))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stages import common
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir, sha256, write_csv, write_json
+from steadyphi.runtime.portable import fix_instructions
 from steadyphi.settings.schema import Finetune
 from steadyphi.tracking.stage_run import StageRun
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 def main(run: StageRun) -> None:
     """Train `artifacts/model` on `artifacts/data` into `artifacts/tuned`."""
+    settings = common.settings("finetune", Finetune)
+    fix_instructions(settings.precision)  # before anything imports torch
     from steadyphi.budget import memory
     from steadyphi.data.tables import read_examples, read_formats
     from steadyphi.model_config import PhiConfig
@@ -32,10 +35,10 @@ def main(run: StageRun) -> None:
     from steadyphi.training.adapters import load_for_training, save
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
+    from steadyphi.training.remote_state import remote_state
 
-    settings = common.settings("finetune", Finetune)
-    make_repeatable(settings.seed, settings.threads)
     device = pick_device()
+    make_repeatable(settings.seed, settings.threads, device)
     dtype = pick_dtype(settings.precision, device)
     world = ranks.world_size()
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype), "processes": world})
@@ -43,11 +46,13 @@ def main(run: StageRun) -> None:
     train, valid = (read_examples(path) for path in inputs[:2])
     formats = read_formats(inputs[1])
     longest = max(len(example.tokens) for example in (*train, *valid))
-    needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
+    config, machines = PhiConfig.from_folder(common.MODEL), world // ranks.shards()
+    needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples], formats)
-    store = run_store.Store(common.cache("finetune") / run_store.digest(settings, dtype, device, inputs))
+    digest = run_store.digest(settings, dtype, device, inputs)
+    store = run_store.Store(common.cache("finetune") / digest, remote_state(digest))
     with store.held():
-        with ranks.joined(), memory.explained(*needs):
+        with ranks.joined(device), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)
             try:
                 history = fit(model, train, valid, settings, dtype, recorder, store, save_seconds())

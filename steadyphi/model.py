@@ -11,6 +11,7 @@ layer has a bias, including the head; the embedding and the head are separate ma
 """
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -177,14 +178,22 @@ def backends(q: Tensor) -> list[SDPBackend]:
     return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
+FLASH_DEVICES = {"cuda"}  # the device types with a kernel for packed documents; tests add one for the CPU
+
+
+def flash_over_documents(device: torch.device) -> Callable[..., Tensor] | None:
+    """Return torch's attention over packed documents in half precision, None if `device` does not have it."""
+    return _varlen_attn() if device.type in FLASH_DEVICES else None
+
+
 @functools.cache
-def flash_over_documents() -> Callable[..., Tensor] | None:
-    """Return torch's attention over packed documents (CUDA, half precision), None before torch 2.11."""
+def _varlen_attn() -> Callable[..., Tensor] | None:
     try:  # imported here, because the import takes a second
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
-    return varlen_attn
+    # Torch 2.10 has `is_causal` instead of a window, and cannot return the logsumexp in the same way.
+    return varlen_attn if "window_size" in inspect.signature(varlen_attn).parameters else None
 
 
 class Rotary:
@@ -225,14 +234,14 @@ class Documents(Rotary):
         starts = torch.repeat_interleave(ends - sizes, sizes, output_size=sum(self.lengths))
         super().__init__(config, torch.arange(len(starts), device=device) - starts)
         self.bounds = F.pad(ends, (1, 0)).int()
+        self.flash = flash_over_documents(device)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
         """Return the causal attention of q, k, v (T, n_head, head_size) within each document."""
-        varlen_attn = flash_over_documents() if q.is_cuda and q.dtype != torch.float32 else None
-        if varlen_attn is not None and not dropout:
+        if self.flash is not None and q.dtype != torch.float32 and not dropout:
             # One kernel for all documents. (-1, 0) means any distance back and none ahead.
             limits = self.bounds, self.bounds, self.longest, self.longest
-            return varlen_attn(q, k, v, *limits, window_size=(-1, 0))
+            return self.flash(q, k, v, *limits, window_size=(-1, 0))
         runs = [(length, len(list(group))) for length, group in itertools.groupby(self.lengths)]
         parts = []
         # `split` is used because the backward pass of each slice would write the whole row.

@@ -93,3 +93,13 @@ def make_hub_folder(folder: Path, dtype: torch.dtype = torch.float16, shards: in
     for path in (ROOT / "assets" / "phi-tiny").glob("*token*.json"):
         shutil.copyfile(path, folder / path.name)
     return model
+
+
+@pytest.fixture
+def flash_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU take the branches of a GPU whose torch attends to packed documents in one call."""
+    from steadyphi import model
+    from tests import flash
+
+    flash.register()
+    monkeypatch.setattr(model, "FLASH_DEVICES", {"cpu", "cuda"})

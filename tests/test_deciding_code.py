@@ -63,6 +63,7 @@ NOT_IN_TRAINING = (
         "training.flops",  # speed that is shown
         "training.speed",
         "training.interrupts",  # when a run stops
+        "training.remote_state",  # where states are copied to
     }
 )
 

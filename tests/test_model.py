@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from steadyphi import model as module
 from steadyphi.checkpoint import layouts
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
@@ -106,6 +107,44 @@ def test_packed_documents_equal_the_same_documents_alone() -> None:
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=0)
     assert torch.equal(packed[LENGTHS[0] :], changed[LENGTHS[0] :])  # no leak, bit for bit
     assert not torch.equal(packed[: LENGTHS[0]], changed[: LENGTHS[0]])
+
+
+def test_one_kernel_for_all_documents_equals_each_alone(flash_on_cpu: None) -> None:
+    """The branch of a GPU: hidden states and gradients are as near to the truth as the CPU's."""
+    model, reference = make_pair("phi-2")
+    tokens = tokens_of(LENGTHS)
+    with torch.no_grad():
+        truth = reference_logits(reference, tokens)
+    found = []
+    for devices in (set(), {"cpu"}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "FLASH_DEVICES", devices)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(tokens, LENGTHS).float()
+            model.zero_grad()
+            torch.nn.functional.cross_entropy(logits, tokens.roll(-1)).backward()
+            found.append((logits.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    (plain, slopes), (flash, flash_slopes) = found
+    assert not torch.equal(plain, flash)  # it was taken
+    assert (flash - truth).square().mean() < 1.05 * (plain - truth).square().mean()
+    torch.testing.assert_close(flash_slopes, slopes, atol=1e-3, rtol=0.05)
+
+
+def test_a_torch_whose_kernel_takes_other_arguments_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch 2.10 has `is_causal` where later releases have a window."""
+    from torch.nn.attention import varlen
+
+    gpu = torch.device("cuda")
+    assert module.flash_over_documents(gpu) is varlen.varlen_attn
+    assert module.flash_over_documents(torch.device("cpu")) is None
+
+    def before(
+        query: Tensor, key: Tensor, value: Tensor, a: Tensor, b: Tensor, m: int, n: int, is_causal: bool
+    ) -> Tensor: ...
+
+    monkeypatch.setattr(varlen, "varlen_attn", before)
+    monkeypatch.setattr(module, "_varlen_attn", module._varlen_attn.__wrapped__)
+    assert module.flash_over_documents(gpu) is None
 
 
 def test_logits_at_chosen_positions() -> None:

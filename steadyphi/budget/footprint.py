@@ -35,7 +35,6 @@ class Step:
     dropout: whether the model's own dropout is on.
     checkpointing: whether activations are recomputed in the backward pass.
     ranks: the number of processes that shard weights, gradients and moments if every weight is trained.
-    summed: whether a process accumulates whole gradients over several micro-batches before it shards them.
     gpu: whether the step runs on a GPU; if not, it runs on a CPU.
     """
 
@@ -46,7 +45,6 @@ class Step:
     dropout: bool = False
     checkpointing: bool = False
     ranks: int = 1
-    summed: bool = False
     gpu: bool = True
 
     @property
@@ -110,7 +108,7 @@ def footprint(config: PhiConfig, step: Step) -> Footprint:
     share = trained if step.lora else trained / step.ranks
     return Footprint(
         weights=round(_weights(config, step, share)),
-        gradients=round(GRADIENT * (trained if step.summed else share)),
+        gradients=round(GRADIENT * share),
         optimizer=round(MOMENTS * share),
         activations=_activations(config, step),
     )

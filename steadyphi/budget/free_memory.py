@@ -9,6 +9,7 @@ import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+GAPS = 0.08  # the fraction of a GPU's memory left free, because packed batches differ in size; not measured
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class FreeMemory:
     free: int
     what: str
     gpu: bool
+
+    @property
+    def usable(self) -> int:
+        """The bytes that a run may be planned to use; on a GPU, gaps in torch's allocator take the rest."""
+        return int((1 - GAPS) * self.free) if self.gpu else self.free
 
     def __str__(self) -> str:
         size = f"{self.free / 1e9:.1f} GB" if self.free >= 1e9 else f"{self.free / 1e6:.1f} MB"
@@ -39,7 +45,7 @@ def likely_device() -> str:
 def computed_in(precision: str, device: str) -> str:
     """Return "bfloat16" or "float32", as `steadyphi.runtime.device.pick_dtype` does."""
     if precision != "auto":
-        return precision
+        return "bfloat16" if precision == "bfloat16" else "float32"
     if device == "cpu":
         return "bfloat16" if _flags() & {"amx_tile", "avx512_bf16"} else "float32"
     import torch

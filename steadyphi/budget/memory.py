@@ -26,6 +26,7 @@ class Estimate:
 
     dtype: the dtype of matrix products, "bfloat16" or "float32".
     ranks: the number of processes.
+    machines: the number of machines, each of which holds all weights; 1 if each has only one process.
     longest: the number of tokens of the longest document, 0 if it is not known yet.
     gpu: whether the run is on a GPU; if not, it is on a CPU.
     """
@@ -36,6 +37,7 @@ class Estimate:
     ranks: int = 1
     longest: int = 0
     gpu: bool = True
+    machines: int = 1
 
     @cached_property
     def parts(self) -> Footprint:
@@ -58,8 +60,7 @@ class Estimate:
             added=adapter_parameters(self.config, lora.r, lora.targets, lora.dora) if lora else 0,
             dropout=settings.dropout,
             checkpointing=settings.checkpointing,
-            ranks=self.ranks,
-            summed=settings.micro_tokens < share,
+            ranks=self.ranks // self.machines,
             gpu=self.gpu,
         )
 
@@ -75,19 +76,24 @@ class Estimate:
 
 
 def check(
-    config: PhiConfig, settings: Finetune, device: str | None = None, ranks: int = 1, longest: int = 0
+    config: PhiConfig,
+    settings: Finetune,
+    device: str | None = None,
+    ranks: int = 1,
+    longest: int = 0,
+    machines: int = 1,
 ) -> tuple[Estimate, FreeMemory]:
     """Print the memory that a run needs and the free memory to stderr, and return both.
 
-    `device` is torch's name of the device, or None for the one that this machine would use. `longest` is the
-    number of tokens of the longest document, if it is known.
+    `device` is torch's name of the device, or None for the one that this machine would use. `ranks`,
+    `longest` and `machines` are as in `Estimate`.
     Raises SteadyPhiError if the run cannot fit. With `STEADYPHI_SKIP_MEMORY_CHECK` it prints a warning
     instead.
     """
     device = device or likely_device()
     available = free_memory(device, ranks)
     estimate = Estimate(
-        config, settings, computed_in(settings.precision, device), ranks, longest, available.gpu
+        config, settings, computed_in(settings.precision, device), ranks, longest, available.gpu, machines
     )
     refused = refusal(estimate, available)
     if refused and os.environ.get(SKIP, "0") in ("", "0"):
@@ -100,9 +106,9 @@ def check(
 
 def refusal(estimate: Estimate, available: FreeMemory) -> str | None:
     """Return the message for a run that cannot fit, with changes that would make it fit; None if it fits."""
-    if estimate.total <= available.free:
+    if estimate.total <= available.usable:
         return None
-    return f"{estimate}; {available}; {_listed(remedies(estimate, available.free), available)}"
+    return f"{estimate}; {available}; {_listed(remedies(estimate, available.usable), available)}"
 
 
 def out_of_memory(estimate: Estimate, available: FreeMemory) -> SteadyPhiError:
@@ -111,7 +117,7 @@ def out_of_memory(estimate: Estimate, available: FreeMemory) -> SteadyPhiError:
     The run took more than estimated, so a change is suggested only if its estimate is a fifth below that of
     this run.
     """
-    changes = _listed(remedies(estimate, min(available.free, int(LESS * estimate.total))), available)
+    changes = _listed(remedies(estimate, min(available.usable, int(LESS * estimate.total))), available)
     return SteadyPhiError(f"out of memory: {estimate}; {available}; {changes}")
 
 

@@ -64,12 +64,19 @@ class Outcome:
 
 
 def run(
-    label: str, model: Backend, items: Sequence[Item], shots: Sequence[Item], settings: Evaluate
-) -> Outcome:
+    label: str,
+    model: Backend,
+    items: Sequence[Item],
+    shots: Sequence[Item],
+    settings: Evaluate,
+    analysed: bool = True,
+) -> Outcome | None:
     """Evaluate a model on all parts of the suite.
 
     label: names the model in the result. shots: few-shot examples.
     items: evaluated in all formats, so they must fit the context in each.
+    analysed: whether to analyse the answers. If not, as in all but the first of several processes, which take
+    part in the work of the model only, return None.
     """
     all_variants = variants_of(settings)
     variants = [v for v in all_variants if v.shots <= len(shots)]
@@ -77,20 +84,23 @@ def run(
     noise = choices.noise(model, items, variants, settings, scores)
     written = _open_answers(model, items, [v for v in variants if v.family == "format"], settings)
     long, left_out = _long(model, items, variants[0].format, settings)
+    search = search_formats(model, items, settings)
+    if not analysed:
+        return None
     answers = EvaluationAnswers(scores, written, variants, items, shots, model.tokenizer, settings)
     too_few = [
         f"variant {v.name}: needs {v.shots} examples, there are {len(shots)}"
         for v in all_variants
         if v not in variants
     ]
-    analysed = analyse(label, answers)
-    rounding = rounding_alarm(analysed.measures["flip_rate"].value, noise)
+    found = analyse(label, answers)
+    rounding = rounding_alarm(found.measures["flip_rate"].value, noise)
     result = dataclasses.replace(
-        analysed,
-        alarms=[*analysed.alarms, *([rounding] if rounding else [])],
-        measures={"noise_flip_rate": Estimate(noise), **analysed.measures},
+        found,
+        alarms=[*found.alarms, *([rounding] if rounding else [])],
+        measures={"noise_flip_rate": Estimate(noise), **found.measures},
         long=summarize(long, settings.confidence) if long else None,
-        search=search_formats(model, items, settings),
+        search=search,
         notes=[*too_few, *_too_long(answers), *left_out],
     )
     return Outcome(scores, written, [_row(probe_result) for probe_result in long], result)

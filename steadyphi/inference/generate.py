@@ -12,7 +12,7 @@ from torch import Tensor
 from steadyphi.data.packing import pack
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.cache import Cache
-from steadyphi.inference.compiled import Step, step_for
+from steadyphi.inference.compiled import FixedStep, Step, can_compile, fixed_cache
 from steadyphi.inference.sampling import Sampling, generator_for
 from steadyphi.inference.text import Detokenizer, Stops, Vocabulary
 from steadyphi.model import Phi
@@ -185,15 +185,17 @@ def generate(
     """
     texts = begin(model, vocabulary, prompts, options, on_text)
     results: dict[int, Result] = {}
+    compiled = options.compiled and can_compile(model.device)
     for batch in batches(model, texts):
         capacity = max(len(text.prompt) + text.limit for text in batch)
-        cache = Cache(model, len(batch), capacity)
+        cache = (fixed_cache if compiled else Cache)(model, len(batch), capacity)
         lengths = [len(text.prompt) for text in batch]
         first, ends = 0, []
         for group in pack(lengths, READ_TOKENS, range(len(batch))):
             ends.append(cache.read([batch[i].prompt for i in group], first))
             first += len(group)
-        for text in write(cache, torch.cat(ends), batch, step_for(cache, options.compiled)):
+        step = FixedStep(cache, mode="reduce-overhead") if compiled else cache.step
+        for text in write(cache, torch.cat(ends), batch, step):
             results[text.index] = text.result()
     return [results[index] for index in range(len(prompts))]
 

@@ -1,12 +1,14 @@
 """A cache of scores and texts on disk: an interrupted evaluation continues, a repeated one computes nothing.
 
-A key is a digest of the model, of the dtype, device and code that compute, and of the exact token ids of a
-whole batch. So no entry is used for another checkpoint, adapter or dtype, and none becomes stale. The key
-covers the whole batch, because rounding depends on it. So a cached score equals a computed one exactly.
+A key is a digest of the model, of the dtype, device, instructions and code that compute, and of the exact
+token ids of a whole batch. So no entry is used for another checkpoint, adapter or dtype, and none becomes
+stale. The key covers the whole batch, because rounding depends on it. So a cached score equals a computed one
+exactly.
 """
 
 import hashlib
 import json
+import os
 import sqlite3
 import sys
 from array import array
@@ -50,6 +52,7 @@ DECIDING = (
     "model.py",
     "model_config.py",
     "runtime/device.py",
+    "runtime/workers.py",
     "tokenizer.py",
 )
 Tokens = tuple[Sequence[int], Sequence[int]]  # the token ids of a context and its continuation
@@ -65,14 +68,17 @@ class ScoreCache:
 
     def __init__(self, path: Path, model: str, dtype: torch.dtype, device: torch.device) -> None:
         code = [_digest_of_code(PACKAGE / name) for name in DECIDING]
-        facts = [model, str(dtype), device.type, torch.__version__, *code]
+        instructions = [torch.backends.cpu.get_cpu_capability(), os.environ.get("MKL_CBWR", "")]
+        facts = [model, str(dtype), device.type, torch.__version__, *instructions, *code]
         self._prefix = "\n".join(facts).encode()
         self._connection: sqlite3.Connection | None = None
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=60)
-            connection.execute("pragma journal_mode = wal")  # allows several processes; survives a killed one
+            # Both modes allow several processes, and survive a killed one. The first is faster, but needs
+            # memory that all processes share, which those of several machines do not have.
+            connection.execute(f"pragma journal_mode = {'wal' if _on_one_machine() else 'delete'}")
             connection.execute(TABLE)
             self._connection = connection
         except (OSError, sqlite3.Error) as error:
@@ -139,6 +145,12 @@ class ScoreCache:
             file=sys.stderr,
         )
         self.close()
+
+
+def _on_one_machine() -> bool:
+    """Return whether all processes of the run are on this machine (torchrun's variables)."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    return os.environ.get("LOCAL_WORLD_SIZE", world if world == "1" else "") == world
 
 
 def _digest_of_code(path: Path) -> str:

@@ -7,10 +7,11 @@ the weights to combine them (the online softmax of Milakov & Gimelshein 2018, ar
 done for tokens that are not attended to.
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -112,8 +113,8 @@ class Tree(Rotary):
 
     def __init__(self, config: PhiConfig, walk: Walk, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(config, torch.tensor(walk.depths, device=device))
-        half = device.type == "cuda" and dtype != torch.float32
-        make = _ragged if half and flash_over_documents() else _by_shape
+        flash = flash_over_documents(device) if dtype != torch.float32 else None
+        make = functools.partial(_ragged, flash) if flash else _by_shape
         self.own = make([((b.start, b.end), (b.start, b.end)) for b in walk.branches], device)
         self.above: list[_Blocks] = []
         forks = [b for b in walk.branches if b.last > b.end]
@@ -154,8 +155,8 @@ def _by_shape(pairs: list[tuple[Run, Run]], device: torch.device) -> list["_Bloc
     return [_Equal(each, device) for each in shapes.values()]
 
 
-def _ragged(pairs: list[tuple[Run, Run]], device: torch.device) -> list["_Blocks"]:
-    return [_Ragged(pairs, device)] if pairs else []
+def _ragged(flash: Callable[..., Any], pairs: list[tuple[Run, Run]], device: torch.device) -> list["_Blocks"]:
+    return [_Ragged(flash, pairs, device)] if pairs else []
 
 
 class _Equal:
@@ -175,9 +176,10 @@ class _Equal:
 
 
 class _Ragged:
-    """Blocks of any shapes in one call, on CUDA in half precision."""
+    """Blocks of any shapes in one call of `flash` (`steadyphi.model.flash_over_documents`)."""
 
-    def __init__(self, pairs: list[tuple[Run, Run]], device: torch.device) -> None:
+    def __init__(self, flash: Callable[..., Any], pairs: list[tuple[Run, Run]], device: torch.device) -> None:
+        self.flash = flash
         queries, keys = zip(*pairs, strict=True)
         self.queries, self.keys = _places(queries, device), _places(keys, device)
         lengths = [[_length(run) for run in runs] for runs in (queries, keys)]
@@ -188,10 +190,8 @@ class _Ragged:
         """See `_Blocks`."""
         from torch.nn.attention.varlen import AuxRequest
 
-        varlen_attn = flash_over_documents()
-        assert varlen_attn
         window, request = (-1, 0) if causal else (-1, -1), AuxRequest(lse=True)
-        out, weight = varlen_attn(
+        out, weight = self.flash(
             q[self.queries],
             k[self.keys],
             v[self.keys],

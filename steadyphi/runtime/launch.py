@@ -1,9 +1,10 @@
-"""Start the processes of a run with torchrun on this machine, or join those that Slurm has started."""
+"""Start the processes of a run: with torchrun on this machine, or with srun inside a batch job of Slurm."""
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from steadyphi.errors import SteadyPhiError
 
@@ -25,11 +26,26 @@ def wanted() -> int:
     return int(text)
 
 
-def launch(module: str) -> None:
-    """Run `module` in `wanted()` processes and exit; return at once if this process is to do the work itself.
+def planned() -> tuple[int, int]:
+    """Return the number of processes that a run will have on each machine, and the number of machines."""
+    if tasks := slurm_tasks(os.environ):
+        nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
+        return -(-tasks // nodes), nodes
+    machines = os.environ.get("PET_NNODES", "1").partition(":")[0]  # the minimum of a range
+    return wanted(), int(machines) if machines.isdecimal() else 1
 
-    torchrun's own settings (`PET_NNODES`, `PET_RDZV_ENDPOINT`, …) configure runs over several machines.
+
+def launch(module: str, *arguments: str) -> None:
+    """Run `module` in several processes and exit; return at once if this process is to do the work itself.
+
+    Inside a batch job of several tasks srun starts them, one per task, unless `STEADYPHI_NPROC` is set.
+    Otherwise torchrun starts `wanted()` processes; its own settings (`PET_NNODES`, `PET_RDZV_ENDPOINT`, …)
+    configure runs over several machines.
     """
+    if slurm_tasks(os.environ):
+        if "SLURM_CPUS_PER_TASK" in os.environ:  # srun does not read it
+            os.environ.setdefault("SRUN_CPUS_PER_TASK", os.environ["SLURM_CPUS_PER_TASK"])
+        os.execvp("srun", ["srun", "--kill-on-bad-exit=1", sys.executable, "-m", module, *arguments])
     adopt_slurm(os.environ)
     if "RANK" in os.environ or (wanted() == 1 and "PET_NNODES" not in os.environ):
         return
@@ -41,13 +57,26 @@ def launch(module: str) -> None:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
     alone = [] if "PET_NNODES" in os.environ else ["--standalone"]
     try:
-        run.main([*alone, "--nproc-per-node", str(wanted()), "-m", module])
+        run.main([*alone, "--nproc-per-node", str(wanted()), "-m", module, *arguments])
     except ChildFailedError as error:  # each process has already printed its error
         first = min(error.failures.values(), key=lambda failure: failure.timestamp)
         sys.exit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
     except SignalException as error:
         sys.exit(128 + error.sigval)
     sys.exit(0)
+
+
+def slurm_tasks(environment: Mapping[str, str]) -> int:
+    """Return the number of tasks of the batch job that this process runs in, 0 if srun is not to start them.
+
+    That is so outside a job, in a job of one task, in a task that srun has started, and if
+    `STEADYPHI_NPROC` asks for torchrun.
+    """
+    if "SLURM_JOB_ID" not in environment or {"SLURM_STEP_NUM_TASKS", "RANK", NPROC} & environment.keys():
+        return 0
+    each = environment.get("SLURM_NTASKS_PER_NODE", "1").partition("(")[0]
+    count = int(environment.get("SLURM_NTASKS") or int(each) * int(environment.get("SLURM_JOB_NUM_NODES", 1)))
+    return count if count > 1 else 0
 
 
 def adopt_slurm(environment: MutableMapping[str, str]) -> None:
@@ -66,5 +95,7 @@ def adopt_slurm(environment: MutableMapping[str, str]) -> None:
     environment["RANK"] = environment["SLURM_PROCID"]
     environment["WORLD_SIZE"] = count
     environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
+    if found := re.fullmatch(r"(\d+)(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
+        environment.setdefault("LOCAL_WORLD_SIZE", found[1])  # unless nodes have different numbers of tasks
     environment.setdefault("MASTER_ADDR", head)
     environment.setdefault("MASTER_PORT", str(20000 + int(environment.get("SLURM_JOB_ID", "0")) % 20000))

@@ -21,13 +21,29 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def shards() -> int:
+    """Return the number of processes that share one copy of the weights if these are sharded.
+
+    It is the number of processes on each machine, or of all processes if each machine has only one.
+    """
+    world, here = world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return here if here > 1 and world % here == 0 else world
+
+
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
-    """Create the process group of the run for the duration of the block."""
+def joined(device: torch.device | None = None) -> Iterator[None]:
+    """Create the process group of the run for the duration of the block.
+
+    device: the device of this process; None is a CPU.
+    """
     if world_size() == 1:
         yield
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    if device is not None and device.type == "cuda":
+        # With its device NCCL connects at once, and a barrier need not guess it.
+        distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+    else:
+        distributed.init_process_group("gloo")
     try:
         yield
     except SystemExit:  # all processes exit

@@ -81,7 +81,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy and torch b
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[Real, Field(gt=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
-Precision = Annotated[Literal["auto", "float32", "bfloat16"], BeforeValidator(_no_float16)]
+Precision = Annotated[Literal["auto", "float32", "bfloat16", "portable"], BeforeValidator(_no_float16)]
 Source = Literal["textbook", "jsonl"]
 TaskSource = Literal["textbook", "jsonl", "hub"]
 # Of the rows of a data file; `steadyphi.data.row_formats` explains them.

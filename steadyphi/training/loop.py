@@ -21,10 +21,13 @@ from steadyphi.training.history import History, LogRow, NoWatcher, Watcher
 from steadyphi.training.interrupts import Stopped, StopRequest
 from steadyphi.training.optimizer import lr_factor, make_optimizer
 from steadyphi.training.plan import plan_steps, rendering_count, share_out, together
+from steadyphi.training.rounding import RoundedWeights
 from steadyphi.training.run_store import Store, trained_weights, training_tensors
 from steadyphi.training.speed import Speed, Speedometer
 
 TOLERATED = 3  # the number of consecutive steps without a finite loss and gradient that ends a run
+
+MOST_SAVING = 0.05  # the largest fraction of a run's time that is spent on saving its state
 
 
 def fit(
@@ -42,8 +45,9 @@ def fit(
     A step takes up to `settings.batch_tokens` tokens of whole documents, in micro-batches of up to
     `settings.micro_tokens` tokens. Its loss is the mean over the step's supervised tokens, however the step
     is split over micro-batches and processes. A step whose loss or gradient is not finite is skipped.
-    With a `store`, the state is saved every `save_seconds`, and a run resumes from a saved state. If
-    `settings.keep` is not "last", the final weights are those of the best validation.
+    With a `store`, the state is saved every `save_seconds`, or less often, so that saving takes at most the
+    fraction `MOST_SAVING` of the time; with 0 it is saved after every step. A run resumes from a saved state.
+    If `settings.keep` is not "last", the final weights are those of the best validation.
     Raises SteadyPhiError after `TOLERATED` skipped steps in a row, and `Stopped` on SIGTERM or Ctrl-C.
     """
     longest = max(len(e.tokens) for e in (*train, *valid))
@@ -104,7 +108,7 @@ class _Run:
         work = [_supervised([self.train[i] for i in step]) for step in self.steps]
         progress = Progress("finetune", sum(work), "supervised tokens")
         progress.skip(sum(work[: len(self.history.rows)]))
-        saved = time.monotonic()
+        saved, interval = time.monotonic(), save_seconds
         self.objective.train()
         while len(self.history.rows) < len(self.steps) and not self._exhausted():
             number, speed = len(self.history.rows), None
@@ -117,13 +121,15 @@ class _Run:
             self.watcher.on_step(row, speed)
             if ranks.rank() == 0:
                 progress.add(work[number], self._note(row, speed))
-            due = time.monotonic() - saved >= save_seconds
+            due = time.monotonic() - saved >= interval
             stop, due = (n > 0 for n in parallel.total([request.number, due], self.device))
             if stop:
                 self._stop(request.number)
             if due:
+                began = time.monotonic()
                 self._save()
                 saved = time.monotonic()
+                interval = save_seconds and max(save_seconds, (saved - began) / MOST_SAVING)
         if ranks.rank() == 0:
             progress.close()
         if self.history.skipped == self.history.step:
@@ -151,9 +157,10 @@ class _Run:
             self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world, self.together
         )
         summed = torch.zeros((), device=self.device)
+        rounded = RoundedWeights(self.objective)
         for n, group in enumerate(groups):
             self._stop_here(request)
-            with parallel.gradient_sync(self.objective, n == len(groups) - 1):
+            with rounded.used(), parallel.gradient_sync(self.objective, n == len(groups) - 1):
                 loss = self._loss([self.train[i] for i in group], examples[: self.together]) / share
                 loss.backward()
             summed += loss.detach()

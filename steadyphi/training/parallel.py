@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
@@ -59,18 +59,29 @@ def distribute(model: Phi, dtype: torch.dtype, settings: Finetune) -> nn.Module:
     if ranks.world_size() == 1:
         return objective
     if any(not p.requires_grad for p in model.parameters()):
-        return DistributedDataParallel(objective, broadcast_buffers=False)
+        return DistributedDataParallel(objective)
     # The layers' weights are gathered rounded to `low`, including the weights of their norms, which a
     # single process computes with in float32. The embedding table, the head and the last norm stay float32.
     low = dtype if model.device.type == "cuda" and dtype != torch.float32 else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    mesh = init_device_mesh(model.device.type, (ranks.world_size(),))
+    mesh = _mesh(model.device.type)
     for block in model.blocks():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(objective, mesh=mesh)
     for method in ("next_tokens", "validate"):
         register_fsdp_forward_method(objective, method)
     return objective
+
+
+def _mesh(device_type: str) -> DeviceMesh:
+    """Return the processes among which weights are sharded: those of one machine, if it has several.
+
+    Each machine then holds all weights, and only gradients travel between machines (hybrid sharding).
+    """
+    world, here = ranks.world_size(), ranks.shards()
+    if here == world:
+        return init_device_mesh(device_type, (world,))
+    return init_device_mesh(device_type, (world // here, here), mesh_dim_names=("machine", "process"))
 
 
 def unwrapped(objective: nn.Module) -> Objective:
@@ -96,11 +107,11 @@ def _arrange(model: Phi, settings: Finetune, on_gpu: bool) -> None:
 
 @contextlib.contextmanager
 def gradient_sync(objective: nn.Module, now: bool) -> Iterator[None]:
-    """Synchronize gradients after this backward pass if `now` is true; otherwise only accumulate them."""
-    if isinstance(objective, FSDPModule):
-        objective.set_requires_gradient_sync(now)
-        yield
-    elif isinstance(objective, DistributedDataParallel) and not now:
+    """Average gradients over the processes after this backward pass if `now` is true.
+
+    Otherwise they are only accumulated. FSDP always averages them, because each process keeps only a shard.
+    """
+    if isinstance(objective, DistributedDataParallel) and not now:
         with objective.no_sync():
             yield
     else:

@@ -30,8 +30,10 @@ import steadyphi
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import fsync, sha256, write_json
 from steadyphi.runtime import ranks
+from steadyphi.training.remote_state import RemoteState
 
 RECORD = "record.json"
+THREADS = 4  # that write the state of a process, each into its own file
 PACKAGE = Path(steadyphi.__file__).parent
 # The modules that determine the result of a run. If one of them changes, a run starts from the beginning.
 DECIDING = (
@@ -43,6 +45,7 @@ DECIDING = (
     "model_config.py",
     "runtime/device.py",
     "runtime/ranks.py",
+    "runtime/workers.py",
     "training/adapters.py",
     "training/history.py",
     "training/loop.py",
@@ -52,6 +55,7 @@ DECIDING = (
     "training/parallel.py",
     "training/plan.py",
     "training/quantized.py",
+    "training/rounding.py",
     "training/run_store.py",
 )
 
@@ -67,10 +71,13 @@ def digest(settings: object, dtype: torch.dtype, device: torch.device, inputs: S
 
 
 class Store:
-    """The saved states in a folder; each folder belongs to one configuration and its inputs."""
+    """The saved states in a folder; each folder belongs to one configuration and its inputs.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    remote: where the states are copied to, and fetched from if they are newer there.
+    """
+
+    def __init__(self, folder: Path, remote: RemoteState | None = None) -> None:
+        self.folder, self.remote = folder, remote
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -88,6 +95,8 @@ class Store:
             )
             lock.acquire()
         with lock:
+            if self.remote:
+                self.remote.fetch(self.folder)
             yield
 
     def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any], best: int) -> None:
@@ -100,6 +109,8 @@ class Store:
         self._write(f"step-{step:08}", tensors, record)
         if ranks.rank() == 0:
             kept = {f"step-{step:08}", f"best-{best:08}"}
+            if self.remote:
+                self.remote.send(self.folder / f"step-{step:08}", kept)
             for folder in self.folder.iterdir():
                 if folder.name not in kept:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -116,6 +127,9 @@ class Store:
     def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Save the weights of the best validation so far; the weights that the last state names are kept."""
         self._write(f"best-{step:08}", tensors, {})
+        if self.remote and ranks.rank() == 0:
+            others = {path.name for path in self.folder.iterdir()}  # as the last state still names its own
+            self.remote.send(self.folder / f"best-{step:08}", others)
 
     def load_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Fill `tensors` in place with the weights of the validation at `step`."""
@@ -124,6 +138,8 @@ class Store:
     def clear(self) -> None:
         """Remove all states; called after the result has been written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.remote:
+            self.remote.clear()
 
     def _write(self, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         hidden, final = self.folder / f".{name}.tmp", self.folder / name
@@ -131,7 +147,7 @@ class Store:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir(parents=True)
         _meet()
-        writer = FileSystemWriter(str(hidden))  # it fsyncs what it writes
+        writer = FileSystemWriter(str(hidden), thread_count=THREADS)  # it fsyncs what it writes
         try:
             with _alone() as alone:
                 checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)

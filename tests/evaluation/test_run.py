@@ -343,3 +343,22 @@ def test_an_answer_with_any_beginning_is_transformers_sum(
     right = np.mean([np.argmax(r["begun"]) == r["answer"] for r in rows])
     assert variants(outcome)["phi2-newline"].any_beginning == pytest.approx(right)
     assert variants(outcome)["noise-typos-0.3"].any_beginning is None
+
+
+def test_other_processes_take_part_in_the_work_of_the_model_alone(
+    material: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, _, items, shots, settings = material
+    small = {"formats": ("phi2", "qa"), "families": None, "search": Search(4, 20, "thompson"), "draws": 100}
+    chosen = dataclasses.replace(settings, **small)
+    asked: list[list[tuple[Request, ...]]] = []
+    score = LanguageModel.score
+    monkeypatch.setattr(
+        LanguageModel,
+        "score",
+        lambda self, requests, *rest: (asked[-1].append(tuple(requests)), score(self, requests, *rest))[1],
+    )
+    for first in (True, False):
+        asked.append([])
+        assert (run("base", model, items[:8], shots, chosen, analysed=first) is None) is not first
+    assert asked[0] == asked[1] and len(asked[0]) > 1

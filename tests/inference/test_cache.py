@@ -8,7 +8,7 @@ from torch import Tensor
 
 from steadyphi.inference import contexts
 from steadyphi.inference.cache import Cache
-from steadyphi.inference.compiled import FixedStep, step_for
+from steadyphi.inference.compiled import FixedStep, can_compile, fixed_cache
 from steadyphi.model import Phi
 from tests.test_model import make_pair, tokens_of
 
@@ -124,10 +124,33 @@ def test_the_step_of_fixed_shapes_gives_the_same(model: Phi) -> None:
         close(found, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
 
 
-def test_without_a_gpu_compiling_is_said_not_to_happen(
-    model: Phi, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cache = Cache(model, 1, 8)
-    assert step_for(cache, compiled=True) == cache.step
+@pytest.mark.parametrize("shapes", [1, 12])
+def test_caches_of_one_shape_share_a_compiled_step(model: Phi, shapes: int) -> None:
+    """And more shapes than torch compiles by default do not fail."""
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    tokens = [5, 6, 7]
+    for n in range(12):
+        cache = Cache(model, 4, 40 + n % shapes)
+        cache.lengths = cache.lengths[:3]
+        cache.read([[n, 1], [2, n, 3], [n]])
+        found = FixedStep(cache, backend=backend)(tokens)
+        close(found[0], last(model, [n, 1, 5]))
+    assert len(compiled) == shapes
+
+
+def test_shapes_are_rounded_to_powers_of_two(model: Phi) -> None:
+    cache = fixed_cache(model, 5, 33)
+    assert cache.keys.shape[1:4:2] == (8, 64) and cache.lengths == [0] * 5
+    assert fixed_cache(model, 4, 64).keys.shape[1:4:2] == (4, 64)
+    assert fixed_cache(model, 1, 128).keys.shape[1:4:2] == (1, 128)  # the context
+
+
+def test_without_a_gpu_compiling_is_said_not_to_happen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not can_compile(torch.device("cpu"))
     assert capsys.readouterr().err.startswith("note: ")
-    assert step_for(cache, compiled=False) == cache.step and not capsys.readouterr().err
+    assert can_compile(torch.device("cuda")) and not capsys.readouterr().err

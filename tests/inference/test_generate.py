@@ -9,6 +9,7 @@ import torch
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import generate as module
+from steadyphi.inference.compiled import FixedStep
 from steadyphi.inference.generate import Options, Result, generate
 from steadyphi.inference.load import load_model
 from steadyphi.inference.sampling import Sampling
@@ -93,6 +94,18 @@ def test_each_prompt_of_a_batch_is_as_if_alone(monkeypatch: pytest.MonkeyPatch) 
     again = generate(model, vocabulary, prompts, options)
     assert tokens_of(again) == tokens_of(alone)
     assert [r.reason for r in again] == [r.reason for r in alone]
+
+
+def test_compiled_steps_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with --compile on a GPU, here traced without a compiler: batches of many shapes, rows that end."""
+    model, _ = make_pair("phi-2")
+    prompts = prompts_of(14, longest=90)
+    expected = tokens_of(generate(model, VOCABULARY, prompts, Options(max_new_tokens=12)))
+    monkeypatch.setattr("steadyphi.inference.compiled.GRAPH_DEVICES", {"cpu"})
+    monkeypatch.setattr(module, "FixedStep", lambda cache, mode: FixedStep(cache, backend="eager"))
+    monkeypatch.setattr(module, "MOST_ROWS", 5)
+    options = Options(max_new_tokens=12, compiled=True)
+    assert tokens_of(generate(model, VOCABULARY, prompts, options)) == expected
 
 
 def test_sampled_text_hangs_on_the_seed_and_the_prompt_alone() -> None:

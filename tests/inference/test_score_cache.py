@@ -142,3 +142,20 @@ def test_killed_while_it_writes_it_has_whole_batches(tmp_path: Path) -> None:
 def _rows(path: Path) -> int:
     with sqlite3.connect(path, timeout=60) as connection:
         return int(connection.execute("select count(*) from batches").fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("world", "here", "mode"),
+    [(None, None, "wal"), ("4", "4", "wal"), ("4", "2", "delete"), ("4", None, "delete")],
+)
+def test_processes_on_several_machines_need_no_shared_memory(
+    world: str | None, here: str | None, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORLD_SIZE", world), ("LOCAL_WORLD_SIZE", here)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "scores.sqlite"
+    cache = ScoreCache(path, "m", torch.float32, torch.device("cpu"))
+    other = ScoreCache(path, "m", torch.float32, torch.device("cpu"))
+    cache.put([((1,), (2,))], [-0.5])
+    assert other.get([((1,), (2,))]) == [-0.5]
+    assert sqlite3.connect(path).execute("pragma journal_mode").fetchone() == (mode,)

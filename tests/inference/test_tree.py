@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.inference.tree import Tree, Walk
+from steadyphi.inference.tree import Tree, Walk, _Ragged
 from tests.test_model import make_pair
 
 SEQUENCES = st.sets(
@@ -67,14 +67,20 @@ def test_hidden_states_equal_those_of_each_sequence_alone(
             torch.testing.assert_close(logits[where], alone, atol=1e-5, rtol=0)
 
 
-def test_in_bfloat16_it_is_no_further_from_the_truth(pair: tuple) -> None:
-    """Combining softmaxes must not add to the usual rounding error."""
+@pytest.mark.parametrize("flash", [False, True])
+def test_in_bfloat16_it_is_no_further_from_the_truth(
+    pair: tuple, flash: bool, request: pytest.FixtureRequest
+) -> None:
+    """Combining softmaxes must not add to the usual rounding error; with a GPU's kernel neither."""
     model, reference = pair
+    if flash:
+        request.getfixturevalue("flash_on_cpu")
     torch.manual_seed(0)
     stem = tuple(torch.randint(0, 211, (60,)).tolist())
     sequences = sorted({(*stem[: 20 + n], n, *stem[:n]) for n in range(40)})
     walk, places = walk_of(sequences)
     tree = Tree(model.config, walk, torch.device("cpu"), torch.bfloat16)
+    assert all(isinstance(blocks, _Ragged) is flash for blocks in (*tree.own, *tree.above))
     worst, plain = [], []
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scripts import kills
 from tests.pipeline.conftest import SMALL, STAGES, Project, stages_run
 
 pytestmark = pytest.mark.slow
@@ -269,7 +270,30 @@ def test_two_processes_score_to_the_same_bytes(project: Project) -> None:
     before = scores.read_bytes()
     scores.unlink()
     shutil.rmtree(project.folder / ".cache" / "evaluate")
-    launch = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    project.run(*launch, "-m", "stages.evaluate", "base")
+    project.run("python", "-m", "stages.evaluate", "base", STEADYPHI_NPROC="2")
     assert scores.read_bytes() == before
     assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_clone_pulls_what_was_pushed_and_has_nothing_to_run(project: Project, tmp_path: Path) -> None:
+    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    project.commit()
+    project.run("dvc", "push", "-q")
+    clone = Project(tmp_path / "clone", project.env)
+    project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
+    clone.run("dvc", "pull", "-q")
+    assert clone.repro() == []
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    assert clone.lock() == project.lock()
+    for name in ("model/lit_model.pth", "scores/tuned/scores.parquet", "report/report.html"):
+        first, second = (p.folder / "artifacts" / name for p in (project, clone))
+        assert first.read_bytes() == second.read_bytes()
+    project.run("git", "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_three_kills_at_random_moments_change_nothing(project: Project) -> None:
+    """`python scripts/kills.py` kills twenty times; here the later stages, which take the longest."""
+    tormented = kills.Pipeline(project.folder, project.env)
+    seconds = {stage: tormented.seconds(stage) for stage in ("finetune", "evaluate@tuned")}
+    assert tormented.digests() == tormented.undisturbed
+    assert kills.torment(tormented, seconds, kills=3, seed=1) == []

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 MODULE = """
 import os, sys
 from steadyphi.runtime.launch import launch
-launch("started")
+launch("started", *sys.argv[1:])
 print(f"[{os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')}]", flush=True)
 sys.exit(int(os.environ.get("CODE", 0)))
 """
@@ -93,3 +93,61 @@ def test_the_head_of_several_nodes_is_the_first(monkeypatch: pytest.MonkeyPatch,
     found |= {"SLURM_PROCID": "9", "SLURM_LOCALID": "1"}
     launch.adopt_slurm(found)
     assert found["MASTER_ADDR"] == "gpu07" and found["RANK"] == "9"
+
+
+SRUN = """#!/bin/sh
+# What srun does, on this machine: the tasks of the job side by side, each with Slurm's variables.
+[ "$1" = --kill-on-bad-exit=1 ] || exit 9
+shift
+echo "cpus $SRUN_CPUS_PER_TASK"
+export SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=1 SLURM_STEP_TASKS_PER_NODE=2
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@" & first=$!
+SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & second=$!
+wait $first && wait $second
+"""
+JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.fixture
+def srun(tmp_path: Path) -> dict[str, str]:
+    """The environment of a batch script, with a stand-in for srun."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text(SRUN)
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    return JOB | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("tasks", [{"SLURM_NTASKS": "2"}, {"SLURM_NTASKS_PER_NODE": "2"}])
+def test_a_batch_job_starts_its_tasks_itself(
+    tmp_path: Path, srun: dict[str, str], tasks: dict[str, str]
+) -> None:
+    """So a Slurm script is `dvc repro`; the tasks do not start further ones."""
+    found = run(tmp_path, **srun, **tasks, SLURM_CPUS_PER_TASK="8")
+    assert re.findall("cpus .", found.stdout) == ["cpus 8"]
+    assert sorted(re.findall(r"\[.*?\]", found.stdout)) == ["[0 of 2]", "[1 of 2]"], found.stderr
+    assert run(tmp_path, **srun, **tasks, CODE="3").returncode == 3
+
+
+def test_a_job_of_one_task_and_one_that_asks_for_torchrun_do_not(
+    tmp_path: Path, srun: dict[str, str]
+) -> None:
+    assert run(tmp_path, **srun, SLURM_NTASKS="1").stdout == "[None of None]\n"
+    assert run(tmp_path, **srun, SLURM_NTASKS="2", STEADYPHI_NPROC="1").stdout == "[None of None]\n"
+
+
+def test_the_processes_on_each_machine_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a run for the estimate of its memory, in it for the sharding of its weights."""
+    step = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "9", "SLURM_LOCALID": "1"}
+    for tasks, expected in (("8(x2)", "8"), ("16", "16"), ("8,4", None)):
+        found = step | {"SLURM_STEP_TASKS_PER_NODE": tasks}
+        launch.adopt_slurm(found)
+        assert found.get("LOCAL_WORLD_SIZE") == expected
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "PET_", "STEADYPHI_NPROC"))]:
+        monkeypatch.delenv(name)
+    assert launch.planned() == (1, 1)
+    for name, value in (JOB | {"SLURM_NTASKS": "16", "SLURM_JOB_NUM_NODES": "2"}).items():
+        monkeypatch.setenv(name, value)
+    assert launch.planned() == (8, 2)
+    monkeypatch.setenv(launch.NPROC, "4")
+    monkeypatch.setenv("PET_NNODES", "2:3")
+    assert launch.planned() == (4, 2)

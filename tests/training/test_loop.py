@@ -4,13 +4,15 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadyphi.data.packing import Example, collate
 from steadyphi.errors import SteadyPhiError
-from steadyphi.model import Documents, Phi
+from steadyphi.model import Phi
 from steadyphi.settings.schema import Finetune
 from steadyphi.training import parallel
 from steadyphi.training.history import History, LogRow, Watcher
@@ -18,6 +20,7 @@ from steadyphi.training.loop import fit
 from steadyphi.training.loss import loss_sum
 from steadyphi.training.optimizer import lr_factor, make_optimizer
 from steadyphi.training.parallel import Objective
+from steadyphi.training.rounding import RoundedWeights
 from steadyphi.training.run_store import Store
 from steadyphi.training.speed import Speed
 from tests.test_model import from_reference, make_pair
@@ -134,30 +137,66 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_layers_are_compiled_once_whatever_the_documents(
-    checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+    checkpointing: bool, flash_on_cpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU, whose attention reads the documents' bounds: by a stand-in here that graphs can hold."""
+    """As on a GPU: one graph for all layers and packings, in bfloat16, with the loss of plain attention."""
     compiled = []
 
     def backend(graph: torch.fx.GraphModule, _: object) -> object:
         compiled.append(graph)
         return graph.forward
 
-    def attend(
-        self: Documents, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout: float
-    ) -> torch.Tensor:
-        return q + k + v * self.longest + self.bounds.sum()
-
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, dynamic: real(f, dynamic=dynamic, backend=backend))
-    monkeypatch.setattr(Documents, "attend", attend)
-    model = small_phi()
     chosen = settings(compile=True, checkpointing=checkpointing)
+    model, plain = small_phi(), small_phi()
     parallel._arrange(model, chosen, on_gpu=True)
+    objectives = [parallel.Objective(each, torch.bfloat16) for each in (model, plain)]
     for count in range(2, 14):
-        batch = collate(examples(count))
-        loss_sum(model, batch).backward()
+        batch, losses = collate(examples(count)), []
+        for objective, devices in zip(objectives, ({"cpu"}, set()), strict=True):
+            monkeypatch.setattr("steadyphi.model.FLASH_DEVICES", devices)
+            with RoundedWeights(objective).used():
+                loss = objective(batch)
+                loss.backward()
+            losses.append(loss.item())
+        assert losses[0] == pytest.approx(losses[1], rel=2e-3)
     assert len(compiled) in (1, 2)
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None
+        assert torch.dist(a.grad, b.grad) <= 0.05 * b.grad.norm()
+
+
+def test_weights_are_rounded_once_a_step_and_gradients_still_add_up_in_float32() -> None:
+    """The same gradients, to the bit, as with autocast, which rounds in each micro-batch."""
+    found, casts = [], []
+    for once in (False, True):
+        model = small_phi()
+        objective = parallel.Objective(model, torch.bfloat16)
+        with CountCasts(model.blocks()[0].mlp.fc.weight) as counted:
+            rounded = RoundedWeights(objective if once else model)
+            for batch in (collate(examples(n)) for n in (3, 5, 7)):
+                with rounded.used():
+                    objective(batch).backward()
+        casts.append(counted.number)
+        found.append({name: p.grad for name, p in model.named_parameters()})
+    assert casts == [3, 1]
+    for name, gradient in found[0].items():
+        assert gradient is not None and gradient.dtype == torch.float32
+        assert torch.equal(gradient, found[1][name]), name
+
+
+class CountCasts(TorchDispatchMode):
+    """Counts the conversions of a weight to another dtype."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.place, self.number = weight.data_ptr(), 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and args[0].data_ptr() == self.place:
+            self.number += 1
+        return func(*args, **(kwargs or {}))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_after_a_few_steps() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -89,6 +90,33 @@ def test_one_of_two_is_killed_and_one_or_three_go_on(method: str, tmp_path: Path
     assert process.returncode != 0 and after + 2 <= newest(folder) < STEPS
     finish(start(folder, method, 1))
     same(folder, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_machines_of_two_processes_are_as_good_as_one(tmp_path: Path) -> None:
+    """Each machine holds all weights, sharded over its processes, as torchrun's variables tell of it."""
+    finish(start(tmp_path / "1", "full", 1))
+    folder = tmp_path / "2x2"
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "tests.training.program", str(folder), "full", "-1.0"]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=ENV | group | {"RANK": str(rank), "LOCAL_RANK": str(rank % 2)},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(4)
+    ]
+    for process in processes:
+        finish(process)
+    same(folder, tmp_path / "1")
 
 
 def newest(folder: Path) -> int:
