@@ -1,7 +1,9 @@
 """Stage `finetune`: train the model on the prepared tokens, with adapters or in full."""
 
+import itertools
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def main(run: StageRun) -> None:
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype), "processes": world})
     inputs = [common.DATA / "train.parquet", common.DATA / "valid.parquet", common.MODEL / "manifest.json"]
     train, valid = (read_examples(path) for path in inputs[:2])
-    longest = max(len(example.tokens) for example in (*train, *valid))
+    longest = max(len(example.tokens) for example in itertools.chain(train, valid))
     needs = memory.check(PhiConfig.from_folder(common.MODEL), settings, str(device), world, longest)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples])
     store = run_store.Store(common.cache("finetune") / run_store.digest(settings, dtype, device, inputs))
@@ -66,7 +68,7 @@ def main(run: StageRun) -> None:
 class Recorder:
     """A `Watcher` that logs to MLflow: metrics at every step, and sample answers at every validation."""
 
-    def __init__(self, run: StageRun, tokenizer: "TextTokenizer", prompts: list["Example"]) -> None:
+    def __init__(self, run: StageRun, tokenizer: "TextTokenizer", prompts: Sequence["Example"]) -> None:
         self.run, self.tokenizer, self.prompts = run, tokenizer, prompts
 
     def on_step(self, row: "LogRow", speed: "Speed | None") -> None:

@@ -55,10 +55,10 @@ class Asker:
         if task.choices is None:
             rng = random.Random(f"{self.seed} {row.id}")
             choices = draw_choices(row, answer, self._answers, task.n_choices, rng)
-            return Item(row.id, skill, question, tuple(choices), choices.index(answer))
+            return Item(row.id, skill, question, tuple(choices), choices.index(answer), row.system)
         choices, labels = offered(row, task)
         right = _checked(self._read, answer, row, choices, labels)
-        return Item(row.id, skill, without_options(question, task), tuple(choices), right)
+        return Item(row.id, skill, without_options(question, task), tuple(choices), right, row.system)
 
 
 def offered(row: Row, task: Task) -> tuple[list[str], list[str]]:

@@ -45,7 +45,7 @@ def fit(
     `settings.keep` is "best", the final weights are then those of the best validation.
     Raises SteadyPhiError after `TOLERATED` skipped steps in a row, and `Stopped` on SIGTERM or Ctrl-C.
     """
-    longest = max(len(e.tokens) for e in (*train, *valid))
+    longest = max(len(e.tokens) for e in itertools.chain(train, valid))
     if longest > model.config.block_size:
         raise SteadyPhiError(
             f"finetune: an example has {longest} tokens, the model's config.json allows "
