@@ -1,7 +1,7 @@
 """Memory and speed of `prepare` for many short rows: python -m benchmarks.prepare_scale --rows 1000000
 
-The rows are written to a temporary file and prepared in a process of its own, whose peak of resident memory is
-reported. `--quick` prepares 50,000 rows.
+The rows are written to a temporary file and prepared in a process of its own, whose peak of resident memory
+is reported. `--quick` prepares 50,000 rows.
 """
 
 import argparse

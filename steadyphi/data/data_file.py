@@ -3,7 +3,7 @@
 import random
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -81,6 +81,30 @@ class _Askable(Sequence[Row]):
         return self.dialogues.question(self.places[index])
 
 
+class Keys:
+    """The keys of every dialogue (see `rows.same`), 8 bytes each, to find those that ask a question."""
+
+    def __init__(self) -> None:
+        self._keys, self._ends = array("Q"), array("Q")
+
+    def add(self, texts: Collection[str]) -> None:
+        """Add the keys of the next dialogue."""
+        self._keys.extend(map(self._short, texts))
+        self._ends.append(len(self._keys))
+
+    def without(self, groups: list[list[int]], texts: Collection[str]) -> list[list[int]]:
+        """Return the groups of dialogues whose first has none of the keys."""
+        left_out = set(map(self._short, texts))
+        return [group for group in groups if left_out.isdisjoint(self._of(group[0]))]
+
+    def _of(self, place: int) -> Sequence[int]:
+        return self._keys[self._ends[place - 1] if place else 0 : self._ends[place]]
+
+    @staticmethod
+    def _short(text: str) -> int:
+        return int.from_bytes(digest(text)[:8])
+
+
 @dataclass(frozen=True)
 class DataFile:
     """The dialogues of the training data.
@@ -89,6 +113,7 @@ class DataFile:
     askable: the place of each such row among the dialogues.
     others: the places of the dialogues that cannot be asked, because they have several turns or are plain
         text, grouped by their questions.
+    keys: of all dialogues.
     skipped: the number of bad rows that were skipped.
     """
 
@@ -96,6 +121,7 @@ class DataFile:
     questions: Questions
     askable: Sequence[int]
     others: list[list[int]]
+    keys: Keys
     skipped: int
 
     def remaining(self, seed: int) -> list[list[int]]:
@@ -117,25 +143,60 @@ def read(settings: Prepare, file: Path, question: str) -> DataFile:
     Raises SteadyPhiError as `stream_rows` and `recognize` do, and for bad rows unless `settings.bad_rows`
     skips them.
     """
+    found = _Found()
+    skip = settings.bad_rows == "skip"
     if settings.source == "mixture":
-        sources = [_mixed(source, settings, file) for source in settings.sources]
+        sources = [found.usable(*_mixed(source, file), skip) for source in settings.sources]
     else:
-        sources = [_read(settings, file)]
+        sources = [found.usable("", *_read(settings, file), skip)]
     dialogues = Dialogues(sources)
-    askable, others, keys = array("L"), array("L"), list[bytes]()
-    for place, dialogue in enumerate(dialogues):
+    return DataFile(
+        dialogues,
+        Questions(_Askable(dialogues, found.askable), question, settings.seed),
+        found.askable,
+        [[found.others[n] for n in group] for group in grouped(found.other_keys)],
+        found.keys,
+        sum(len(source.rows) - len(source.usable) for source in sources),
+    )
+
+
+class _Found:
+    """What one pass over the rows of all sources finds."""
+
+    def __init__(self) -> None:
+        self.askable, self.others = array("L"), array("L")
+        self.other_keys: list[bytes] = []
+        self.keys = Keys()
+
+    def usable(self, name: str, format_: RowFormat, rows: Rows, skip: bool) -> SourceRows:
+        """Return the rows that are dialogues.
+
+        Bad rows raise one error, or are left out if `skip` is true.
+        """
+        usable, refused = array("L"), Refused()
+        for place, row in enumerate(rows):
+            try:
+                self._add(format_.read(row))
+                usable.append(place)
+            except SteadyPhiError as error:
+                refused.add(row, error)
+        if refused.count and not skip:
+            raise refused.error()
+        if not usable:
+            raise SteadyPhiError(f"{rows[0].source}: no row can be used as {format_}")
+        return SourceRows(name, format_, rows, usable)
+
+    def _add(self, dialogue: Dialogue) -> None:
+        place, keys = len(self.askable) + len(self.others), dialogue.keys
+        self.keys.add(keys)
         if dialogue.asks_once:
-            askable.append(place)
+            self.askable.append(place)
         else:
-            others.append(place)
-            keys.append(digest("\n".join(sorted(dialogue.keys)) or dialogue.id))
-    questions = Questions(_Askable(dialogues, askable), question, settings.seed)
-    groups = [[others[n] for n in group] for group in grouped(keys)]
-    skipped = sum(len(source.rows) - len(source.usable) for source in sources)
-    return DataFile(dialogues, questions, askable, groups, skipped)
+            self.others.append(place)
+            self.other_keys.append(digest("\n".join(sorted(keys)) or dialogue.id))
 
 
-def _read(settings: Prepare, file: Path) -> SourceRows:
+def _read(settings: Prepare, file: Path) -> tuple[RowFormat, Rows]:
     """Read the only source."""
     assert settings.instruction and settings.response  # compose ensures it
     if settings.source == "hub":
@@ -143,11 +204,10 @@ def _read(settings: Prepare, file: Path) -> SourceRows:
         rows = Rows(read_split(settings.hub, "prepare.hub"))
     else:
         rows = Rows(stream_rows(file, settings.files))
-    format_ = row_formats.recognize(rows, settings.format, settings.instruction, settings.response)
-    return SourceRows("", format_, rows, _usable(rows, format_, settings.bad_rows == "skip"))
+    return row_formats.recognize(rows, settings.format, settings.instruction, settings.response), rows
 
 
-def _mixed(source: Mixed, settings: Prepare, folder: Path) -> SourceRows:
+def _mixed(source: Mixed, folder: Path) -> tuple[str, RowFormat, Rows]:
     """Read one of several sources. The questions of all have the columns `instruction` and `response`."""
     if source.hub:
         rows = Rows(read_split(source.hub, f"hub of the source {source.name}", source.name))
@@ -157,8 +217,7 @@ def _mixed(source: Mixed, settings: Prepare, folder: Path) -> SourceRows:
         path, pattern = (folder, source.file) if glob else (folder / source.file, None)
         rows = Rows(stream_rows(path, pattern, source.name))
     format_ = row_formats.recognize(rows, source.format, source.instruction, source.response)
-    usable = _usable(rows, format_, settings.bad_rows == "skip")
-    return SourceRows(source.name, replace(format_, as_columns=False), rows, usable)
+    return source.name, replace(format_, as_columns=False), rows
 
 
 def read_questions(file: Path, question: str, answer: str) -> tuple[list[Row], int]:
@@ -173,22 +232,3 @@ def read_questions(file: Path, question: str, answer: str) -> tuple[list[Row], i
     dialogues = each(rows, format_.read)
     asked = [format_.as_question(row, d) for row, d in zip(rows, dialogues, strict=True) if d.asks_once]
     return asked, len(rows) - len(asked)
-
-
-def _usable(rows: Rows, format_: RowFormat, skip: bool) -> Sequence[int]:
-    """Return the places of the rows that are dialogues.
-
-    Bad rows raise one error, or are left out if `skip` is true.
-    """
-    usable, refused = array("L"), Refused()
-    for place, row in enumerate(rows):
-        try:
-            format_.read(row)
-            usable.append(place)
-        except SteadyPhiError as error:
-            refused.add(row, error)
-    if refused.count and not skip:
-        raise refused.error()
-    if not usable:
-        raise SteadyPhiError(f"{rows[0].source}: no row can be used as {format_}")
-    return usable

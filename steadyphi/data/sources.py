@@ -89,9 +89,11 @@ def load(settings: Prepare, file: Path) -> Material:
     keys = asked.keys
     if data and _asks_data_file(settings):  # their questions without a system text too
         keys = keys.union(*(dialogue.keys for dialogue in data.asked()))
-    dialogues = data.dialogues if data else _textbook(settings)
-    groups = data.remaining(settings.seed) if data else [[n] for n in range(len(dialogues))]
-    groups = [group for group in groups if not dialogues[group[0]].keys & keys]
+    dialogues: Sequence[Dialogue] = data.dialogues if data else _textbook(settings)
+    if data:
+        groups = data.keys.without(data.remaining(settings.seed), keys)
+    else:
+        groups = [[place] for place, dialogue in enumerate(dialogues) if not dialogue.keys & keys]
     train = array("L", itertools.chain(*groups[settings.valid :]))
     if not train:
         raise SteadyPhiError(
@@ -176,8 +178,9 @@ def _asked(settings: Prepare, data: DataFile | None) -> Asked:
             f"{file or data_name(settings)}: no row has one question and one answer to evaluate with; "
             "set task, such as task=textbook, or task_file to a file of questions"
         )
-    items = _items(questions, _most(questions, settings), settings)
-    shots = _items(questions, settings.shots, settings)
+    asker = Asker(questions.rows, task, settings.seed)
+    items = each(questions.take(_most(questions, settings)), asker.item)
+    shots = each(questions.take(settings.shots), asker.item)
     return replace(_asking(items, shots, [questions]), dialogues=dialogues)
 
 
