@@ -20,11 +20,13 @@ def main(run: StageRun, which: str) -> None:
     from steadyphi.inference.load import load_tuned
     from steadyphi.inference.packed import pack
     from steadyphi.inference.score_cache import ScoreCache, digest_of
+    from steadyphi.prompts import own_formats
     from steadyphi.results import headline
     from steadyphi.runtime import ranks
     from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
     from steadyphi.tokenizer import TextTokenizer
 
+    own_formats.define(settings.prompts)
     device = pick_device()
     make_repeatable(0, settings.threads, device)
     dtype = pick_dtype(settings.precision, device)

@@ -1,8 +1,10 @@
 """Stage `finetune`: train the model on the prepared tokens, with adapters or in full."""
 
+import itertools
 import os
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,7 @@ def main(run: StageRun) -> None:
     inputs = [common.DATA / "train.parquet", common.DATA / "valid.parquet", common.MODEL / "manifest.json"]
     train, valid = (read_examples(path) for path in inputs[:2])
     formats = read_formats(inputs[1])
-    longest = max(len(example.tokens) for example in (*train, *valid))
+    longest = max(len(example.tokens) for example in itertools.chain(train, valid))
     config, machines = PhiConfig.from_folder(common.MODEL), world // ranks.shards()
     needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples], formats)
@@ -77,7 +79,7 @@ class Recorder:
     """
 
     def __init__(
-        self, run: StageRun, tokenizer: "TextTokenizer", prompts: list["Example"], formats: list[str]
+        self, run: StageRun, tokenizer: "TextTokenizer", prompts: Sequence["Example"], formats: list[str]
     ) -> None:
         self.run, self.tokenizer, self.prompts, self.formats = run, tokenizer, prompts, formats
 

@@ -58,6 +58,7 @@ NOT_IN_TRAINING = (
         "budget.footprint",  # an estimate of memory
         "checkpoint.causes",  # what is read of other tools' checkpoints,
         "checkpoint.tensors",
+        "prompts.formats",  # a type of settings
         "settings.schema",  # the settings themselves are part of the digest
         "settings.values",
         "training.flops",  # speed that is shown

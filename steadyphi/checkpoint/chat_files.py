@@ -10,15 +10,21 @@ from steadyphi.tokenizer import TextTokenizer
 
 TOKENIZER_SETTINGS = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
-STYLE = "prompt_style"  # the key in tokenizer_config.json; transformers keeps it when it saves the tokenizer
+# The keys in tokenizer_config.json; transformers keeps them when it saves the tokenizer.
+STYLE = "prompt_style"
+FORMAT = "prompt_format"  # the texts of a format that is not built in
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A prompt format by name, and the Jinja template that renders messages in it."""
+    """A prompt format by name, and the Jinja template that renders messages in it.
+
+    texts: the name, template and lead of a format that is not built in.
+    """
 
     style: str
     template: str
+    texts: dict[str, str] | None = None
 
 
 def write(folder: Path, chat: Chat | None, source: Path) -> None:
@@ -37,6 +43,9 @@ def write(folder: Path, chat: Chat | None, source: Path) -> None:
     settings = _read(folder / TOKENIZER_SETTINGS) or {"tokenizer_class": "PreTrainedTokenizerFast"}
     named = {"eos_token": settings.get("eos_token") or end}
     settings = {**settings, **named, STYLE: chat.style, "chat_template": chat.template}
+    settings.pop(FORMAT, None)
+    if chat.texts:
+        settings[FORMAT] = chat.texts
     write_json(folder / TOKENIZER_SETTINGS, settings)
     write_text(folder / TEMPLATE, chat.template)
     path = folder / "generation_config.json"
@@ -53,6 +62,12 @@ def recorded_style(folder: Path) -> str | None:
     if style is not None and not isinstance(style, str):
         raise SteadyPhiError(f"{folder / TOKENIZER_SETTINGS}: {STYLE}: {style!r} is not the name of a style")
     return style
+
+
+def recorded_format(folder: Path) -> dict[str, Any] | None:
+    """Return the texts of the prompt format that is recorded in a folder, if it is not a built-in one."""
+    texts = _read(folder / TOKENIZER_SETTINGS).get(FORMAT)
+    return texts if isinstance(texts, dict) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -26,11 +26,15 @@ class Turn:
 
 @dataclass
 class Conversation:
-    """The turns so far and the prompt style in which the model reads them."""
+    """The turns so far and the prompt style in which the model reads them.
+
+    system: the system text, which the style places before the first turn.
+    """
 
     tokenizer: TextTokenizer
     style: Format = field(default_factory=lambda: FORMATS[DEFAULT])
     turns: list[Turn] = field(default_factory=list)
+    system: str = ""
 
     def change_style(self, style: Format) -> None:
         """Change the prompt style of the whole conversation."""
@@ -44,15 +48,14 @@ class Conversation:
         The oldest turns are dropped permanently, until `answer` more tokens fit into `context`.
         Raises SteadyPhiError without dropping turns if the question alone fills the context.
         """
-        new = self.tokenizer.encode(self.style.prompt(question))
-        if len(new) >= context:
-            raise SteadyPhiError(f"the message is {len(new)} tokens long, the model's context is {context}")
-        old = [self._tokens(turn) for turn in self.turns]
+        alone = self._prompt(question, first=True)
+        if len(alone) >= context:
+            raise SteadyPhiError(f"the message is {len(alone)} tokens long, the model's context is {context}")
         dropped = 0
-        while dropped < len(old) and sum(map(len, old[dropped:])) + len(new) + answer > context:
+        while len(tokens := self._joined(question, dropped)) + answer > context and dropped < len(self.turns):
             dropped += 1
         del self.turns[:dropped]
-        return [*(token for turn in old[dropped:] for token in turn), *new], dropped
+        return tokens, dropped
 
     def add(self, question: str, answer: str, tokens: list[int] | None) -> None:
         """Add a turn to the history. `tokens` are discarded if they do not decode to exactly the answer."""
@@ -62,15 +65,25 @@ class Conversation:
 
     def text(self) -> str:
         """Return the prompt text of the conversation."""
-        return "".join(
+        turns = [
             self.style.prompt(turn.question) + self._answer(turn) + self._between(turn) for turn in self.turns
-        )
+        ]
+        return self.style.opening(self.system) + "".join(turns)
 
-    def _tokens(self, turn: Turn) -> list[int]:
+    def _joined(self, question: str, dropped: int) -> list[int]:
+        """Return the tokens of the turns from `dropped` on, and of a new question."""
+        turns = self.turns[dropped:]
+        tokens = [token for turn in turns for token in self._tokens(turn, turn is turns[0])]
+        return [*tokens, *self._prompt(question, first=not turns)]
+
+    def _tokens(self, turn: Turn, first: bool) -> list[int]:
         """Tokenize the prompt, the answer and the separator separately, as during generation."""
         answer = self.tokenizer.encode(self._answer(turn)) if turn.tokens is None else turn.tokens
-        prompt = self.tokenizer.encode(self.style.prompt(turn.question))
+        prompt = self._prompt(turn.question, first)
         return [*prompt, *answer, *self.tokenizer.encode(self._between(turn))]
+
+    def _prompt(self, question: str, first: bool) -> list[int]:
+        return self.tokenizer.encode(self.style.prompt(question, self.system if first else ""))
 
     def _answer(self, turn: Turn) -> str:
         return turn.answer if turn.tokens is not None else self.style.answer(turn.answer.strip())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
+from steadyphi.prompts import own_formats
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import DEFAULT, FORMATS
 
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         push.check(options.push, options.private)
     runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
     style = FORMATS[options.style or measured_style(runs[1])]
-    chat = Chat(style.name, chat_template(style))
+    chat = Chat(style.name, chat_template(style), own_formats.written(style))
     with atomic_dir(options.target) as folder:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
         if options.gguf:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.prompts import own_formats
 from steadyphi.prompts.formats import DEFAULT, FORMATS, Format
 
 if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
@@ -52,6 +53,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     sub.add_argument(
         "--style", choices=FORMATS, metavar="NAME", help=f"prompt style {recorded.format(DEFAULT)}"
     )
+    sub.add_argument("--system", default="", metavar="TEXT", help="a system text before the first message")
     _add_shared(sub)
     sub.set_defaults(run=run_chat)
 
@@ -148,16 +150,21 @@ def run_chat(options: argparse.Namespace) -> None:
     chosen, style = _options(options, None), _style(options, DEFAULT)
     assert style
     model, tokenizer = _load(options)
-    conversation = Conversation(tokenizer, style)
+    conversation = Conversation(tokenizer, style, system=options.system)
     Chat(Session(model, tokenizer), conversation, chosen).run()
 
 
 def _style(options: argparse.Namespace, default: str) -> Format | None:
     """Return the prompt style: the option's, else the one that the model's folder records, else `default`."""
-    from steadyphi.checkpoint.chat_files import recorded_style
+    from steadyphi.checkpoint.chat_files import recorded_format, recorded_style
 
     name = options.style
     for folder in (options.tuned, options.folder):
+        if name is None and folder and (texts := recorded_format(folder)):
+            try:
+                own_formats.define([own_formats.parsed(texts)])
+            except ValueError as error:
+                raise SteadyPhiError(f"{folder}: records a wrong prompt format: {error}") from None
         if name is None and folder and (name := recorded_style(folder)) and name not in FORMATS:
             raise SteadyPhiError(f"{folder}: records the unknown prompt style {name!r}; give --style")
     name = name or default

@@ -12,6 +12,7 @@ from steadyphi.cli import compare, export, generate
 from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
+from steadyphi.prompts import own_formats
 
 DTYPES = ("keep", "float16", "bfloat16", "float32")
 
@@ -19,6 +20,10 @@ DTYPES = ("keep", "float16", "bfloat16", "float32")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. Invalid input ends it with a one-line message and exit status 1."""
     replace_unencodable()
+    try:
+        own_formats.define(own_formats.read(own_formats.FOLDER).values())
+    except SteadyPhiError as error:
+        sys.exit(f"error: {error}")
     options = _options(arguments)
     # As on Ctrl-C, so that incomplete output is removed at exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

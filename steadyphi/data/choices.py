@@ -23,6 +23,7 @@ from steadyphi.settings.schema import Task
 OPTION = re.compile(r"(?:\(([A-Z])\)|-)[ \t]+(\S.*)")
 HEADING = re.compile(r"Options:[ \t]*")
 LONGEST_SEARCH = 1.0  # seconds for one row; a pattern can take exponential time
+MOST_ANSWERS = 20_000  # that wrong choices are drawn from, because each item sorts them
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Reading = Callable[[str, list[str], list[str]], int]  # (answer, choices, labels) -> index of the choice
 
@@ -39,7 +40,10 @@ class Asker:
         self._answers: list[str] = []
         self._read: Reading = READINGS.get(task.answer_is, _as_text)
         if task.choices is None:
-            self._answers = sorted({final_answer(row, task) for row in rows})
+            answers = sorted({final_answer(row, task) for row in rows})
+            if len(answers) > MOST_ANSWERS:
+                answers = random.Random(f"answers {seed}").sample(answers, MOST_ANSWERS)
+            self._answers = answers
         elif task.answer_is == "auto":
             self._read = _detect(rows, task)
 
@@ -55,10 +59,10 @@ class Asker:
         if task.choices is None:
             rng = random.Random(f"{self.seed} {row.id}")
             choices = draw_choices(row, answer, self._answers, task.n_choices, rng)
-            return Item(row.id, skill, question, tuple(choices), choices.index(answer))
+            return Item(row.id, skill, question, tuple(choices), choices.index(answer), row.system)
         choices, labels = offered(row, task)
         right = _checked(self._read, answer, row, choices, labels)
-        return Item(row.id, skill, without_options(question, task), tuple(choices), right)
+        return Item(row.id, skill, without_options(question, task), tuple(choices), right, row.system)
 
 
 def offered(row: Row, task: Task) -> tuple[list[str], list[str]]:

@@ -1,68 +1,223 @@
-"""Read the data file: its rows as dialogues, and which of them can be asked as evaluation questions."""
+"""Read the training data: the rows of files and of the Hub as dialogues, and which of them can be asked."""
 
-import contextlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, overload
 
 from steadyphi.data import row_formats
-from steadyphi.data.row_files import read_rows
+from steadyphi.data.hub_rows import read_split
+from steadyphi.data.row_files import read_rows, stream_rows
 from steadyphi.data.row_formats import Dialogue, RowFormat
-from steadyphi.data.rows import Questions, Row, each
+from steadyphi.data.row_store import Rows
+from steadyphi.data.rows import Questions, Refused, Row, digest, each, grouped
 from steadyphi.errors import SteadyPhiError
-from steadyphi.settings.schema import Prepare
+from steadyphi.settings.schema import Mixed, Prepare
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """The rows of one source and their format. name: of the source, if there are several; else empty."""
+
+    name: str
+    format: RowFormat
+    rows: Rows
+    usable: Sequence[int]  # the places of the rows that are not bad
+
+    def dialogue(self, place: int) -> Dialogue:
+        """Return the dialogue of the row at this place among the usable ones."""
+        dialogue = self.format.read(self.rows[self.usable[place]])
+        return replace(dialogue, source=self.name) if self.name else dialogue
+
+    def question(self, place: int) -> Row:
+        """Return the row at this place with its question and answer in the columns of the task."""
+        row = self.rows[self.usable[place]]
+        return self.format.as_question(row, self.format.read(row))
+
+
+class Dialogues(Sequence[Dialogue]):
+    """The dialogues of all sources, one after the other; each is read from the disk when it is asked for."""
+
+    def __init__(self, sources: Sequence[SourceRows]) -> None:
+        self.sources = sources
+        self._ends = [sum(len(s.usable) for s in sources[: n + 1]) for n in range(len(sources))]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Dialogue: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Dialogue]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        source, place = self._find(range(len(self))[index])
+        return source.dialogue(place)
+
+    def question(self, index: int) -> Row:
+        """Return the row of a dialogue with its question and answer in the columns of the task."""
+        source, place = self._find(index)
+        return source.question(place)
+
+    def _find(self, index: int) -> tuple[SourceRows, int]:
+        number = bisect_right(self._ends, index)
+        return self.sources[number], index - (self._ends[number - 1] if number else 0)
+
+
+class _Askable(Sequence[Row]):
+    """The rows with one question and one answer, each read from the disk when it is asked for."""
+
+    def __init__(self, dialogues: Dialogues, places: Sequence[int]) -> None:
+        self.dialogues, self.places = dialogues, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dialogues.question(self.places[index])
+
+
+class Keys:
+    """The keys of every dialogue (see `rows.same`), 8 bytes each, to find those that ask a question."""
+
+    def __init__(self) -> None:
+        self._keys, self._ends = array("Q"), array("Q")
+
+    def add(self, texts: Collection[str]) -> None:
+        """Add the keys of the next dialogue."""
+        self._keys.extend(map(self._short, texts))
+        self._ends.append(len(self._keys))
+
+    def without(self, groups: list[list[int]], texts: Collection[str]) -> list[list[int]]:
+        """Return the groups of dialogues whose first has none of the keys."""
+        left_out = set(map(self._short, texts))
+        return [group for group in groups if left_out.isdisjoint(self._of(group[0]))]
+
+    def _of(self, place: int) -> Sequence[int]:
+        return self._keys[self._ends[place - 1] if place else 0 : self._ends[place]]
+
+    @staticmethod
+    def _short(text: str) -> int:
+        return int.from_bytes(digest(text)[:8])
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """The dialogues of a data file.
+    """The dialogues of the training data.
 
     questions: the rows with one question and one answer, each question handed out once.
-    dialogues: every dialogue, by the id of its row.
-    others: the dialogues that cannot be asked, because they have several turns or are plain text, grouped by
-        their questions.
+    askable: the place of each such row among the dialogues.
+    others: the places of the dialogues that cannot be asked, because they have several turns or are plain
+        text, grouped by their questions.
+    keys: of all dialogues.
     skipped: the number of bad rows that were skipped.
     """
 
-    format: RowFormat
+    dialogues: Dialogues
     questions: Questions
-    dialogues: dict[str, Dialogue]
-    others: list[list[Dialogue]]
+    askable: Sequence[int]
+    others: list[list[int]]
+    keys: Keys
     skipped: int
 
-    def remaining(self, seed: int) -> list[list[Dialogue]]:
+    def remaining(self, seed: int) -> list[list[int]]:
         """Return the dialogues not handed out as questions, in random order, one list per question."""
-        groups = [[self.dialogues[row.id] for row in rows] for rows in self.questions.remaining()]
+        groups = [[self.askable[row] for row in rows] for rows in self.questions.remaining()]
         if self.others:
             groups += self.others
             random.Random(f"dialogues {seed}").shuffle(groups)
         return groups
 
+    def asked(self) -> list[Dialogue]:
+        """Return the dialogues that were handed out as questions."""
+        return [self.dialogues[self.askable[row]] for row in self.questions.taken_rows]
+
 
 def read(settings: Prepare, file: Path, question: str) -> DataFile:
-    """Read the data file. `question` is the template of the text by which questions are compared.
+    """Read the training data. `question` is the template of the text by which questions are compared.
 
-    Raises SteadyPhiError as `read_rows` and `recognize` do, and for bad rows unless `settings.bad_rows` skips
-    them.
+    Raises SteadyPhiError as `stream_rows` and `recognize` do, and for bad rows unless `settings.bad_rows`
+    skips them.
     """
-    assert settings.instruction and settings.response  # compose ensures it
-    rows = read_rows(file)
-    format_ = row_formats.recognize(rows, settings.format, settings.instruction, settings.response)
-    usable = _usable(rows, format_, settings.bad_rows == "skip")
-    askable, groups = [], dict[str, list[Dialogue]]()
-    for row, dialogue in usable:
-        if dialogue.asks_once:
-            askable.append(format_.as_question(row, dialogue))
-        else:
-            groups.setdefault("\n".join(sorted(dialogue.keys)) or row.id, []).append(dialogue)
+    found = _Found()
+    skip = settings.bad_rows == "skip"
+    if settings.source == "mixture":
+        sources = [found.usable(*_mixed(source, file), skip) for source in settings.sources]
+    else:
+        sources = [found.usable("", *_read(settings, file), skip)]
+    dialogues = Dialogues(sources)
     return DataFile(
-        format_,
-        Questions(askable, question, settings.seed),
-        {row.id: dialogue for row, dialogue in usable},
-        list(groups.values()),
-        len(rows) - len(usable),
+        dialogues,
+        Questions(_Askable(dialogues, found.askable), question, settings.seed),
+        found.askable,
+        [[found.others[n] for n in group] for group in grouped(found.other_keys)],
+        found.keys,
+        sum(len(source.rows) - len(source.usable) for source in sources),
     )
+
+
+class _Found:
+    """What one pass over the rows of all sources finds."""
+
+    def __init__(self) -> None:
+        self.askable, self.others = array("L"), array("L")
+        self.other_keys: list[bytes] = []
+        self.keys = Keys()
+
+    def usable(self, name: str, format_: RowFormat, rows: Rows, skip: bool) -> SourceRows:
+        """Return the rows that are dialogues.
+
+        Bad rows raise one error, or are left out if `skip` is true.
+        """
+        usable, refused = array("L"), Refused()
+        for place, row in enumerate(rows):
+            try:
+                self._add(format_.read(row))
+                usable.append(place)
+            except SteadyPhiError as error:
+                refused.add(row, error)
+        if refused.count and not skip:
+            raise refused.error()
+        if not usable:
+            raise SteadyPhiError(f"{rows[0].source}: no row can be used as {format_}")
+        return SourceRows(name, format_, rows, usable)
+
+    def _add(self, dialogue: Dialogue) -> None:
+        place, keys = len(self.askable) + len(self.others), dialogue.keys
+        self.keys.add(keys)
+        if dialogue.asks_once:
+            self.askable.append(place)
+        else:
+            self.others.append(place)
+            self.other_keys.append(digest("\n".join(sorted(keys)) or dialogue.id))
+
+
+def _read(settings: Prepare, file: Path) -> tuple[RowFormat, Rows]:
+    """Read the only source."""
+    assert settings.instruction and settings.response  # compose ensures it
+    if settings.source == "hub":
+        assert settings.hub
+        rows = Rows(read_split(settings.hub, "prepare.hub"))
+    else:
+        rows = Rows(stream_rows(file, settings.files))
+    return row_formats.recognize(rows, settings.format, settings.instruction, settings.response), rows
+
+
+def _mixed(source: Mixed, folder: Path) -> tuple[str, RowFormat, Rows]:
+    """Read one of several sources. The questions of all have the columns `instruction` and `response`."""
+    if source.hub:
+        rows = Rows(read_split(source.hub, f"hub of the source {source.name}", source.name))
+    else:
+        assert source.file
+        glob = "*" in source.file
+        path, pattern = (folder, source.file) if glob else (folder / source.file, None)
+        rows = Rows(stream_rows(path, pattern, source.name))
+    format_ = row_formats.recognize(rows, source.format, source.instruction, source.response)
+    return source.name, replace(format_, as_columns=False), rows
 
 
 def read_questions(file: Path, question: str, answer: str) -> tuple[list[Row], int]:
@@ -71,22 +226,9 @@ def read_questions(file: Path, question: str, answer: str) -> tuple[list[Row], i
     The rows are recognized as those of a data file are. Templates of other columns are used as they are.
     """
     rows = read_rows(file)
-    format_ = row_formats.recognize(rows, "auto", question, answer)
-    if format_.by_template:
+    format_ = row_formats.recognize(Rows(rows), "auto", question, answer)
+    if format_.as_columns:
         return rows, 0
     dialogues = each(rows, format_.read)
     asked = [format_.as_question(row, d) for row, d in zip(rows, dialogues, strict=True) if d.asks_once]
     return asked, len(rows) - len(asked)
-
-
-def _usable(rows: Sequence[Row], format_: RowFormat, skip: bool) -> list[tuple[Row, Dialogue]]:
-    """Return the rows that are dialogues; bad rows raise one error, or are left out if `skip` is true."""
-    if not skip:
-        return list(zip(rows, each(rows, format_.read), strict=True))
-    usable = []
-    for row in rows:
-        with contextlib.suppress(SteadyPhiError):
-            usable.append((row, format_.read(row)))
-    if not usable:
-        raise SteadyPhiError(f"{rows[0].source}: no row can be used as {format_}")
-    return usable

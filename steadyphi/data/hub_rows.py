@@ -1,56 +1,62 @@
-"""Read questions from the Hub: one split of a data set at a pinned commit."""
+"""Read rows from the Hub: one split of a data set at a pinned commit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from steadyphi.data.choices import Asker, final_answer
 from steadyphi.data.row_files import distinct
 from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
-from steadyphi.settings.schema import Task
+from steadyphi.settings.schema import HubSplit, Task
 
 
 def read_hub(task: Task, split: str) -> list[Row]:
-    """Return the rows of a split of `task.dataset`, at `task.revision`.
+    """Return the rows of a split of `task.dataset`, at `task.revision`, as `read_split` reads them."""
+    assert task.dataset and task.revision  # compose ensures it
+    return list(read_split(HubSplit(task.dataset, split, task.config, task.revision), "task"))
+
+
+def read_split(split: HubSplit, key: str, part: str = "") -> Iterator[Row]:
+    """Yield the rows of a split of a data set.
 
     `datasets` downloads it once into its cache. A private data set needs HF_TOKEN. No code of the data set
-    is run. Raises SteadyPhiError, with the reason in one line, if the split cannot be read.
+    is run. key: the setting that names the split. part: the name of the source, if there are several.
+    Raises SteadyPhiError, with the reason in one line, if the split cannot be read.
     """
     import datasets
 
     datasets.disable_progress_bars()
-    assert task.dataset and task.revision  # compose ensures it
-    place = f"{task.dataset}, split {split}"
+    place = f"{split.dataset}, split {split.split}"
     try:
-        builder = datasets.load_dataset_builder(task.dataset, task.config, revision=task.revision)
+        builder = datasets.load_dataset_builder(split.dataset, split.config, revision=split.revision)
         # If the Hub cannot be reached, `datasets` uses any commit that is in its cache.
-        if builder.hash != task.revision:
+        if builder.hash != split.revision:
             raise SteadyPhiError(
-                f"{task.dataset}: the Hub is out of reach, and the latest commit in the cache is "
-                f"{builder.hash}, not {task.revision}; connect once"
+                f"{split.dataset}: the Hub is out of reach, and the latest commit in the cache is "
+                f"{builder.hash}, not {split.revision}; connect once"
             )
         builder.download_and_prepare()
-        return list(distinct(builder.as_dataset(split=split), place))
+        yield from distinct(builder.as_dataset(split=split.split), place, part)
     except SteadyPhiError:
         raise
     except Exception as error:  # each library below raises exceptions without a common base class
-        raise SteadyPhiError(f"{place}: {_reason(error, task)}") from None
+        raise SteadyPhiError(f"{place}: {_reason(error, split, key)}") from None
 
 
-def _reason(error: Exception, task: Task) -> str:
+def _reason(error: Exception, split: HubSplit, key: str) -> str:
     """Return in one line the reason of an error and what to do about it."""
     text = " ".join(str(error).split()) or type(error).__name__
     kinds = {kind.__name__ for e in _chain(error) for kind in type(e).__mro__}
     if "OfflineModeIsEnabled" in kinds or "OfflineModeIsEnabled" in text:
         return "HF_HUB_OFFLINE is set and the data is not in the cache yet; unset it for the first run"
     if "GatedRepoError" in kinds or "is a gated dataset" in text:
-        return f"gated; accept its terms at huggingface.co/datasets/{task.dataset} and set HF_TOKEN"
+        return f"gated; accept its terms at huggingface.co/datasets/{split.dataset} and set HF_TOKEN"
     if "RevisionNotFoundError" in kinds or text.startswith("Revision"):
-        return f"has no commit {task.revision}; see task.revision"
+        return f"has no commit {split.revision}; see {key}.revision"
     if "DatasetNotFoundError" in kinds:
-        return "not on the Hub, or private; check task.dataset, and set HF_TOKEN if it is yours"
+        return f"not on the Hub, or private; check {key}.dataset, and set HF_TOKEN if it is yours"
     if "ConnectionError" in kinds:
         return "the Hub is out of reach; the first run needs it, later ones read the cache"
-    return f"cannot be read ({text}); check task.config and task.split"
+    return f"cannot be read ({text}); check {key}.config and {key}.split"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -37,6 +37,10 @@ class Example:
         """The number of targets: the tokens of the answers, and the end token after each."""
         return sum(map(len, self.answers())) + len(self.later) // 2
 
+    def last_answer(self) -> "Example":
+        """Return the example with a loss on the last answer alone; the earlier turns are its prompt."""
+        return replace(self, prompt=self.later[-1], later=[]) if self.later else self
+
     def shortened(self, most: int) -> "Example":
         """Return the example with at most `most` tokens.
 

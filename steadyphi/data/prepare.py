@@ -3,8 +3,9 @@
 import itertools
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from steadyphi.data.packing import Example
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import NAMED
 from steadyphi.errors import SteadyPhiError
-from steadyphi.prompts import held_out
+from steadyphi.progress import Progress
+from steadyphi.prompts import held_out, own_formats
 from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
@@ -23,18 +25,62 @@ from steadyphi.tokenizer import TextTokenizer
 
 DEVELOPMENT = 8  # formats in which validation measures the model
 SHOWN = 400  # characters of the example that is printed
+CHUNK = 8192  # dialogues that are tokenized at a time
 PLAIN = Format("plain", "{question}", "")  # of plain text, which has no question
 
 
 @dataclass(frozen=True)
 class Part:
-    """A tokenized set of examples."""
+    """A tokenized set of examples.
+
+    long: the ids of the dialogues that are longer than the context, with their length in tokens.
+    dropped: the number of those that are left out; the others are shortened.
+    """
 
     ids: list[str]
     styles: list[str]
     examples: list[Example]
-    skipped: int  # the number of examples that are left out because they are longer than the context
-    truncated: int  # the number of examples that are shortened
+    long: list[tuple[str, int]]
+    dropped: int
+
+
+@dataclass
+class Written:
+    """What is known of the examples in a file. first: for each source the line about its first row."""
+
+    examples: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    longest: int = 0
+    long: int = 0
+    dropped: int = 0
+    stripped: int = 0
+    styles: set[str] = field(default_factory=set)
+    first_long: list[tuple[str, int]] = field(default_factory=list)
+    sources: Counter[str] = field(default_factory=Counter)
+    source_tokens: Counter[str] = field(default_factory=Counter)
+    first: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, part: Part, dialogues: Sequence[Dialogue], tokenizer: TextTokenizer) -> None:
+        """Count the examples of a part, which was made of these dialogues."""
+        lengths = [len(example.tokens) for example in part.examples]
+        self.examples += len(lengths)
+        self.tokens += sum(lengths)
+        self.supervised += sum(example.supervised for example in part.examples)
+        self.longest = max(self.longest, *lengths, 0)
+        self.long += len(part.long)
+        self.dropped += part.dropped
+        self.first_long += part.long[: NAMED - len(self.first_long)]
+        self.stripped += sum(dialogue.ended for dialogue in dialogues)
+        self.styles.update(part.styles)
+        source_of = {dialogue.id: dialogue.source for dialogue in dialogues}
+        for place, (id_, length) in enumerate(zip(part.ids, lengths, strict=True)):
+            source = source_of[id_]
+            self.sources[source] += 1
+            self.source_tokens[source] += length
+            row = _number(id_)
+            if row < self.first.get(source, (row + 1, ""))[0]:
+                self.first[source] = (row, _shown(part, place, tokenizer))
 
 
 def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path) -> dict[str, float]:
@@ -42,51 +88,90 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
 
     Raises SteadyPhiError if the data cannot be used or nothing fits the context.
     """
+    own_formats.define(settings.prompts)
     material = sources.load(settings, file)
-    train = tokenize(material.train, settings, tokenizer, settings.renderings)
-    valid_count = max(1, len(_development(settings)))
-    valid = tokenize(material.valid, settings, tokenizer, valid_count, development=True)
-    items = fitting_items(material.items, settings, tokenizer)
-    shots = fitting_items(material.shots, settings, tokenizer)
-    for what, examples in (("training example", train.examples), ("validation example", valid.examples)):
-        if not examples:
+    with (
+        tables.examples_file(into / "train.parquet") as write_train,
+        tables.examples_file(into / "valid.parquet") as write_valid,
+    ):
+        train = _write(write_train, material.train, settings, tokenizer, settings.renderings)
+        development = _development(settings, material.valid)
+        valid_count = max(1, len(development))
+        valid = _write(write_valid, material.valid, settings, tokenizer, valid_count, development)
+        items = fitting_items(material.items, settings, tokenizer)
+        shots = fitting_items(material.shots, settings, tokenizer)
+        for what, count in (("training example", train.examples), ("validation example", valid.examples)):
+            if not count:
+                raise SteadyPhiError(
+                    f"{sources.data_name(settings)}: no {what} fits prepare.context of "
+                    f"{settings.context} tokens"
+                )
+        if not items:
+            questions = settings.task.dataset or settings.task_file
             raise SteadyPhiError(
-                f"{settings.data_file}: no {what} fits prepare.context of {settings.context} tokens"
+                f"{questions}: no evaluation item fits prepare.context of {settings.context} tokens"
             )
-    if not items:
-        source = settings.task.dataset or settings.task_file
-        raise SteadyPhiError(
-            f"{source}: no evaluation item fits prepare.context of {settings.context} tokens"
-        )
-    if material.recognized:
-        print(f"{material.recognized}; {_first(train, tokenizer)}", file=sys.stderr)
-    for name, part in (("train", train), ("valid", valid)):
-        tables.write_examples(into / f"{name}.parquet", part.ids, part.styles, part.examples)
+    for name, recognized in material.recognized.items():
+        if name in train.first:
+            print(f"{recognized}; {train.first[name][1]}", file=sys.stderr)
     tables.write_items(into / "items.parquet", items)
     tables.write_items(into / "shots.parquet", shots)
-    return {
-        "train_examples": len(train.examples) // settings.renderings,
+    counts: dict[str, float] = {
+        "train_examples": train.examples // settings.renderings,
         "renderings": settings.renderings,
-        "train_formats": len(set(train.styles)),
-        "train_tokens": sum(len(e.tokens) for e in train.examples),
-        "train_supervised_tokens": sum(e.supervised for e in train.examples),
-        "valid_examples": len(valid.examples) // valid_count,
-        "valid_formats": len(set(valid.styles)),
-        "longest_example": max(len(e.tokens) for e in train.examples),
-        "skipped_examples": train.skipped + valid.skipped,
-        "truncated_examples": train.truncated + valid.truncated,
+        "train_formats": len(train.styles),
+        "train_tokens": train.tokens,
+        "train_supervised_tokens": train.supervised,
+        "valid_examples": valid.examples // valid_count,
+        "valid_formats": len(valid.styles),
+        "longest_example": train.longest,
+        "skipped_examples": train.dropped + valid.dropped,
+        "truncated_examples": train.long - train.dropped + valid.long - valid.dropped,
         "items": len(items),
         "skipped_items": len(material.items) - len(items),
         "shots": len(shots),
         "unusable_rows": material.unusable,
         "dialogues": material.dialogues,
-        "stripped_responses": sum(dialogue.ended for dialogue in (*material.train, *material.valid)),
+        "stripped_responses": train.stripped + valid.stripped,
     }
+    for source in settings.sources:
+        counts[f"train_examples_{source.name}"] = train.sources[source.name] // settings.renderings
+        counts[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
+    return counts
 
 
-def _first(part: Part, tokenizer: TextTokenizer) -> str:
-    """Return the example of the smallest row number as one line, with ▸ and ◂ around what has a loss."""
-    at = min(range(len(part.ids)), key=lambda n: int(part.ids[n].rpartition("-")[2]))
+def _write(
+    write: tables.Write,
+    dialogues: Sequence[Dialogue],
+    settings: Prepare,
+    tokenizer: TextTokenizer,
+    count: int,
+    fixed: Sequence[Format] = (),
+) -> Written:
+    """Tokenize dialogues a chunk at a time, so that memory does not grow with them, and write them."""
+    written = Written()
+    progress = Progress("prepare", len(dialogues), "rows") if len(dialogues) > CHUNK else None
+    for begin in range(0, len(dialogues), CHUNK):
+        chunk = list(dialogues[begin : begin + CHUNK])
+        part = tokenize(chunk, settings, tokenizer, count, fixed)
+        write(part.ids, part.styles, part.examples)
+        written.add(part, chunk, tokenizer)
+        if progress:
+            progress.add(len(chunk))
+    if progress:
+        progress.close()
+    if written.long and settings.too_long == "error":
+        raise SteadyPhiError(_too_long(written, settings))
+    return written
+
+
+def _number(id_: str) -> int:
+    """Return the number of the row in an id such as `row-7`, `chats-row-7` or `row-7-again-1`."""
+    return int(id_.partition("-again-")[0].rpartition("-")[2])
+
+
+def _shown(part: Part, at: int, tokenizer: TextTokenizer) -> str:
+    """Return an example as one line, with ▸ and ◂ around what has a loss."""
     example, text, done = part.examples[at], "", 0
     for answer in example.answers():
         supervised = example.tokens[answer.start : answer.stop]
@@ -128,67 +213,72 @@ def tokenize(
     settings: Prepare,
     tokenizer: TextTokenizer,
     count: int,
-    development: bool = False,
+    fixed: Sequence[Format] = (),
 ) -> Part:
     """Render each dialogue `count` times, each time in a format drawn anew, and tokenize it.
 
-    development: whether rendering n has the n-th development format instead, if there are any.
+    fixed: the formats of the renderings, if they are not drawn.
     The format depends on `settings.seed`, the dialogue's id and the number of the rendering.
     `settings.too_long` controls what becomes of a dialogue that is longer than the context in any rendering.
-    One that is left out is left out of all. Raises SteadyPhiError that names the rows if it is "error".
+    One that is left out is left out of all.
     """
-    parts: list[tuple[list[str], list[Example]]] = []
-    for number in range(count):
-        fixed = _development(settings)[number:][:1] if development else []
-        asked = [(_drawn(settings, dialogue, number, fixed), dialogue) for dialogue in dialogues]
-        examples = [replace(e, rendering=number) for e in encode_examples(tokenizer, asked)]
-        parts.append(([format_.name for format_, _ in asked], examples))
-    lengths = [max(len(examples[n].tokens) for _, examples in parts) for n in range(len(dialogues))]
+    asked = [
+        (fixed[number] if fixed and not d.plain else _drawn(settings, d, number), d)
+        for number in range(count)
+        for d in dialogues
+    ]
+    encoded = encode_examples(tokenizer, asked)
+    size = len(dialogues)
+    examples = [replace(example, rendering=n // size) for n, example in enumerate(encoded)]
+    lengths = [max(len(example.tokens) for example in examples[n::size]) for n in range(size)]
     long = [n for n, length in enumerate(lengths) if length > settings.context]
-    if long and settings.too_long == "error":
-        raise SteadyPhiError(_too_long([(dialogues[n].id, lengths[n]) for n in long], settings))
     dropped = set(long)
     if settings.too_long == "truncate":
-        parts = [(styles, [e.shortened(settings.context) for e in examples]) for styles, examples in parts]
-        dropped = {n for n in long if any(not examples[n].supervised for _, examples in parts)}
-    kept = [n for n in range(len(dialogues)) if n not in dropped]
+        examples = [example.shortened(settings.context) for example in examples]
+        dropped = {n for n in long if not all(example.supervised for example in examples[n::size])}
+    if settings.supervise == "last":
+        examples = [example.last_answer() for example in examples]
+    kept = [n for n in range(len(examples)) if n % size not in dropped]
     return Part(
-        [dialogues[n].id for _ in parts for n in kept],
-        [styles[n] for styles, _ in parts for n in kept],
-        [examples[n] for _, examples in parts for n in kept],
+        [dialogues[n % size].id for n in kept],
+        [asked[n][0].name for n in kept],
+        [examples[n] for n in kept],
+        [(dialogues[n].id, lengths[n]) for n in long],
         len(dropped),
-        len(long) - len(dropped),
     )
 
 
-def _too_long(rows: list[tuple[str, int]], settings: Prepare) -> str:
-    named = ", ".join(f"{row} ({length} tokens)" for row, length in rows[:NAMED])
-    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+def _too_long(written: Written, settings: Prepare) -> str:
+    named = ", ".join(f"{row} ({length} tokens)" for row, length in written.first_long)
+    more = f" and {written.long - NAMED} more" if written.long > NAMED else ""
     return (
-        f"{settings.data_file}: longer than prepare.context of {settings.context} tokens: {named}{more}; "
-        "shorten them, or set prepare.too_long to drop or truncate"
+        f"{sources.data_name(settings)}: longer than prepare.context of {settings.context} tokens: "
+        f"{named}{more}; shorten them, or set prepare.too_long to drop or truncate"
     )
 
 
-def _development(settings: Prepare) -> list[Format]:
+def _development(settings: Prepare, dialogues: Sequence[Dialogue]) -> list[Format]:
     """Return the formats that validation uses; none if no training format is drawn from the grammar."""
-    if not settings.grammar:
+    if not settings.grammar or all(dialogue.plain for dialogue in dialogues):
         return []
     held = settings.held_out
     drawn = held_out.development(DEVELOPMENT, settings.seed, held.development.atoms, held.atoms)
     return [format_.format for format_ in drawn]
 
 
-def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int, fixed: Sequence[Format] = ()) -> Format:
-    """Return the format of a rendering: the fixed one, or drawn from the grammar or the named styles."""
+def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
+    """Return the format of a rendering, drawn from the grammar or from the named styles.
+
+    A source may have a share of the grammar and styles of its own.
+    """
     if dialogue.plain:
         return PLAIN
-    if fixed:
-        return fixed[0]
+    source = next((source for source in settings.sources if source.name == dialogue.source), None)
+    grammar = settings.grammar if source is None or source.grammar is None else source.grammar
     rng = random.Random(f"{settings.seed} {dialogue.id} {rendering}")
-    if rng.random() < settings.grammar:
+    if rng.random() < grammar:
         return rng.choice(held_out.trainable(settings.held_out.untrained)).format
-    return FORMATS[rng.choice(settings.styles)]
+    return FORMATS[rng.choice(source.styles if source and source.styles else settings.styles)]
 
 
 def encode_examples(tokenizer: TextTokenizer, asked: Sequence[tuple[Format, Dialogue]]) -> list[Example]:
@@ -201,12 +291,19 @@ def encode_examples(tokenizer: TextTokenizer, asked: Sequence[tuple[Format, Dial
     for format_, dialogue in asked:
         prompts += dialogue.prompts(format_)
         answers += [format_.answer(answer) for _, answer in dialogue.turns]
-    encoded = zip(tokenizer.encode_batch(prompts), tokenizer.encode_batch(answers), strict=True)
+    ids = _encoded(tokenizer, [*prompts, *answers])
+    encoded = zip(map(ids.__getitem__, prompts), map(ids.__getitem__, answers), strict=True)
     between = tokenizer.encode(SEPARATOR)
     return [
         _example(list(itertools.islice(encoded, len(dialogue.turns))), between, tokenizer.eos_id)
         for _, dialogue in asked
     ]
+
+
+def _encoded(tokenizer: TextTokenizer, texts: Sequence[str]) -> dict[str, list[int]]:
+    """Return the ids of each text. One that occurs again, as an answer in each rendering, costs nothing."""
+    distinct = list(dict.fromkeys(texts))
+    return dict(zip(distinct, tokenizer.encode_batch(distinct), strict=True))
 
 
 def _example(turns: list[tuple[list[int], list[int]]], between: list[int], end: int) -> Example:
@@ -226,4 +323,4 @@ def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextToken
 
 
 def _asked(format_: Format, item: Item) -> tuple[str, list[str]]:
-    return format_.prompt(item.question), [format_.answer(choice) for choice in item.choices]
+    return format_.prompt(item.question, item.system), [format_.answer(choice) for choice in item.choices]

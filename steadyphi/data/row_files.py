@@ -1,89 +1,118 @@
-"""Read files of rows: JSON Lines, JSON, CSV and Parquet, plain or compressed by gzip; CSV cells stay text."""
+"""Read files of rows: JSON Lines, JSON, CSV and Parquet, plain or compressed; CSV cells stay text."""
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steadyphi.data.rows import Row
-from steadyphi.errors import SteadyPhiError
-from steadyphi.settings.values import rows_suffix
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-MOST_BYTES = 1 << 30  # of a file after decompression; its rows are held in memory
-PIECE = 1 << 20  # bytes that are decompressed at a time
-BATCH = 64  # rows of a Parquet file that are read at a time
+from steadyphi.data.rows import WRITTEN, Row, digest
+from steadyphi.data.streams import lines, too_large
+from steadyphi.errors import SteadyPhiError
+from steadyphi.settings.values import ROWS, rows_suffix
+
+MOST_BYTES = 16 << 30  # of a file after decompression
+MOST_JSON = 1 << 30  # of a .json file after decompression, because it is read whole
+MOST_FILES = 10_000  # in a folder
+BATCH = 256  # rows of a Parquet file that are read at a time
 MOST_CELL = 16 << 20  # characters of one cell of a CSV file
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Read the rows of a .jsonl, .json, .csv or .parquet file; the first three may end in .gz.
+    """Return the rows of a file, as `stream_rows` reads them."""
+    return list(stream_rows(file))
 
-    A .jsonl file has one object per line; a .json file a list of objects, or an object that contains one such
-    list (as BIG-Bench Hard's `examples`). The cells of a .csv file are texts. Equal rows count once.
+
+def stream_rows(path: Path, pattern: str | None = None, part: str = "") -> Iterator[Row]:
+    """Yield the rows of a .jsonl, .json, .csv or .parquet file, or of all such files in a folder.
+
+    The first three may be compressed (.gz, .zst). A .jsonl file has one object per line; a .json file a list
+    of objects, or an object that contains one such list (as BIG-Bench Hard's `examples`). The cells of a .csv
+    file are texts. Equal rows count once.
+    pattern: which files of the folder, as in `files_of`. part: the name of the source, if there are several.
     Raises SteadyPhiError that names the invalid row.
     """
-    if not file.is_file():
-        raise SteadyPhiError(f"{file}: no such file; set data_file or task_file in params.yaml to yours")
-    try:
-        return list(distinct(READERS[rows_suffix(file.name)](file), str(file)))
-    except UnicodeDecodeError as error:
-        raise SteadyPhiError(
-            f"{file}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from None
+    files = files_of(path, pattern)
+    seen: set[bytes] = set()
+    for file in files:
+        inner = file.relative_to(path).as_posix() if path.is_dir() else ""
+        name = "/".join(filter(None, (part, inner)))
+        yield from distinct(READERS[rows_suffix(file.name)](file), str(file), name, seen)
+    if not seen:
+        raise SteadyPhiError(f"{path}: there are no rows in it")
 
 
-def distinct(values: Iterable[Any], source: str) -> Iterator[Row]:
+def files_of(path: Path, pattern: str | None = None) -> list[Path]:
+    """Return the file `path`, or the files of rows in the folder `path` in the order of their names.
+
+    pattern: only the files whose path in the folder matches, such as `*.jsonl` or `**/*.jsonl`; by default
+    all, those in folders below too, but no hidden ones. Raises SteadyPhiError if there is none.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise SteadyPhiError(f"{path}: no such file; set data_file or task_file in params.yaml to yours")
+    files = sorted(
+        file
+        for file in path.glob(pattern or "**/*")
+        if rows_suffix(file.name) and file.is_file() and not _hidden(file.relative_to(path))
+    )
+    if not files:
+        matching = f" that matches {pattern}" if pattern else ""
+        raise SteadyPhiError(f"{path}: there is no {', '.join(ROWS)} file{matching} in this folder")
+    if len(files) > MOST_FILES:
+        raise SteadyPhiError(f"{path}: has {len(files):,} files, more than {MOST_FILES:,}; join some of them")
+    return files
+
+
+def _hidden(path: Path) -> bool:
+    return any(name.startswith(".") for name in path.parts)
+
+
+def distinct(
+    values: Iterable[Any], source: str, part: str = "", seen: set[bytes] | None = None
+) -> Iterator[Row]:
     """Yield a row for each mapping in `values`, except empty and repeated ones.
 
+    part: the name of the source, if there are several. seen: the digests of the rows of earlier sources.
     Raises SteadyPhiError for a value that is not a mapping, if there are no rows, and if their texts have
     more than `MOST_BYTES` characters.
     """
-    seen: set[str] = set()
+    alone, seen = seen is None, set() if seen is None else seen
     total = 0
     for number, row in enumerate(values, start=1):
         if not isinstance(row, dict):
             raise SteadyPhiError(
                 f'{source}: row {number}: should be a JSON object such as {{"question": "…"}}'
             )
-        content = json.dumps(row, sort_keys=True, default=str, ensure_ascii=False)
+        content = as_json(row, sort_keys=True)
         total += len(content)  # in a Parquet file, a few bytes can stand for millions of equal long cells
         if total > MOST_BYTES:
-            raise _too_large(source)
-        if not content.isascii() and content != content.encode(errors="replace").decode():
+            raise too_large(source, MOST_BYTES)
+        try:
+            key = digest(content)
+        except UnicodeEncodeError:
             raise SteadyPhiError(
                 f"{source}: row {number}: contains half a character (a lone surrogate); mend it"
-            )
-        if row and content not in seen:
-            seen.add(content)
-            yield Row(source, number, row)
-    if not seen:
+            ) from None
+        if row and key not in seen:
+            seen.add(key)
+            yield Row(source, number, row, part)
+    if alone and not seen:
         raise SteadyPhiError(f"{source}: there are no rows in it")
 
 
-def _text(file: Path) -> str:
-    """Return the content of a text file, decompressed if its name ends in .gz; at most `MOST_BYTES`."""
-    pieces, total = [], 0
-    packed = file.suffix.lower() == ".gz"
-    try:
-        with gzip.open(file, "rb") if packed else file.open("rb") as content:
-            while piece := content.read(PIECE):
-                pieces.append(piece)
-                total += len(piece)
-                if total > MOST_BYTES:
-                    raise _too_large(str(file))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise SteadyPhiError(f"{file}: is not a whole gzip file ({error})") from None
-    return b"".join(pieces).decode("utf-8-sig")  # unlike read_text, does not convert \r
+def as_json(values: dict[str, Any], sort_keys: bool = False) -> str:
+    """Return the values of a row as JSON. Dates and decimals become texts, and cells of bytes become null."""
+    return json.dumps(values, sort_keys=sort_keys, default=_written, ensure_ascii=False)
 
 
-def _too_large(source: str) -> SteadyPhiError:
-    return SteadyPhiError(
-        f"{source}: has more than {MOST_BYTES:,} bytes when it is unpacked, too many to read; keep fewer rows"
-    )
+def _written(value: Any) -> str | None:
+    return str(value) if isinstance(value, WRITTEN) else None
 
 
 def parse(text: str, where: str) -> Any:
@@ -116,13 +145,12 @@ def parse(text: str, where: str) -> Any:
 
 
 def _read_jsonl(file: Path) -> Iterator[Any]:
-    # Not splitlines, which also splits at U+2028, a character that JSON texts may contain.
-    for number, line in enumerate(_text(file).split("\n"), start=1):
-        yield parse(line, f"{file}: row {number}") if line.strip() else {}  # rows are counted as lines
+    for number, line in enumerate(lines(file, MOST_BYTES), start=1):
+        yield parse(line.removesuffix("\n"), f"{file}: row {number}") if line.strip() else {}
 
 
 def _read_json(file: Path) -> list[Any]:
-    rows = parse(_text(file), str(file))
+    rows = parse("".join(lines(file, min(MOST_BYTES, MOST_JSON))), str(file))
     if isinstance(rows, dict):
         lists = [v for v in rows.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
         rows = lists[0] if len(lists) == 1 else None
@@ -137,7 +165,7 @@ def _read_json(file: Path) -> list[Any]:
 def _read_csv(file: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a CSV file; the first line names the columns, and every cell is a string."""
     csv.field_size_limit(MOST_CELL)
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    reader = csv.reader(_csv_lines(file), strict=True)
     try:
         columns = next(reader, [])
         for column in columns:
@@ -154,10 +182,13 @@ def _read_csv(file: Path) -> Iterator[dict[str, str]]:
         raise SteadyPhiError(f"{file}: line {reader.line_num}: not CSV ({error})") from None
 
 
-def _read_parquet(file: Path) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _csv_lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a CSV file, which may end in \\n, \\r\\n or \\r."""
+    for line in lines(file, MOST_BYTES):
+        yield from io.StringIO(line, newline="")
 
+
+def _read_parquet(file: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(BATCH):

@@ -11,10 +11,11 @@ A format is recognized from the columns that occur in any row, or named by the s
     columns                 any columns, through the templates `instruction` and `response`
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from steadyphi.data.row_store import Rows
 from steadyphi.data.rows import Row, plain, same, without_end_string
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.dialogue import SEPARATOR
@@ -22,22 +23,25 @@ from steadyphi.prompts.formats import Format
 from steadyphi.settings.values import DEFAULT_TEMPLATES
 
 Turns = tuple[tuple[str, str], ...]
+ALPACA = "{instruction}\n{input?}"
 ROLES = {"system": "system", "user": "user", "assistant": "assistant"}
 SHAREGPT_ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Dialogue:
     """A training document, not yet in a prompt format: questions and their answers, in turns.
 
     Plain text is the answer of a single turn whose question is empty.
     ended: the number of answers that ended with the text of an end token, which was removed.
+    source: the name of its source, if there are several.
     """
 
     id: str
     turns: Turns
     system: str = ""
     ended: int = 0
+    source: str = ""
 
     @property
     def question(self) -> str:
@@ -60,9 +64,9 @@ class Dialogue:
         return len(self.turns) == 1 and not self.plain
 
     def prompts(self, format_: Format) -> list[str]:
-        """Return the prompt of each turn in a format; the system text is placed before the first."""
-        first, *more = (format_.prompt(question) for question, _ in self.turns)
-        return [SEPARATOR.join(filter(None, (self.system, first))), *more]
+        """Return the prompt of each turn in a format, which places the system text before the first."""
+        (first, _), *more = self.turns
+        return [format_.prompt(first, self.system), *(format_.prompt(question) for question, _ in more)]
 
     @property
     def keys(self) -> set[str]:
@@ -80,48 +84,46 @@ class RowFormat:
     name: str
     columns: tuple[str, ...]
     read: Read
+    as_columns: bool = False  # whether a task's templates name the columns of the rows themselves
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(self.columns)})"
 
-    @property
-    def by_template(self) -> bool:
-        """Whether the columns are named by templates."""
-        return self.name == "columns"
-
     def as_question(self, row: Row, dialogue: Dialogue) -> Row:
         """Return the row with its question and answer in the columns `instruction` and `response`.
 
-        So a task's templates have the same columns in every format but `columns`.
+        Its system text is kept apart, because the prompt format places it.
+
+        So a task's templates have the same columns in every format, unless `as_columns` is true.
         """
-        if self.by_template:
+        if self.as_columns:
             return row
-        asked = {"instruction": dialogue.question, "response": dialogue.response}
-        return replace(row, values={**row.values, **asked})
+        asked = {"instruction": dialogue.turns[0][0], "response": dialogue.response}
+        return replace(row, values={**row.values, **asked}, system=dialogue.system)
 
 
-def recognize(rows: Sequence[Row], name: str, instruction: str, response: str) -> RowFormat:
+def recognize(rows: Rows, name: str, instruction: str, response: str) -> RowFormat:
     """Return the format `name` of the rows, or for `auto` the one that fits their columns.
 
     With `auto`, templates that name other columns than instruction and response are used as they are.
     Raises SteadyPhiError that names the formats if several fit, and if the columns of the format are absent.
     """
-    by_template = RowFormat("columns", (instruction, response), partial(_filled, instruction, response))
+    by_template = RowFormat("columns", (instruction, response), partial(_filled, instruction, response), True)
     if name == "columns" or (name == "auto" and (instruction, response) != DEFAULT_TEMPLATES):
         return by_template
-    columns = {column for row in rows for column, value in row.values.items() if value is not None}
-    fit = [f for f in FORMATS if columns.issuperset(f.columns) and name in ("auto", f.name)]
+    columns = rows.columns
+    suitable = [f for f in FORMATS if columns.issuperset(f.columns) and name in ("auto", f.name)]
     # `instruction, response` with the column `input` beside them is Alpaca.
-    fit = [f for f in fit if not any(set(f.columns) < set(other.columns) for other in fit)]
-    if name == "auto" and len(fit) > 1:
-        fit = [f for f in fit if f.name != "text"]
-    if len(fit) > 1:
+    suitable = [f for f in suitable if not any(set(f.columns) < set(other.columns) for other in suitable)]
+    if name == "auto" and len(suitable) > 1:
+        suitable = [f for f in suitable if f.name != "text"]
+    if len(suitable) > 1:
         raise SteadyPhiError(
-            f"{rows[0].source}: the columns fit {' and '.join(map(str, fit))}; name the right one in "
+            f"{rows[0].source}: the columns fit {' and '.join(map(str, suitable))}; name the right one in "
             "prepare.format; for other columns, set prepare.instruction and prepare.response"
         )
-    if fit:
-        return fit[0]
+    if suitable:
+        return suitable[0]
     if name == "auto":
         return by_template
     needed = " or ".join(str(f) for f in FORMATS if f.name == name)
@@ -135,13 +137,6 @@ def _filled(instruction: str, response: str, row: Row) -> Dialogue:
     return _dialogue(row, ((row.text(instruction), answer),))
 
 
-def _alpaca(response: str, row: Row) -> Dialogue:
-    """Join instruction and input by a newline. An input that is absent or empty adds nothing."""
-    given = row.values.get("input")
-    template = "{instruction}\n{input}" if given is not None and plain(given) != "" else "{instruction}"
-    return _filled(template, response, row)
-
-
 def _text(row: Row) -> Dialogue:
     return _dialogue(row, (("", row.text("{text}")),))
 
@@ -151,24 +146,24 @@ def _messages(column: str, role: str, content: str, roles: dict[str, str], row: 
     messages = row.value(column)
     if not isinstance(messages, list) or not messages:
         raise SteadyPhiError(f"{row.where}: {column} should be a list of messages with {role} and {content}")
-    said: list[tuple[str, str]] = []
+    checked: list[tuple[str, str]] = []  # the general role and the text of each message
     for number, message in enumerate(messages, start=1):
         try:
-            said.append(_message(message, role, content, roles))
+            checked.append(_message(message, role, content, roles))
         except ValueError as error:
             raise SteadyPhiError(f"{row.where}: message {number}: {error}") from None
-    system = said.pop(0)[1] if said[0][0] == "system" else ""
+    system = checked.pop(0)[1] if checked[0][0] == "system" else ""
     named = {general: name for name, general in roles.items()}
-    for index, (who, _) in enumerate(said):
+    for index, (who, _) in enumerate(checked):
         expected = ("user", "assistant")[index % 2]
         if who != expected:
-            number = len(messages) - len(said) + index + 1
+            number = len(messages) - len(checked) + index + 1
             raise SteadyPhiError(
                 f"{row.where}: message {number} is from {named[who]}, but should be from {named[expected]}"
             )
-    if not said or len(said) % 2:
+    if not checked or len(checked) % 2:
         raise SteadyPhiError(f"{row.where}: there is no message from {named['assistant']} at the end")
-    texts = [text for _, text in said]
+    texts = [text for _, text in checked]
     return _dialogue(row, tuple(zip(texts[::2], texts[1::2], strict=True)), system)
 
 
@@ -196,8 +191,8 @@ def _dialogue(row: Row, turns: Turns, system: str = "") -> Dialogue:
 
 
 FORMATS = (
-    RowFormat("alpaca", ("instruction", "output"), partial(_alpaca, "{output}")),
-    RowFormat("alpaca", ("instruction", "input", "response"), partial(_alpaca, "{response}")),
+    RowFormat("alpaca", ("instruction", "output"), partial(_filled, ALPACA, "{output}")),
+    RowFormat("alpaca", ("instruction", "input", "response"), partial(_filled, ALPACA, "{response}")),
     RowFormat("messages", ("messages",), partial(_messages, "messages", "role", "content", ROLES)),
     RowFormat(
         "sharegpt", ("conversations",), partial(_messages, "conversations", "from", "value", SHAREGPT_ROLES)

@@ -1,5 +1,9 @@
 """Rows of data and their columns, read from a file or from a split on the Hub."""
 
+import datetime
+import decimal
+import hashlib
+import math
 import random
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,21 +14,30 @@ from steadyphi.errors import SteadyPhiError
 
 T = TypeVar("T")
 NAMED = 10  # the maximum number of rows that an error lists
+FIELD = re.compile(r"(\s*)\{([^{}]+)\}")  # of a template
+WRITTEN = datetime.date | datetime.time | datetime.timedelta | decimal.Decimal  # cells of tables
 END_STRINGS = ("<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<eos>", "<end_of_turn>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row and its position in its file or split, counted from 1."""
+    """One row and its position in its file or split, counted from 1.
 
-    source: str  # the file, or the data set and its split; used in error messages
+    source: the file, or the data set and its split; used in error messages.
+    part: the file or source by a shorter name, if there are several.
+    system: the system text of its question, if it is a dialogue with one.
+    """
+
+    source: str
     number: int
     values: dict[str, Any]
+    part: str = ""
+    system: str = ""
 
     @property
     def id(self) -> str:
         """A name for the row that does not depend on the order of the rows."""
-        return f"row-{self.number}"
+        return f"{self.part}-row-{self.number}" if self.part else f"row-{self.number}"
 
     @property
     def where(self) -> str:
@@ -32,8 +45,11 @@ class Row:
         return f"{self.source}: row {self.number}"
 
     def text(self, template: str) -> str:
-        """Fill in the `{column}` fields of a template; SteadyPhiError if a column is absent or empty."""
-        return re.sub(r"\{([^{}]+)\}", lambda m: self._cell(m[1]), template).strip()
+        """Fill in the `{column}` fields of a template; SteadyPhiError if a column is absent or empty.
+
+        A field `{column?}` may be absent or empty. It is then left out with the white space before it.
+        """
+        return FIELD.sub(self._field, template).strip()
 
     def texts(self, column: str) -> list[str]:
         """Return the list of texts and numbers in `column`, as texts; two or more, none empty."""
@@ -63,6 +79,15 @@ class Row:
             value = [f[name] for f in fields] if isinstance(value, list) else value[name]
         return value
 
+    def _field(self, match: re.Match[str]) -> str:
+        space, column = match.groups()
+        if column.endswith("?") and column not in self.values:
+            column = column.removesuffix("?")
+            value = self.values.get(column)
+            if value is None or plain(value) == "":
+                return ""
+        return space + self._cell(column)
+
     def _cell(self, column: str) -> str:
         text = plain(self.value(column))
         if not text:
@@ -71,20 +96,25 @@ class Row:
 
 
 class Questions:
-    """Rows in a seeded random order, grouped by question; each question is handed out once."""
+    """Rows in a seeded random order, grouped by question; each question is handed out once.
+
+    taken: the keys of the questions that were handed out, see `same`. taken_rows: the places of their rows.
+    """
 
     def __init__(
         self, rows: Sequence[Row], template: str, seed: int, also: Callable[[Row], str] | None = None
     ) -> None:
-        """Group rows by the text of `template`, which is a row's question, and by the result of `also`."""
-        self.rows = rows
-        self.taken: set[str] = set()  # the keys of the questions handed out, see `same`
-        groups: dict[tuple[str, str], list[Row]] = {}
+        """Group rows by their question, which is the text of `template` and the row's system text.
+
+        also: a function that distinguishes rows with equal questions further.
+        """
+        self.rows, self.template = rows, template
+        self.taken: set[str] = set()
+        self.taken_rows: list[int] = []
         # A question that occurs twice, even with different answers, must not be in training and evaluation.
-        keys = each(rows, lambda row: (same(row.text(template)), also(row) if also else ""))
-        for key, row in zip(keys, rows, strict=True):
-            groups.setdefault(key, []).append(row)
-        self._groups = [(key, group) for (key, _), group in groups.items()]
+        self._groups = grouped(
+            each(rows, lambda row: digest(self._key(row), row.system, also(row) if also else ""))
+        )
         random.Random(f"rows {seed}").shuffle(self._groups)
 
     def __len__(self) -> int:
@@ -93,16 +123,37 @@ class Questions:
     def take(self, count: int) -> list[Row]:
         """Return one row for each of the next questions, at most `count`."""
         taken, self._groups = self._groups[:count], self._groups[count:]
-        self.taken.update(key for key, _ in taken)
-        return [rows[0] for _, rows in taken]
+        rows = [self.rows[group[0]] for group in taken]
+        self.taken.update(map(self._key, rows))
+        self.taken_rows += [group[0] for group in taken]
+        return rows
 
-    def remaining(self) -> list[list[Row]]:
-        """Return all rows not yet handed out, one list per question."""
-        return [rows for _, rows in self._groups]
+    def remaining(self) -> list[list[int]]:
+        """Return the places of all rows not yet handed out, one list per question."""
+        return list(self._groups)
 
     def leave_out(self, keys: Collection[str]) -> None:
         """Hand out no question whose key (see `same`) is one of `keys`."""
-        self._groups = [(key, rows) for key, rows in self._groups if key not in keys]
+        self._groups = [group for group in self._groups if self._key(self.rows[group[0]]) not in keys]
+
+    def _key(self, row: Row) -> str:
+        return same(row.text(self.template))
+
+
+def digest(*texts: str) -> bytes:
+    """Return 16 bytes that identify the texts, because a million of them take less memory than the texts."""
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).digest()
+
+
+def grouped(digests: Iterable[bytes]) -> list[list[int]]:
+    """Return the places of equal digests, one list for each, in the order in which they first occur."""
+    groups: dict[bytes, list[int]] = {}
+    for place, key in enumerate(digests):
+        if key in groups:
+            groups[key].append(place)
+        else:
+            groups[key] = [place]
+    return list(groups.values())
 
 
 def same(question: str) -> str:
@@ -110,25 +161,45 @@ def same(question: str) -> str:
     return " ".join(question.casefold().split())
 
 
+class Refused:
+    """Rows that cannot be used: their number, and the first of them with the reason."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[tuple[Row, str]] = []
+
+    def add(self, row: Row, error: SteadyPhiError) -> None:
+        """Count a row, which cannot be used because of `error`."""
+        self.count += 1
+        if len(self._first) < NAMED:
+            self._first.append((row, str(error)))
+
+    def error(self) -> SteadyPhiError:
+        """Return one error for all rows, with the first ten of them and their number."""
+        first, text = self._first[0]
+        if self.count == 1:
+            return SteadyPhiError(text)
+        shown = [
+            f"row {row.number}: {text.removeprefix(f'{row.where}: ')}" if row.source == first.source else text
+            for row, text in self._first
+        ]
+        more = f"; and {self.count - NAMED} more" if self.count > NAMED else ""
+        return SteadyPhiError(f"{first.source}: {self.count} rows cannot be used: {'; '.join(shown)}{more}")
+
+
 def each(rows: Iterable[Row], make: Callable[[Row], T]) -> list[T]:
     """Return `make(row)` for each row.
 
     Raises one SteadyPhiError for all rows that `make` refuses, with the first ten of them and their number.
     """
-    values, refused = [], []
+    values, refused = [], Refused()
     for row in rows:
         try:
             values.append(make(row))
         except SteadyPhiError as error:
-            refused.append((row, str(error)))
-    if len(refused) > 1:
-        shown = [f"row {row.number}: {text.removeprefix(f'{row.where}: ')}" for row, text in refused[:NAMED]]
-        more = f"; and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
-        raise SteadyPhiError(
-            f"{refused[0][0].source}: {len(refused)} rows cannot be used: {'; '.join(shown)}{more}"
-        )
-    if refused:
-        raise SteadyPhiError(refused[0][1])
+            refused.add(row, error)
+    if refused.count:
+        raise refused.error()
     return values
 
 
@@ -143,7 +214,12 @@ def without_end_string(text: str) -> str:
 
 
 def plain(value: Any) -> str | None:
-    """Return a text or number as text, None for anything else; 51.0 becomes 51, as in a written answer."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip() if isinstance(value, str | int | float) else None
+    """Return a text, number, date, time or decimal as text, None for anything else.
+
+    51.0 becomes 51, as in a written answer. NaN, a blank cell of a table, is missing.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value).strip() if isinstance(value, str | int | WRITTEN) else None

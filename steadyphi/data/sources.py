@@ -1,9 +1,12 @@
 """Load instruction data and questions from the textbook generator, from files of rows or from the Hub."""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import random
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, overload
 
 from steadyphi.data import data_file, textbook
 from steadyphi.data.choices import Asker, offered
@@ -13,8 +16,8 @@ from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import Questions, Row, each, same
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
-from steadyphi.settings.schema import Prepare, Task
-from steadyphi.settings.values import rows_suffix
+from steadyphi.settings.schema import Mixed, Prepare, Task
+from steadyphi.settings.values import DEFAULT_TEMPLATES, rows_suffix
 
 
 @dataclass(frozen=True)
@@ -28,62 +31,119 @@ class Asked:
     dialogues: int = 0  # the number of rows of a file that do not ask one question
 
 
+class Chosen(Sequence[Dialogue]):
+    """Some of the dialogues, in any order; a dialogue that is chosen again has another id."""
+
+    def __init__(
+        self, dialogues: Sequence[Dialogue], places: Sequence[int], rounds: Sequence[int] = ()
+    ) -> None:
+        """`rounds`: for each place how often it was chosen before; never by default."""
+        self.dialogues, self.places, self.rounds = dialogues, places, rounds
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Dialogue: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Chosen": ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Chosen(self.dialogues, self.places[index], self.rounds[index])
+        dialogue = self.dialogues[self.places[index]]
+        again = self.rounds[index] if self.rounds else 0
+        return replace(dialogue, id=f"{dialogue.id}-again-{again}") if again else dialogue
+
+
 @dataclass(frozen=True)
 class Material:
     """The input of `prepare`; no question is in more than one of the four lists.
 
     dialogues: the number of rows that no question was taken from, because they have several turns or none.
-    recognized: the data file and the format of its rows; None for the textbook.
+    recognized: for each source its name, and its file with the format of its rows; none for the textbook.
     """
 
-    train: list[Dialogue]
-    valid: list[Dialogue]
+    train: Sequence[Dialogue]
+    valid: Sequence[Dialogue]
     items: list[Item]
     shots: list[Item]
     unusable: int
     dialogues: int = 0
-    recognized: str | None = None
+    recognized: dict[str, str] = field(default_factory=dict)
 
 
 def load(settings: Prepare, file: Path) -> Material:
     """Return training and validation dialogues, evaluation items and few-shot examples.
 
-    `file` is the data file. A task may read its questions from another file (`settings.task_file`) or from
-    the Hub. Questions used in evaluation or as few-shot examples are left out of training.
-    Raises SteadyPhiError that names the file, row or column that cannot be used.
+    `file` is the data file, or the folder of the data files. A task may read its questions from another file
+    (`settings.task_file`) or from the Hub. Questions used in evaluation or as few-shot examples are left out
+    of training. Raises SteadyPhiError that names the file, row or column that cannot be used.
     """
     data = None
-    if settings.source == "jsonl":
-        template = settings.task.question if _asks_data_file(settings) else settings.instruction
+    if settings.source != "textbook":
+        own = DEFAULT_TEMPLATES[0] if settings.source == "mixture" else settings.instruction
+        template = settings.task.question if _asks_data_file(settings) else own
         assert template  # compose ensures it
         data = data_file.read(settings, file, template)
     asked = _asked(settings, data)
-    groups = data.remaining(settings.seed) if data else _textbook(settings)
     keys = asked.keys
     if data and _asks_data_file(settings):  # their questions without a system text too
-        keys = keys.union(*(data.dialogues[item.id].keys for item in [*asked.items, *asked.shots]))
-    groups = [group for group in groups if not group[0].keys & keys]
-    valid, dialogues = groups[: settings.valid], list(itertools.chain(*groups[settings.valid :]))
-    if not dialogues:
+        keys = keys.union(*(dialogue.keys for dialogue in data.asked()))
+    dialogues: Sequence[Dialogue] = data.dialogues if data else _textbook(settings)
+    if data:
+        groups = data.keys.without(data.remaining(settings.seed), keys)
+    else:
+        groups = [[place] for place, dialogue in enumerate(dialogues) if not dialogue.keys & keys]
+    train = array("L", itertools.chain(*groups[settings.valid :]))
+    if not train:
         raise SteadyPhiError(
-            f"{settings.data_file}: {len(groups)} questions beside the {len(asked.items)} for evaluation "
+            f"{data_name(settings)}: {len(groups)} questions beside the {len(asked.items)} for evaluation "
             f"are too few for prepare.valid of {settings.valid}; lower prepare.valid or prepare.items"
         )
     return Material(
-        dialogues[: settings.examples],
-        list(itertools.chain(*valid)),
+        _weighted(settings, dialogues, train)[: settings.examples],
+        Chosen(dialogues, array("L", itertools.chain(*groups[: settings.valid]))),
         asked.items,
         asked.shots,
         asked.unusable + (data.skipped if data else 0),
         asked.dialogues,
-        f"{settings.data_file}: read as {data.format}" if data else None,
+        {s.name: f"{s.rows[0].source}: read as {s.format}" for s in data.dialogues.sources} if data else {},
     )
 
 
-def _textbook(settings: Prepare) -> list[list[Dialogue]]:
+def _weighted(settings: Prepare, dialogues: Sequence[Dialogue], train: Sequence[int]) -> Chosen:
+    """Return the training dialogues, those of each source limited and repeated as its settings say.
+
+    `train` is in random order, so that the first of a source are a random sample of it.
+    """
+    if not settings.sources:
+        return Chosen(dialogues, train)
+    by_source: dict[str, list[int]] = {source.name: [] for source in settings.sources}
+    for place in train:
+        by_source[dialogues[place].source].append(place)
+    chosen = [
+        (place, number // len(places))
+        for source in settings.sources
+        if (places := by_source[source.name][: source.limit])
+        for number, place in enumerate(itertools.islice(itertools.cycle(places), _count(source, places)))
+    ]
+    random.Random(f"mixture {settings.seed}").shuffle(chosen)
+    return Chosen(dialogues, array("L", (p for p, _ in chosen)), array("L", (again for _, again in chosen)))
+
+
+def _count(source: Mixed, places: Sequence[int]) -> int:
+    return max(1, round(source.weight * len(places)))
+
+
+def data_name(settings: Prepare) -> str:
+    """Return the name of the training data for error messages: a file, a folder, or a split on the Hub."""
+    return settings.hub.dataset if settings.hub and settings.source == "hub" else settings.data_file
+
+
+def _textbook(settings: Prepare) -> list[Dialogue]:
     assert settings.examples  # compose ensures it
     generated = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
-    return [[Dialogue(f"finetune-{n}", ((q.text, q.answer),))] for n, q in enumerate(generated)]
+    return [Dialogue(f"finetune-{n}", ((q.text, q.answer),)) for n, q in enumerate(generated)]
 
 
 def _asks_data_file(settings: Prepare) -> bool:
@@ -115,11 +175,12 @@ def _asked(settings: Prepare, data: DataFile | None) -> Asked:
         questions, dialogues = data.questions, sum(map(len, data.others))
     if not questions:
         raise SteadyPhiError(
-            f"{file or settings.data_file}: no row has one question and one answer to evaluate with; "
+            f"{file or data_name(settings)}: no row has one question and one answer to evaluate with; "
             "set task, such as task=textbook, or task_file to a file of questions"
         )
-    items = _items(questions, _most(questions, settings), settings)
-    shots = _items(questions, settings.shots, settings)
+    asker = Asker(questions.rows, task, settings.seed)
+    items = each(questions.take(_most(questions, settings)), asker.item)
+    shots = each(questions.take(settings.shots), asker.item)
     return replace(_asking(items, shots, [questions]), dialogues=dialogues)
 
 

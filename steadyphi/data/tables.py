@@ -1,9 +1,10 @@
 """Write and read prepared data as Parquet files."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,7 @@ ITEMS = pa.schema(
         ("question", pa.string()),
         ("choices", pa.list_(pa.string())),
         ("answer", pa.int32()),
+        ("system", pa.string()),  # the system text of the question
     ]
 )
 
@@ -42,27 +44,81 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -
 
 def read_table(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a Parquet file. Raises SteadyPhiError if the file is absent or damaged."""
+    return list(_read(path).to_pylist())
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return list(pq.read_table(path).to_pylist())
+        return pq.read_table(path, columns=columns, memory_map=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise SteadyPhiError(f"{path}: cannot be read ({error}); run dvc repro") from None
+
+
+Write = Callable[[Sequence[str], Sequence[str], Sequence[Example]], None]
+
+
+@contextlib.contextmanager
+def examples_file(path: Path) -> Iterator[Write]:
+    """Write tokenized examples piece by piece: yield a function of their ids, prompt styles and tokens.
+
+    The file gets its name when the block ends without an error.
+    """
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, EXAMPLES, compression="zstd") as writer:
+
+        def write(ids: Sequence[str], styles: Sequence[str], examples: Sequence[Example]) -> None:
+            columns = {name: [getattr(e, name) for e in examples] for name in EXAMPLES.names[2:]}
+            writer.write_table(pa.table({"id": ids, "style": styles, **columns}, EXAMPLES))
+
+        yield write
 
 
 def write_examples(
     path: Path, ids: Sequence[str], styles: Sequence[str], examples: Sequence[Example]
 ) -> None:
     """Write tokenized examples with their ids and prompt styles."""
-    rows = [
-        {"id": id_, "style": style, **vars(example)}
-        for id_, style, example in zip(ids, styles, examples, strict=True)
-    ]
-    write_table(path, rows, EXAMPLES)
+    with examples_file(path) as write:
+        write(ids, styles, examples)
 
 
-def read_examples(path: Path) -> list[Example]:
+class Examples(Sequence[Example]):
+    """The tokenized examples of a file, each made when it is asked for: a token takes 4 bytes of memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file into memory. Raises SteadyPhiError if it is absent or damaged."""
+        table = _read(path, ["rendering", "prompt", "later", "tokens"])
+        self._prompts, self._renderings = (table[name].to_numpy() for name in ("prompt", "rendering"))
+        self._tokens, self._later = _Lists(table["tokens"]), _Lists(table["later"])
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        prompt, rendering = int(self._prompts[index]), int(self._renderings[index])
+        return Example(self._tokens[index], prompt, rendering, self._later[index])
+
+
+class _Lists:
+    """The lists of a column as NumPy arrays: all values, and where each list ends."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        lists = column.combine_chunks()
+        self.values, self.offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
+
+    def __getitem__(self, index: int) -> list[int]:
+        values: list[int] = self.values[self.offsets[index] : self.offsets[index + 1]].tolist()
+        return values
+
+
+def read_examples(path: Path) -> Examples:
     """Read tokenized examples."""
-    names = [field.name for field in fields(Example)]
-    return [Example(**{name: row[name] for name in names}) for row in read_table(path)]
+    return Examples(path)
 
 
 def read_formats(path: Path) -> list[str]:

@@ -14,15 +14,21 @@ class Format:
 
     template: the prompt, with `{question}` exactly once.
     lead: the text before the answer that the model has to produce together with the answer.
+    system: how a system text is placed before the first prompt of a dialogue, with `{system}` exactly once.
     """
 
     name: str
     template: str
     lead: str
+    system: str = "{system}\n\n"
 
-    def prompt(self, question: str) -> str:
-        """Return the prompt that the model reads."""
-        return self.template.replace("{question}", question)
+    def prompt(self, question: str, system: str = "") -> str:
+        """Return the prompt that the model reads; nothing is placed for an empty system text."""
+        return self.opening(system) + self.template.replace("{question}", question)
+
+    def opening(self, system: str) -> str:
+        """Return the text that places a system text before the first prompt."""
+        return self.system.replace("{system}", system) if system else ""
 
     def answer(self, text: str) -> str:
         """Return the text with which the model should continue the prompt."""

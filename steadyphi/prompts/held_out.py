@@ -27,13 +27,13 @@ def unseen(count: int, seed: int, held_out: Atoms) -> list[GrammarFormat]:
 
     Raises SteadyPhiError if there are fewer.
     """
-    formats = _split(_key(held_out))[1]
-    if count > len(formats):
+    held = _split(_key(held_out))[1]
+    if count > len(held):
         raise SteadyPhiError(
-            f"{count} unseen formats requested, but the held-out atoms give {len(formats)}; "
+            f"{count} unseen formats requested, but the held-out atoms give {len(held)}; "
             "lower evaluate.unseen, or hold out more atoms"
         )
-    return random.Random(f"unseen {seed}").sample(formats, count)
+    return random.Random(f"unseen {seed}").sample(held, count)
 
 
 def development(count: int, seed: int, atoms: Atoms, tested: Atoms) -> list[GrammarFormat]:

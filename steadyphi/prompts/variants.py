@@ -83,8 +83,8 @@ def render(variant: Variant, item: Item, shots: Sequence[Item], seed: int) -> Re
 
     shots: the first `variant.shots` of these items are the examples. Shot order 0 keeps their order; the seed
         draws the others. The examples have the same format and options as the question, and their right
-        answers, but no noise and no irrelevant sentence. An empty line follows each example, and the
-        instruction before them.
+        answers, but no noise, no irrelevant sentence and no system text. An empty line follows each example,
+        and the instruction before them. The item's system text comes first.
     Raises SteadyPhiError if there are too few examples, if the item is among them, or if an item has more
     choices than the enumeration has labels.
     """
@@ -99,7 +99,7 @@ def render(variant: Variant, item: Item, shots: Sequence[Item], seed: int) -> Re
     if variant.instruction and variant.position != "after":
         parts.insert(0, variant.instruction.text)
     prompt = SEPARATOR.join([*parts, variant.format.prompt(question)])
-    return Rendered(prompt, _answers(variant, item, seed))
+    return Rendered(variant.format.opening(item.system) + prompt, _answers(variant, item, seed))
 
 
 def option_order(variant: Variant, item: Item, seed: int) -> tuple[int, ...]:

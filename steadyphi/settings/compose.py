@@ -23,6 +23,8 @@ from pydantic import ValidationError
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import check_yaml, read_bytes
+from steadyphi.prompts import own_formats
+from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.settings.checks import did_you_mean, mistakes
 from steadyphi.settings.schema import GROUPS, Settings
 from steadyphi.settings.values import explain, location, validate
@@ -33,8 +35,14 @@ UNREADABLE = (yaml.YAMLError, HydraException, OmegaConfBaseException, OSError, V
 Parts = tuple[str, ...]
 # Settings that a stage takes from another section. They are set there, not in the section of the stage.
 SHARED = {
-    "prepare": {"data_file": "data_file", "task_file": "task_file", "held_out": "held_out"},
+    "prepare": {
+        "data_file": "data_file",
+        "task_file": "task_file",
+        "held_out": "held_out",
+        "prompts": "conf/prompts",
+    },
     "evaluate": {
+        "prompts": "conf/prompts",
         "formats": "prepare.formats",
         "styles": "prepare.styles",
         "grammar": "prepare.grammar",
@@ -142,9 +150,10 @@ class _Composed:
         # In the order of the fields, so that a mistake in a group is reported before the stages that use it.
         hints = typing.get_type_hints(Settings, include_extras=True)
         settings = Settings(**{name: self.section(name, kind) for name, kind in hints.items()})
-        for key, problem in mistakes(settings, self.conf_dir.parent):
+        own = own_formats.read(self.conf_dir / "prompts")
+        for key, problem in mistakes(settings, self.conf_dir.parent, FORMATS | own):
             raise self.refusal(key, problem)
-        return settings
+        return _with_prompts(settings, own)
 
     def section(self, name: str, kind: Any) -> Any:
         """Return the section `name` of the settings, resolved and validated as `kind`."""
@@ -164,12 +173,13 @@ class _Composed:
         """Return a section together with the settings that its stage takes from other sections."""
         if not isinstance(section, dict):
             return section
-        shared = {key: OmegaConf.select(self.merged, source) for key, source in SHARED.get(name, {}).items()}
+        sources = {key: source for key, source in SHARED.get(name, {}).items() if key != "prompts"}
+        shared = {key: OmegaConf.select(self.merged, source) for key, source in sources.items()}
         plain = {
             k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v
             for k, v in shared.items()
         }
-        return {**section, **plain}
+        return {**section, **plain, "prompts": []} if plain else section
 
     def unresolved(self, error: OmegaConfBaseException, section: str) -> SteadyPhiError:
         """Return the error for an interpolation that cannot be resolved."""
@@ -191,17 +201,20 @@ class _Composed:
         key = self.origin(key) if follow else key
         group = key.split(".")[0]
         file = f"{group}/{self.chosen[group]}.yaml" if group in self.chosen else "config.yaml"
-        return _error(
-            PARAMS if _has(self.overrides, key) else f"{self.conf_dir.name}/{file}", f"{key}: {problem}"
-        )
+        return _error(PARAMS if self.overridden(key) else f"{self.conf_dir.name}/{file}", f"{key}: {problem}")
 
     def origin(self, key: str) -> str:
         """Return the key that holds the value of `key`, found by following `${...}`."""
         seen: set[str] = set()
-        while key not in seen and not _has(self.overrides, key):
+        while key not in seen and not self.overridden(key):
             seen.add(key)
             key = self.interpolated_from(key)
         return key
+
+    def overridden(self, key: str) -> bool:
+        """Return whether params.yaml has the key, or a list that it belongs to."""
+        nodes = ((".".join(parts), value) for parts, value in _nodes(self.overrides))
+        return any(key == name or (isinstance(v, list) and key.startswith(f"{name}.")) for name, v in nodes)
 
     def interpolated_from(self, key: str) -> str:
         """Return the key that `key`, or a mapping that contains it, refers to; else `key` itself."""
@@ -216,8 +229,25 @@ class _Composed:
         return key
 
 
+def _with_prompts(settings: Settings, own: dict[str, Format]) -> Settings:
+    """Return the settings with the prompt formats of conf/prompts that they name."""
+    prepare = settings.prepare
+    styles = {name for source in prepare.sources for name in source.styles or ()}
+    prompts = own_formats.named(own, {*prepare.styles, *prepare.formats, *styles})
+    return dataclasses.replace(
+        settings,
+        prepare=dataclasses.replace(prepare, prompts=prompts),
+        evaluate=dataclasses.replace(settings.evaluate, prompts=prompts),
+    )
+
+
 def _keys(kind: Any) -> Iterator[Parts]:
-    """Yield the key of every setting in a dataclass, or in a union of dataclasses."""
+    """Yield the key of every setting in a dataclass, or in a union of dataclasses.
+
+    A list of dataclasses is one setting, because its members have no names.
+    """
+    if typing.get_origin(kind) is tuple:
+        return
     for member in typing.get_args(kind):
         yield from _keys(member)
     if dataclasses.is_dataclass(kind):
@@ -236,10 +266,6 @@ def _nodes(tree: Any, above: Parts = ()) -> Iterator[tuple[Parts, Any]]:
         parts = (*above, str(name))
         yield parts, value
         yield from _nodes(value, parts)
-
-
-def _has(tree: Any, key: str) -> bool:
-    return any(".".join(parts) == key for parts, _ in _nodes(tree))
 
 
 def _without_null(tree: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from pydantic.dataclasses import dataclass
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_object
+from steadyphi.prompts.formats import Format
 from steadyphi.settings.values import (
+    DEFAULT_TEMPLATES,
     STRICT,
     Atoms,
     Columns,
@@ -31,6 +33,7 @@ from steadyphi.settings.values import (
     Seed,
     Share,
     Source,
+    SourceName,
     Targets,
     TaskSource,
     Template,
@@ -71,9 +74,42 @@ class Model:
 
 
 @dataclass(frozen=True, config=STRICT)
+class HubSplit:
+    """A split of a data set on the Hub, at a pinned commit."""
+
+    dataset: Text
+    split: Text
+    config: Text | None = None
+    revision: Commit | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Mixed:
+    """One of several sources of the training data: files below the folder `data_file`, or a split on the Hub.
+
+    file: a file, a folder or a glob. styles, grammar: None means those of the whole training data.
+    limit: the most examples to train on, drawn at random. weight: how often each of them is trained on in an
+    epoch; with 0.5, a random half of them.
+    """
+
+    name: SourceName
+    file: Text | None = None
+    hub: HubSplit | None = None
+    format: RowFormatName = "auto"
+    instruction: Template = DEFAULT_TEMPLATES[0]
+    response: Template = DEFAULT_TEMPLATES[1]
+    styles: Names | None = None
+    grammar: Share | None = None
+    limit: Count | None = None
+    weight: Positive = 1.0
+
+
+@dataclass(frozen=True, config=STRICT)
 class Data:
     """conf/data: the training data. `examples` None means all of them.
 
+    files: which files of the folder `data_file` are read, as a glob; None means all. hub: the split that is
+    read with the source `hub`. sources: those that are mixed with the source `mixture`.
     Every example is rendered `renderings` times, and epoch n trains on rendering n. A share `grammar` of the
     renderings has formats drawn from the grammar, the others have one of the `styles`.
     """
@@ -88,6 +124,9 @@ class Data:
     styles: Names
     grammar: Share
     renderings: Count
+    files: Text | None = None
+    hub: HubSplit | None = None
+    sources: tuple[Mixed, ...] = ()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -272,7 +311,7 @@ class Convert:
 
 @dataclass(frozen=True, config=STRICT)
 class Prepare:
-    """The settings of the stage `prepare`."""
+    """The settings of the stage `prepare`. prompts: the formats of conf/prompts that are named here."""
 
     data_file: Text
     source: Source
@@ -293,7 +332,12 @@ class Prepare:
     shots: Whole
     too_long: Literal["drop", "truncate", "error"]
     bad_rows: Literal["refuse", "skip"]
+    supervise: Literal["all", "last"]
     held_out: HeldOut
+    prompts: tuple[Format, ...]
+    files: Text | None = None
+    hub: HubSplit | None = None
+    sources: tuple[Mixed, ...] = ()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -326,7 +370,7 @@ class Finetune:
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluate:
-    """The settings of the stage `evaluate`."""
+    """The settings of the stage `evaluate`. prompts: as in `Prepare`."""
 
     formats: Names
     unseen: Whole
@@ -345,6 +389,7 @@ class Evaluate:
     precision: Precision
     threads: Count | None
     seed: Seed
+    prompts: tuple[Format, ...]
 
 
 @dataclass(frozen=True, config=STRICT)

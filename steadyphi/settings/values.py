@@ -41,6 +41,12 @@ def _commit(revision: str) -> str:
     return revision
 
 
+def _source_name(name: str) -> str:
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
+        raise ValueError("should be lower-case letters, digits, - and _")
+    return name
+
+
 def _columns(value: object) -> str | tuple[str, ...] | None:
     if value is None or (isinstance(value, str) and value):
         return value
@@ -73,6 +79,7 @@ def _one_group(pattern: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1)]
+SourceName = Annotated[str, AfterValidator(_source_name)]  # it becomes a part of metrics' keys
 Names = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
 Template = Annotated[str, AfterValidator(_template)]
 Count = Annotated[int, Field(ge=1)]
@@ -82,7 +89,7 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[Real, Field(gt=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Precision = Annotated[Literal["auto", "float32", "bfloat16", "portable"], BeforeValidator(_no_float16)]
-Source = Literal["textbook", "jsonl"]
+Source = Literal["textbook", "jsonl", "hub", "mixture"]
 TaskSource = Literal["textbook", "jsonl", "hub"]
 # Of the rows of a data file; `steadyphi.data.row_formats` explains them.
 RowFormatName = Literal[
@@ -108,14 +115,17 @@ Target = Literal["attn.qkv", "attn.proj", "mlp.fc", "mlp.proj", "lm_head", "wte"
 Targets = Annotated[tuple[Target, ...], AfterValidator(_distinct)]
 
 
-ROWS = (".jsonl", ".json", ".csv", ".parquet")  # files of rows; all but the last may also end in .gz
+ROWS = (".jsonl", ".json", ".csv", ".parquet")  # files of rows
+PACKED = (".gz", ".zst")  # that a file name may end in too, except that of a .parquet file
 
 
 def rows_suffix(name: str) -> str:
-    """Return the suffix in `ROWS` that a file name has, ignoring case and .gz; "" if it has none."""
+    """Return the suffix in `ROWS` that a file name has, ignoring case and `PACKED`; "" if it has none."""
     stem = name.lower()
-    packed = stem.endswith(".gz")
-    suffix = "." + stem.removesuffix(".gz").rpartition(".")[2]
+    packed = stem.endswith(PACKED)
+    if packed:
+        stem = stem.rpartition(".")[0]
+    suffix = "." + stem.rpartition(".")[2]
     return suffix if suffix in ROWS and not (packed and suffix == ".parquet") else ""
 
 
@@ -137,6 +147,8 @@ def explain(error: ErrorDetails) -> str:
     """Return what is wrong with a value, and how to write it correctly if that is known."""
     if error["type"] == "missing":
         return "missing; write a value"
+    if error["type"] == "unexpected_keyword_argument" and "sources" in error["loc"]:
+        return "no such key of a source; docs/data.md lists them"
     if error["type"] == "unexpected_keyword_argument":
         return "no such key with this method"  # only here do the keys depend on a value
     if error["type"].startswith("union_tag"):

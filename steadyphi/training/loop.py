@@ -50,7 +50,7 @@ def fit(
     If `settings.keep` is not "last", the final weights are those of the best validation.
     Raises SteadyPhiError after `TOLERATED` skipped steps in a row, and `Stopped` on SIGTERM or Ctrl-C.
     """
-    longest = max(len(e.tokens) for e in (*train, *valid))
+    longest = max(len(e.tokens) for e in itertools.chain(train, valid))
     if longest > model.config.block_size:
         raise SteadyPhiError(
             f"finetune: an example has {longest} tokens, the model's config.json allows "

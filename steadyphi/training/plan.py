@@ -21,14 +21,18 @@ def plan_steps(examples: Sequence[Example], settings: Finetune) -> list[list[int
     the examples and `settings`, so a resumed run continues with the same data, whatever its number of
     processes.
     """
-    count, size = rendering_count(examples), together(settings)
-    renderings = [[i for i, e in enumerate(examples) if e.rendering == n] for n in range(count)]
+    size = together(settings)
+    lengths = [len(example.tokens) for example in examples]
+    renderings: list[list[int]] = [[] for _ in range(rendering_count(examples))]
+    for n, example in enumerate(examples):
+        renderings[example.rendering].append(n)
     steps: list[list[int]] = []
     for epoch in itertools.count() if settings.max_steps else range(settings.epochs):
-        rows = list(zip(*(renderings[(epoch * size + n) % count] for n in range(size)), strict=True))
+        rows = list(
+            zip(*(renderings[(epoch * size + n) % len(renderings)] for n in range(size)), strict=True)
+        )
         random.Random(f"{settings.seed} {epoch}").shuffle(rows)
-        lengths = [sum(len(examples[i].tokens) for i in row) for row in rows]
-        groups = pack(lengths, settings.batch_tokens, range(len(rows)))
+        groups = pack([sum(lengths[i] for i in row) for row in rows], settings.batch_tokens, range(len(rows)))
         steps.extend([i for row in group for i in rows[row]] for group in groups)
         if settings.max_steps and len(steps) >= settings.max_steps:
             break

@@ -73,7 +73,7 @@ def test_examples_come_back_from_a_file(group: list[Example]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.parquet"
         write_examples(path, [str(n) for n in range(len(group))], ["phi2"] * len(group), group)
-        assert read_examples(path) == group
+        assert list(read_examples(path)) == group
 
 
 @given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 60), st.randoms())

@@ -14,6 +14,7 @@ from steadyphi.data.packing import collate
 from steadyphi.data.prepare import left_out, prepare
 from steadyphi.data.row_files import read_rows
 from steadyphi.data.row_formats import FORMATS, Dialogue, recognize
+from steadyphi.data.row_store import Rows
 from steadyphi.data.rows import Row
 from steadyphi.data.tables import read_examples, read_items, read_table
 from steadyphi.errors import SteadyPhiError
@@ -42,7 +43,7 @@ def shared_chat(*turns: tuple[str, str]) -> Values:
 def converted(values: Values, *others: Values, name: str = "auto") -> tuple[str, Dialogue]:
     """Return the format that is recognized for rows, and the first of them converted."""
     rows = [Row("x.jsonl", n, v) for n, v in enumerate([values, *others], start=1)]
-    format_ = recognize(rows, name, *ASKED)
+    format_ = recognize(Rows(rows), name, *ASKED)
     return format_.name, format_.read(rows[0])
 
 
@@ -124,7 +125,7 @@ def test_templates_of_other_columns_are_used_as_they_are(make: Make) -> None:
     settings, file = make(rows, "textbook", instruction="{question} {hint}", response="{answer}")
     material = sources.load(settings, file)
     assert all(re.fullmatch(r"Who has (\d+)\? Ann \1", d.question) for d in material.train)
-    assert material.recognized == f"{file}: read as columns ({{question}} {{hint}}, {{answer}})"
+    assert material.recognized == {"": f"{file}: read as columns ({{question}} {{hint}}, {{answer}})"}
 
 
 def test_every_format_can_be_named() -> None:
@@ -186,8 +187,8 @@ def test_questions_are_those_that_are_trained_on(make: Make, phi_tiny: Path, tmp
     material = sources.load(settings, file)
     assert (len(material.items), len(material.shots), material.dialogues) == (20, 5, 60)
     for item in [*material.items, *material.shots]:
-        assert item.question == f"Be brief.\n\nSay {item.choices[item.answer]}."
-    asked = {item.question.removeprefix("Be brief.\n\n") for item in [*material.items, *material.shots]}
+        assert (item.system, item.question) == ("Be brief.", f"Say {item.choices[item.answer]}.")
+    asked = {item.question for item in [*material.items, *material.shots]}
     trained = [[question.capitalize() for question, _ in d.turns] for d in [*material.train, *material.valid]]
     assert not asked & {question for questions in trained for question in questions}
     assert [len(questions) for questions in sorted(trained, key=len)] == [1] * 35 + [2] * 35

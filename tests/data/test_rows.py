@@ -103,6 +103,19 @@ def test_lists_that_are_no_choices(value: Any) -> None:
         Row("x", 1, {"c": value}).texts("c")
 
 
+@pytest.mark.parametrize("given", [{}, {"c": None}, {"c": ""}, {"c": " \n"}])
+def test_an_optional_column_leaves_nothing_behind(given: dict[str, Any]) -> None:
+    assert Row("x", 1, {"q": "Why?", **given}).text("{q}\n\n{c?}") == "Why?"
+    assert Row("x", 1, {"q": "Why?", **given}).text("{c?} {q}") == "Why?"
+    assert Row("x", 1, {"q": "Why?", "c": "So."}).text("{q}\n\n{c?}") == "Why?\n\nSo."
+    assert (
+        Row("x", 1, {"q": "Why?", "c?": "a column of this name"}).text("{q} {c?}")
+        == "Why? a column of this name"
+    )
+    with pytest.raises(SteadyPhiError, match="row 1: the column 'c' should hold a text"):
+        Row("x", 1, {"q": "Why?", "c": ["a"]}).text("{q} {c?}")
+
+
 def test_questions_are_handed_out_once_and_by_the_seed() -> None:
     rows = [Row("x", n, {"q": f"Say {'NO  ' if n % 2 else 'no '}{n // 2}."}) for n in range(40)]
     first, again, other = (Questions(rows, "{q}", seed) for seed in (1, 1, 2))
@@ -111,7 +124,7 @@ def test_questions_are_handed_out_once_and_by_the_seed() -> None:
     assert [r.number for r in taken] == [r.number for r in again.take(8)] != [r.number for r in other.take(8)]
     assert first.taken == {f"say no {r.number // 2}." for r in taken}
     first.leave_out({f"say no {n}." for n in range(10)})
-    left = [{r.number // 2 for r in group} for group in first.remaining()]
+    left = [{rows[place].number // 2 for place in group} for group in first.remaining()]
     assert all(len(numbers) == 1 for numbers in left)
     assert set().union(*left) == set(range(10, 20)) - {r.number // 2 for r in taken}
     assert len(other.take(100)) == 12 and not other.remaining()

@@ -12,6 +12,9 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from steadyphi.data.prepare import prepare
+from steadyphi.data.tables import read_table
+from steadyphi.prompts import own_formats
+from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings.compose import compose, read_params
 from steadyphi.settings.values import RowFormatName
 from steadyphi.tokenizer import TextTokenizer
@@ -29,17 +32,30 @@ NAMES = {
     "Plain text": "text",
     "Other columns": "columns",
 }
+OTHERS = {
+    "A folder": "instruction-response",
+    "A mixture": "question-answer",
+    "A prompt format of your own": "instruction-response",
+    "The last answer alone": "messages",
+}
 
 
 def test_every_format_has_a_row_in_the_table_and_a_walk_through_of_five_lines() -> None:
     formats = set(get_args(RowFormatName)) - {"auto"}
-    assert set(re.findall(r"^\| `([\w-]+)` \| .* \| .* \|$", PAGE, re.MULTILINE)) == formats
-    assert WALKS.keys() == NAMES.keys() and set(NAMES.values()) == formats
+    table = PAGE.partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w-]+)` \| .* \| .* \|$", table, re.MULTILINE)) == formats
+    assert WALKS.keys() == NAMES.keys() | OTHERS.keys() and set(NAMES.values()) == formats
     assert all(len(walk.splitlines()) == 5 for walk in WALKS.values())
 
 
 @pytest.mark.parametrize("title", WALKS)
-def test_walk_through(title: str, phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_walk_through(
+    title: str,
+    phi_tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     *making, experiment, last = WALKS[title].replace("/tmp/", f"{tmp_path}/").splitlines()
     script = "\n".join(making).replace("python", shlex.quote(sys.executable), 1)
     subprocess.run(["sh", "-c", script], check=True)
@@ -49,8 +65,20 @@ def test_walk_through(title: str, phi_tiny: Path, tmp_path: Path, capsys: pytest
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     apply_overrides(str(tmp_path / "params.yaml"), options[1::2])  # as `dvc exp run -S` does
     settings = compose(read_params(tmp_path / "params.yaml"), ROOT / "conf").prepare
+    for name in own_formats.read(ROOT / "conf" / "prompts"):
+        monkeypatch.setitem(FORMATS, name, FORMATS["qa"])  # taken out again after the test
     counts = prepare(settings, Path(settings.data_file), TextTokenizer(phi_tiny), tmp_path / "out")
-    assert f"{settings.data_file}: read as {NAMES[title]} (" in capsys.readouterr().err
+    assert re.search(
+        rf"{settings.data_file}\S*: read as {(NAMES | OTHERS)[title]} \(", capsys.readouterr().err
+    )
     asked = 40 + 8 if settings.task.source == "jsonl" else 0
     assert counts["train_examples"] == 200 - 20 - asked and counts["items"] == (40 if asked else 200)
     assert counts["unusable_rows"] == counts["skipped_examples"] == 0
+    rows = read_table(tmp_path / "out" / "train.parquet")
+    if title == "A mixture":
+        assert counts["train_examples_sums"] + counts["train_examples_chats"] == 132
+        assert {row["style"] for row in rows if row["id"].startswith("chats")} == {"chat"}
+    if title == "A prompt format of your own":
+        assert 0.1 < sum(row["style"] == "tutor" for row in rows) / len(rows) < 0.3
+    if title == "The last answer alone":
+        assert not any(row["later"] for row in rows) and min(row["prompt"] for row in rows) > 15

@@ -97,3 +97,20 @@ def test_after_a_killed_experiment_git_restores_the_committed_settings(project: 
     project.run("git", "checkout", "-q", "-f", "main")  # as docs/settings.md says
     assert "seed: 0" in (project.folder / "params.yaml").read_text()
     assert project.run("git", "status", "--porcelain", "--untracked-files=no").stdout == ""
+
+
+def test_an_edit_to_a_file_of_a_folder_reruns_prepare(project: Project, tmp_path: Path) -> None:
+    """A folder is one dependency, so that DVC sees its files change, come and go."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    row = '{{"instruction": "Say {0}.", "response": "{0}"}}\n'
+    for part in ("a", "b"):
+        (folder / f"{part}.jsonl").write_text("".join(row.format(f"{part} {n}") for n in range(40)))
+    project.params(data="jsonl", data_file=str(folder))
+    assert project.repro("prepare")[-1] == "prepare"
+    assert project.repro("prepare") == []
+    with (folder / "b.jsonl").open("a") as file:
+        file.write(row.format("more"))
+    assert project.repro("prepare") == ["prepare"]
+    (folder / "c.jsonl").write_text(row.format("another"))
+    assert project.repro("prepare") == ["prepare"]

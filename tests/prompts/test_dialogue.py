@@ -1,6 +1,7 @@
 """The chat template: rendered by transformers, it gives the token ids of evaluation's prompts."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.instructions import INSTRUCTIONS
 from steadyphi.prompts.item import Item
+from steadyphi.prompts.own_formats import parsed
 from steadyphi.prompts.variants import Variant, render
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
@@ -79,6 +81,23 @@ def test_token_ids_of_evaluation(folder: Path, tokenizer: Any, style: Format) ->
         told = Variant(style.name, "instruction", style, instruction=INSTRUCTIONS[0], shots=count)
         system = {"role": "system", "content": INSTRUCTIONS[0].text}
         assert theirs(tokenizer, [system, *messages]) == ours.encode(render(told, ITEM, SHOTS, 0).prompt)
+
+
+TUTOR = parsed({"name": "tutor", "template": "Lesson: {system}\nPupil: {question}\nTutor:", "lead": " "})
+
+
+@pytest.mark.parametrize("style", [*FORMATS.values(), TUTOR], ids=[*FORMATS, "tutor"])
+def test_token_ids_with_a_system_text(folder: Path, tokenizer: Any, style: Format) -> None:
+    """The format places the system text, in evaluation as in the template."""
+    tokenizer.chat_template = chat_template(style)
+    told = replace(ITEM, system='Be {brief}.\nNo "jokes".')
+    for count in range(len(SHOTS)):
+        variant = Variant(style.name, "format", style, shots=count)
+        prompt = render(variant, told, SHOTS, 0).prompt
+        assert prompt.count(told.system) == 1
+        messages = [{"role": "system", "content": told.system}, *dialogue(SHOTS[:count], ITEM)]
+        assert tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) == prompt
+        assert theirs(tokenizer, messages) == TextTokenizer(folder).encode(prompt)
 
 
 def rendered(style: str, *roles: str, prompt: bool = True) -> str:

@@ -20,6 +20,7 @@ CLASSES = {stage: getattr(schema, stage.title()) for stage in schema.STAGES}
 TEXTBOOK = "steadyphi/data/textbook.py"
 GROUPS = ("model", "data", "method", "suite")
 HUB_TASKS = ("arc-challenge", "arc-easy", "boolq", "commonsense-qa", "mmlu", "piqa", "sst2")
+HUB_DATA = ("alpaca", "code-alpaca", "dolly", "gsm8k-hub", "open-platypus", "slimorca")
 FILE_TASKS = ("bbh", "bbh-boolean", "questions")
 
 
@@ -58,17 +59,28 @@ def read_back(settings: Settings, folder: Path) -> dict[str, Any]:
 def test_the_options_are_the_promised_ones() -> None:
     assert [options(group) for group in (*GROUPS, "task")] == [
         ["phi-1.5", "phi-2", "phi-tiny"],
-        ["gsm8k", "jsonl", "svamp", "textbook"],
+        sorted([*HUB_DATA, "gsm8k", "jsonl", "mixture", "svamp", "textbook"]),
         ["full", "lora", "qlora"],
         ["formats", "quick", "standard", "thorough"],
-        [*sorted([*HUB_TASKS, "gsm8k-hub", *FILE_TASKS, "gsm8k", "jsonl", "svamp", "textbook"])],
+        sorted([*HUB_TASKS, *HUB_DATA, *FILE_TASKS, "gsm8k", "jsonl", "mixture", "svamp", "textbook"]),
     ]
 
 
-@pytest.mark.parametrize("choice", list(itertools.product(*map(options, GROUPS))), ids=" ".join)
+CHOICES = [
+    choice
+    for choice in itertools.product(*map(options, GROUPS))
+    if choice[1] not in (*HUB_DATA, "mixture") or (choice[0], *choice[2:]) == ("phi-tiny", "full", "quick")
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=" ".join)
 def test_every_choice_composes(choice: tuple[str, ...], root: Path, tmp_path: Path) -> None:
     params: dict[str, Any] = dict(zip(GROUPS, choice, strict=True))
-    params["data_file"] = TEXTBOOK if params["data"] == "textbook" else "data/mine.jsonl"
+    params["data_file"] = TEXTBOOK if params["data"] in ("textbook", *HUB_DATA) else "data/mine.jsonl"
+    if params["data"] == "mixture":
+        params |= {"data_file": "data", "prepare": {"sources": [{"name": "mine", "file": "mine.jsonl"}]}}
+    elif params["data"] in HUB_DATA:
+        params["prepare"] = {"hub": {"revision": "0" * 40}}
     settings = compose(params, root / "conf")
     assert (settings.model.name, settings.data.name, settings.method.name, settings.suite.name) == choice
     assert settings.task.name == settings.data.name

@@ -1,0 +1,48 @@
+"""Rows in a temporary file: a million rows take little memory, and each can be read back by its place."""
+
+import json
+import os
+import tempfile
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
+
+from steadyphi.data.row_files import as_json
+from steadyphi.data.rows import Row
+
+
+class Rows(Sequence[Row]):
+    """Rows that are kept in a temporary file without a name, which is gone when the process ends."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        """Write the rows, and the names of their columns with a value into `columns`."""
+        self.columns: set[str] = set()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115, because it lives as long as the object
+        self._ends, self._numbers, self._sources = array("Q"), array("Q"), array("L")
+        names: dict[tuple[str, str], int] = {}
+        end = 0
+        for row in rows:
+            self.columns.update(column for column, value in row.values.items() if value is not None)
+            end += self._file.write(as_json(row.values).encode())
+            self._ends.append(end)
+            self._numbers.append(row.number)
+            self._sources.append(names.setdefault((row.source, row.part), len(names)))
+        self._names = list(names)
+        self._file.flush()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: Any) -> Any:
+        """Read a row back. Dates and decimals of a table are texts by now."""
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        begin = self._ends[index - 1] if index else 0
+        content = os.pread(self._file.fileno(), self._ends[index] - begin, begin)
+        source, part = self._names[self._sources[index]]
+        return Row(source, self._numbers[index], json.loads(content), part)
