@@ -9,10 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from steadyphi.data import sources, tables
+from steadyphi.data.audit import FILE, Audit, counts
 from steadyphi.data.packing import Example
+from steadyphi.data.prepared import measures
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import NAMED
+from steadyphi.data.token_view import flat, stretches
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import write_json
 from steadyphi.prompts import held_out
 from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.fitting import fitting
@@ -42,7 +46,10 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
     Raises SteadyPhiError if the data cannot be used or nothing fits the context.
     """
     material = sources.load(settings, file)
-    train = tokenize(material.train, settings, tokenizer, settings.renderings)
+    audit = Audit(settings, material.items, tokenizer)
+    rows = list(audit.kept(material.train))
+    audit.check()
+    train = tokenize(rows, settings, tokenizer, settings.renderings)
     valid = tokenize(material.valid, settings, tokenizer, 1)
     items = fitting_items(material.items, settings, tokenizer)
     shots = fitting_items(material.shots, settings, tokenizer)
@@ -62,6 +69,8 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         tables.write_examples(into / f"{name}.parquet", part.ids, part.styles, part.examples)
     tables.write_items(into / "items.parquet", items)
     tables.write_items(into / "shots.parquet", shots)
+    findings = audit.findings()
+    write_json(into / FILE, findings)
     return {
         "train_examples": len(train.examples) // settings.renderings,
         "renderings": settings.renderings,
@@ -77,20 +86,16 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "shots": len(shots),
         "unusable_rows": material.unusable,
         "dialogues": material.dialogues,
-        "stripped_responses": sum(dialogue.ended for dialogue in (*material.train, *material.valid)),
+        "stripped_responses": sum(dialogue.ended for dialogue in (*rows, *material.valid)),
+        **counts(findings),
+        **measures(into / "train.parquet", tokenizer.eos_id),
     }
 
 
 def _first(part: Part, tokenizer: TextTokenizer) -> str:
     """Return the example of the smallest row number as one line, with ▸ and ◂ around what has a loss."""
     at = min(range(len(part.ids)), key=lambda n: int(part.ids[n].rpartition("-")[2]))
-    example, text, done = part.examples[at], "", 0
-    for answer in example.answers():
-        supervised = example.tokens[answer.start : answer.stop]
-        if answer.stop < len(example.tokens):
-            supervised.append(tokenizer.eos_id)
-        text += f"{tokenizer.decode(example.tokens[done : answer.start])}▸{tokenizer.decode(supervised)}◂"
-        done = answer.stop
+    text = flat(list(stretches(part.examples[at], tokenizer)))
     text = "".join(c if c.isprintable() else "\ufffd" for c in text.replace("\n", "⏎").replace("\t", "⇥"))
     cut = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
     return f"{part.ids[at]} is trained on in the format {part.styles[at]} as (▸loss◂): {cut}"

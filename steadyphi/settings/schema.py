@@ -266,6 +266,7 @@ class Prepare:
     shots: Whole
     too_long: Literal["drop", "truncate", "error"]
     bad_rows: Literal["refuse", "skip"]
+    contamination: Share
     held_out: HeldOut
 
 
