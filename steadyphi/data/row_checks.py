@@ -10,8 +10,8 @@ from steadyphi.data.rows import END_STRINGS
 # The control tokens of other chat formats, which no model should learn as ordinary characters.
 CHAT_STRINGS = ("[INST]", "[/INST]", "<<SYS>>", "<start_of_turn>", "<bos>")
 CONTROL_TOKEN = r"<\|[a-z0-9_ ]{1,40}\|>"  # as <|im_start|>, and almost every special token since GPT-2
-# UTF-8 that was read as Windows-1252 or Latin-1: the letter that a first byte becomes, and then what the other
-# bytes become. `é` is read as `Ã©`, `“` as `â€œ`. Letters that stand before « and » in French are left out.
+# UTF-8 that was read as Windows-1252 or Latin-1: the letter that a first byte becomes, and then what the
+# other bytes become. `é` is read as `Ã©`, `“` as `â€œ`. Letters that precede » in French are left out.
 _OTHER = "[\\x80-\\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 MISREAD = re.compile(f"[ÂÃÄÅËÎÏÐÑ]{_OTHER}|[âãäåæçï]{_OTHER}{{2}}|ð{_OTHER}{{3}}")
 # U+FFFD stands for bytes that could not be decoded. No text contains the other control characters.

@@ -107,12 +107,7 @@ def test_real_questions(shared: Path) -> None:
 
 @pytest.fixture(scope="module")
 def settings() -> Prepare:
-    params = {
-        "data": "jsonl",
-        "data_file": "/tmp/rows.jsonl",
-        "prepare": {"valid": 4, "items": 4, "grammar": 0},
-    }
-    return compose(params, ROOT / "conf").prepare
+    return dataclasses.replace(compose({}, ROOT / "conf").prepare, source="jsonl", data_file="rows.jsonl")
 
 
 def test_findings(settings: Prepare, phi_tiny: Path) -> None:
@@ -253,7 +248,6 @@ def test_wrong_decoding_is_what_other_encodings_make(shared: Path) -> None:
 
 def test_an_answer_that_says_nothing() -> None:
     checks = RowChecks(())
-    empty = [
-        answer for answer in ("…", "-", ".", "+", "π", "5", "yes") if checks.suspicions(row("Q?", answer))
-    ]
+    answers = ("…", "-", ".", "+", "π", "5", "yes")
+    empty = [answer for answer in answers if checks.suspicions(row("Q?", answer))]
     assert empty == ["…", "-", "."]
