@@ -31,6 +31,7 @@ def main(run: StageRun) -> None:
     from steadyphi.training.adapters import load_for_training, save
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
+    from steadyphi.training.plan import efficiency
 
     settings = common.settings("finetune", Finetune)
     make_repeatable(settings.seed, settings.threads)
@@ -59,7 +60,8 @@ def main(run: StageRun) -> None:
             return  # only the first process writes
         with atomic_dir(common.TUNED) as folder:
             save(weights, common.MODEL, folder, settings)
-        _report(run, history, settings.keep, sum(weight.numel() for weight in weights.values()))
+        trained = sum(weight.numel() for weight in weights.values())
+        _report(run, history, settings.keep, trained, efficiency(train, settings))
         store.clear()
 
 
@@ -88,7 +90,7 @@ class Recorder:
             self.run.text("\n".join(texts), f"samples/step-{step:06}.txt")
 
 
-def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
+def _report(run: StageRun, history: "History", keep: str, trained: int, packed: float) -> None:
     """Write the loss curve and the headline metrics; the validation loss is that of the kept weights."""
     validated = [
         {"step": r.step, "lr": r.lr, "train_loss": r.train_loss, "valid_loss": r.valid_loss}
@@ -105,6 +107,7 @@ def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
         "valid_loss": round(min(valid_losses) if keep == "best" else valid_losses[-1], 6),
         "best_step": history.best_step,
         "skipped_steps": history.skipped,
+        "packing_efficiency": round(packed, 6),
     }
     write_json(common.METRICS / "finetune.json", metrics)
     run.metrics(metrics, step=history.step)
