@@ -37,6 +37,7 @@ def main(run: StageRun) -> None:
     from steadyphi.training.adapters import load_for_training, save
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
+    from steadyphi.training.plan import efficiency
     from steadyphi.training.remote_state import remote_state
 
     device = pick_device()
@@ -68,7 +69,8 @@ def main(run: StageRun) -> None:
             return  # only the first process writes
         with atomic_dir(common.TUNED) as folder:
             save(weights, common.MODEL, folder, settings)
-        _report(run, history, settings.keep, sum(weight.numel() for weight in weights.values()))
+        trained = sum(weight.numel() for weight in weights.values())
+        _report(run, history, settings.keep, trained, efficiency(train, settings))
         store.clear()
 
 
@@ -104,7 +106,7 @@ class Recorder:
             self.run.text("\n".join(texts), f"samples/step-{step:06}.txt")
 
 
-def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
+def _report(run: StageRun, history: "History", keep: str, trained: int, packed: float) -> None:
     """Write the loss curve and the headline metrics; the validation loss is that of the kept weights."""
     validated = [row for row in history.rows if row.valid_loss is not None]  # the last step always has one
     curve = [{"step": r.step, "lr": r.lr, "train_loss": r.train_loss, **_validation(r)} for r in validated]
@@ -118,6 +120,7 @@ def _report(run: StageRun, history: "History", keep: str, trained: int) -> None:
         **_validation(next(row for row in validated if row.step == best)),
         "best_step": history.best_step,
         "skipped_steps": history.skipped,
+        "packing_efficiency": round(packed, 6),
     }
     write_json(common.METRICS / "finetune.json", metrics)
     run.metrics(metrics, step=history.step)

@@ -12,7 +12,9 @@ from steadyphi.tracking.stage_run import StageRun
 
 def main(run: StageRun) -> None:
     """Prepare `artifacts/data` from the data that `artifacts/config/prepare.yaml` names."""
+    from steadyphi.data.audit import alarms
     from steadyphi.data.prepare import left_out, prepare
+    from steadyphi.preview.page import NAME, write_page
     from steadyphi.tokenizer import TextTokenizer
 
     settings = common.settings("prepare", Prepare)
@@ -20,9 +22,11 @@ def main(run: StageRun) -> None:
     tokenizer = TextTokenizer(common.MODEL)
     metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA)
     write_json(common.METRICS / "prepare.json", metrics)
-    for line in left_out(metrics, settings.context):
+    for line in (*left_out(metrics, settings.context), *alarms(metrics)):
         print(line, file=sys.stderr)
+    write_page(common.DATA, tokenizer, metrics, settings.data_file)
     run.metrics(metrics)
+    run.artifact(common.DATA / NAME)
     for path in sorted(common.DATA.glob("*.parquet")):
         run.output(path.stem, sha256(path))
 

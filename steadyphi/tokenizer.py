@@ -53,6 +53,11 @@ class TextTokenizer:
             )
         self.eos_id: int = self.eos_ids[0]
 
+    @property
+    def special_texts(self) -> tuple[str, ...]:
+        """The texts of the special tokens."""
+        return tuple(self._special)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`. Special tokens in it are encoded as ordinary text."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

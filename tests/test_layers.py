@@ -32,8 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"data", "prompts", "settings", "stats", "tokenizer"},
     "evaluation": {"data", "inference", "prompts", "results", "settings", "stats", "tokenizer"},
     "report": {"prompts", "results", "stats"},
+    "preview": {"data", "report", "tokenizer"},
     "cli": {
-        *("checkpoint", "hub", "inference", "inspection", "model", "prompts"),
+        *("checkpoint", "data", "hub", "inference", "inspection", "model", "prompts"),
         *("report", "results", "runtime", "settings", "stats", "tokenizer"),
     },
 }

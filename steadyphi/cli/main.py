@@ -1,4 +1,7 @@
-"""The command `steadyphi`: inspect, convert, export, run and compare models. `dvc repro` runs the stages."""
+"""The command `steadyphi`: inspect, convert, export, run and compare models, and preview data.
+
+`dvc repro` runs the stages.
+"""
 
 import argparse
 import json
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.cli import compare, export, generate
+from steadyphi.cli import compare, export, generate, preview
 from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
@@ -103,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands)
     generate.add_parsers(commands)
     compare.add_parser(commands)
+    preview.add_parser(commands)
     return parser
 
 

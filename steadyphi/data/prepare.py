@@ -4,16 +4,20 @@ import itertools
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from steadyphi.data import sources, tables
+from steadyphi.data.audit import FILE, Audit, counts
 from steadyphi.data.packing import Example
+from steadyphi.data.prepared import measures
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import NAMED
+from steadyphi.data.token_view import flat, stretches
 from steadyphi.errors import SteadyPhiError
+from steadyphi.files import write_json
 from steadyphi.progress import Progress
 from steadyphi.prompts import held_out, own_formats
 from steadyphi.prompts.dialogue import SEPARATOR
@@ -90,14 +94,19 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
     """
     own_formats.define(settings.prompts)
     material = sources.load(settings, file)
+    audit = Audit(settings, material.items, tokenizer)
     with (
         tables.examples_file(into / "train.parquet") as write_train,
         tables.examples_file(into / "valid.parquet") as write_valid,
     ):
-        train = _write(write_train, material.train, settings, tokenizer, settings.renderings)
+        rows = audit.kept(material.train)
+        train = _write(write_train, rows, len(material.train), settings, tokenizer, settings.renderings)
+        audit.check()
         development = _development(settings, material.valid)
         valid_count = max(1, len(development))
-        valid = _write(write_valid, material.valid, settings, tokenizer, valid_count, development)
+        valid = _write(
+            write_valid, material.valid, len(material.valid), settings, tokenizer, valid_count, development
+        )
         items = fitting_items(material.items, settings, tokenizer)
         shots = fitting_items(material.shots, settings, tokenizer)
         for what, count in (("training example", train.examples), ("validation example", valid.examples)):
@@ -116,7 +125,9 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
             print(f"{recognized}; {train.first[name][1]}", file=sys.stderr)
     tables.write_items(into / "items.parquet", items)
     tables.write_items(into / "shots.parquet", shots)
-    counts: dict[str, float] = {
+    findings = audit.findings()
+    write_json(into / FILE, findings)
+    counted: dict[str, float] = {
         "train_examples": train.examples // settings.renderings,
         "renderings": settings.renderings,
         "train_formats": len(train.styles),
@@ -133,16 +144,19 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "unusable_rows": material.unusable,
         "dialogues": material.dialogues,
         "stripped_responses": train.stripped + valid.stripped,
+        **counts(findings),
+        **measures(into / "train.parquet", tokenizer.eos_id),
     }
     for source in settings.sources:
-        counts[f"train_examples_{source.name}"] = train.sources[source.name] // settings.renderings
-        counts[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
-    return counts
+        counted[f"train_examples_{source.name}"] = train.sources[source.name] // settings.renderings
+        counted[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
+    return counted
 
 
 def _write(
     write: tables.Write,
-    dialogues: Sequence[Dialogue],
+    dialogues: Iterable[Dialogue],
+    total: int,
     settings: Prepare,
     tokenizer: TextTokenizer,
     count: int,
@@ -150,9 +164,9 @@ def _write(
 ) -> Written:
     """Tokenize dialogues a chunk at a time, so that memory does not grow with them, and write them."""
     written = Written()
-    progress = Progress("prepare", len(dialogues), "rows") if len(dialogues) > CHUNK else None
-    for begin in range(0, len(dialogues), CHUNK):
-        chunk = list(dialogues[begin : begin + CHUNK])
+    progress = Progress("prepare", total, "rows") if total > CHUNK else None
+    remaining = iter(dialogues)
+    while chunk := list(itertools.islice(remaining, CHUNK)):
         part = tokenize(chunk, settings, tokenizer, count, fixed)
         write(part.ids, part.styles, part.examples)
         written.add(part, chunk, tokenizer)
@@ -172,13 +186,7 @@ def _number(id_: str) -> int:
 
 def _shown(part: Part, at: int, tokenizer: TextTokenizer) -> str:
     """Return an example as one line, with ▸ and ◂ around what has a loss."""
-    example, text, done = part.examples[at], "", 0
-    for answer in example.answers():
-        supervised = example.tokens[answer.start : answer.stop]
-        if answer.stop < len(example.tokens):
-            supervised.append(tokenizer.eos_id)
-        text += f"{tokenizer.decode(example.tokens[done : answer.start])}▸{tokenizer.decode(supervised)}◂"
-        done = answer.stop
+    text = flat(list(stretches(part.examples[at], tokenizer)))
     text = "".join(c if c.isprintable() else "\ufffd" for c in text.replace("\n", "⏎").replace("\t", "⇥"))
     cut = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
     return f"{part.ids[at]} is trained on in the format {part.styles[at]} as (▸loss◂): {cut}"

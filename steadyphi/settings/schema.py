@@ -333,6 +333,7 @@ class Prepare:
     too_long: Literal["drop", "truncate", "error"]
     bad_rows: Literal["refuse", "skip"]
     supervise: Literal["all", "last"]
+    contamination: Share
     held_out: HeldOut
     prompts: tuple[Format, ...]
     files: Text | None = None

@@ -39,6 +39,16 @@ def plan_steps(examples: Sequence[Example], settings: Finetune) -> list[list[int
     return steps[: settings.max_steps]
 
 
+def efficiency(examples: Sequence[Example], settings: Finetune) -> float:
+    """Return the mean number of tokens of a step, as a share of `settings.batch_tokens`.
+
+    It is below 1 because no example is split: one that does not fit into a step begins the next.
+    """
+    steps = plan_steps(examples, settings)
+    tokens = sum(len(examples[index].tokens) for step in steps for index in step)
+    return tokens / (len(steps) * settings.batch_tokens)
+
+
 def rendering_count(examples: Sequence[Example]) -> int:
     """Return the number of renderings of the examples."""
     return 1 + max(example.rendering for example in examples)

@@ -90,7 +90,8 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
     settings = make(data, path, examples=400)
     tokenizer = TextTokenizer(lit_tiny)
     counted = prepare(settings, path, tokenizer, tmp_path)
-    assert counted["train_examples"] + counted["valid_examples"] + counted["skipped_examples"] == 400 + 128
+    left_out = counted["skipped_examples"] + counted["contaminated_rows"]
+    assert counted["train_examples"] + counted["valid_examples"] + left_out == 400 + 128
     assert counted["longest_example"] <= 512
     items = read_items(tmp_path / "items.parquet")
     assert len(items) + counted["skipped_items"] == 200

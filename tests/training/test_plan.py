@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyphi.data.packing import Example
-from steadyphi.training.plan import plan_steps, share_out
+from steadyphi.training.plan import efficiency, plan_steps, share_out
 from tests.training.made import settings
 
 
@@ -86,3 +86,9 @@ def test_a_step_is_shared_out_whole(lengths: list[int], micro_tokens: int, world
         assert len(group) <= 1 or sum(lengths[i] for i in group) <= micro_tokens
     loads = [sum(lengths[i] for group in share for i in group) for share in shares]
     assert max(loads) - min(loads) <= max(lengths)
+
+
+def test_efficiency_by_hand() -> None:
+    chosen = settings(epochs=1, batch_tokens=10)
+    assert efficiency(documents([5, 5, 5, 5]), chosen) == 1.0
+    assert efficiency(documents([6, 6, 6]), chosen) == 0.6  # no two fit, and none is split

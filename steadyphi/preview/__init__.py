@@ -1,0 +1,1 @@
+"""The page that shows the training data: samples token by token, lengths, and what the audit found."""
