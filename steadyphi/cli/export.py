@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
-from steadyphi.prompts.dialogue import chat_template
+from steadyphi.prompts.dialogue import chat_template, ollama_template, stops
 from steadyphi.prompts.formats import DEFAULT, FORMATS
 
 if TYPE_CHECKING:  # this import takes a second, and the parser does not need it
@@ -37,6 +37,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Export a fine-tuned model for other tools."""
+    from steadyphi.checkpoint import chat_files
     from steadyphi.checkpoint.chat_files import Chat
     from steadyphi.checkpoint.export import export
     from steadyphi.cli import model_card
@@ -56,12 +57,14 @@ def run(options: argparse.Namespace) -> None:
         push.check(options.push, options.private)
     runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
     style = FORMATS[options.style or measured_style(runs[1])]
-    chat = Chat(style.name, chat_template(style))
+    chat = Chat(style.name, chat_template(style), ollama_template(style), stops(style))
     with atomic_dir(options.target) as folder:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
         if options.gguf:
             name = Path(str(manifest["source"])).name
-            gguf_file.write(folder, folder / f"model-{options.gguf}.gguf", options.gguf, name, chat)
+            weights = f"model-{options.gguf}.gguf"
+            gguf_file.write(folder, folder / weights, options.gguf, name, chat)
+            chat_files.write_modelfile(folder, weights, chat)
         model_card.write(folder, model_card.of_pipeline(manifest, style, options.tuned, runs))
     print_facts(options.target, {**manifest, "style": style.name})
     if options.push:

@@ -16,10 +16,11 @@ from steadyphi.checkpoint.convert import convert
 from steadyphi.cli import export
 from steadyphi.cli.main import main
 from steadyphi.errors import SteadyPhiError
-from steadyphi.prompts.dialogue import chat_template
+from steadyphi.prompts.dialogue import chat_template, ollama_template
 from steadyphi.prompts.formats import FORMATS
 from tests.checkpoint import by_hand
 from tests.conftest import ROOT, make_hub_folder
+from tests.prompts import go_template
 
 gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install gguf")
 TINY = ROOT / "assets" / "phi-tiny"
@@ -161,5 +162,8 @@ def test_the_command(lit_tiny: Path, tmp_path: Path) -> None:
     main(["export", str(lit_tiny), str(tmp_path / "out"), "--style", "qa", "--gguf", "bf16"])
     found = fields(gguf.GGUFReader(tmp_path / "out" / "model-bf16.gguf"))
     assert found["tokenizer.chat_template"] == CHAT.template
+    modelfile = dict(go_template.parse_modelfile((tmp_path / "out" / "Modelfile").read_text()))
+    assert modelfile["FROM"] == "./model-bf16.gguf" and modelfile["stop"] == "\nQ:"
+    assert modelfile["TEMPLATE"] == ollama_template(FORMATS["qa"])
     with pytest.raises(SystemExit, match="--gguf: has a merged model"):
         main(["export", str(lit_tiny), str(tmp_path / "no"), "--gguf", "f16", "--adapter"])
