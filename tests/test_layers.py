@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"data", "inference", "prompts", "results", "settings", "stats", "tokenizer"},
     "report": {"prompts", "results", "stats"},
     "cli": {
-        *("checkpoint", "hub", "inference", "inspection", "model", "prompts"),
+        *("checkpoint", "data", "evaluation", "hub", "inference", "inspection", "model", "prompts"),
         *("report", "results", "runtime", "settings", "stats", "tokenizer"),
     },
 }

@@ -1,7 +1,7 @@
 """The whole evaluation of a model: all parts of a suite, and the folder with the results."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from steadyphi.files import write_json
 from steadyphi.inference.language_model import Backend
 from steadyphi.prompts.formats import Format
 from steadyphi.prompts.item import Item
+from steadyphi.prompts.variants import Variant
 from steadyphi.results.analysis import analyse
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import SCORES
-from steadyphi.results.result import Estimate, Result
+from steadyphi.results.quantized import compare_quantized
+from steadyphi.results.result import Estimate, QuantizedChange, Result
 from steadyphi.results.stored import to_json
 from steadyphi.settings.schema import Evaluate
 from steadyphi.stats.alarms import rounding_alarm
@@ -64,12 +66,18 @@ class Outcome:
 
 
 def run(
-    label: str, model: Backend, items: Sequence[Item], shots: Sequence[Item], settings: Evaluate
+    label: str,
+    model: Backend,
+    items: Sequence[Item],
+    shots: Sequence[Item],
+    settings: Evaluate,
+    quantized: Callable[[int], Backend] | None = None,
 ) -> Outcome:
     """Evaluate a model on all parts of the suite.
 
     label: names the model in the result. shots: few-shot examples.
     items: evaluated in all formats, so they must fit the context in each.
+    quantized: returns the model with its weights in this number of bits, for `settings.quantized`.
     """
     all_variants = variants_of(settings)
     variants = [v for v in all_variants if v.shots <= len(shots)]
@@ -91,6 +99,7 @@ def run(
         measures={"noise_flip_rate": Estimate(noise), **analysed.measures},
         long=summarize(long, settings.confidence) if long else None,
         search=search_formats(model, items, settings),
+        quantized=_quantized(quantized, items, variants, scores, settings) if quantized else [],
         notes=[*too_few, *_too_long(answers), *left_out],
     )
     return Outcome(scores, written, [_row(probe_result) for probe_result in long], result)
@@ -103,6 +112,19 @@ def _open_answers(
         return []
     open_items = items[: settings.open.items]
     return open_answers.answer(model, open_items, formats, settings.open.max_new_tokens, settings.seed)
+
+
+def _quantized(
+    model: Callable[[int], Backend],
+    items: Sequence[Item],
+    variants: Sequence[Variant],
+    scores: Sequence[dict[str, Any]],
+    settings: Evaluate,
+) -> list[QuantizedChange]:
+    """Ask all items again in the formats and the unseen formats, with quantized weights."""
+    asked = [v for v in variants if v.family in choices.ON_ALL_ITEMS]
+    rows = {bits: choices.evaluate(model(bits), items, [], asked, settings) for bits in settings.quantized}
+    return [compare_quantized(bits, scores, after, asked, settings) for bits, after in rows.items()]
 
 
 def _too_long(answers: EvaluationAnswers) -> list[str]:
