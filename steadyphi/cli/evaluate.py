@@ -78,8 +78,8 @@ def run(options: argparse.Namespace) -> None:
             _evaluate(endpoint, items[: options.items], shots, settings, folder)
     finally:
         print(endpoint.client.usage)
-    assert endpoint.cache
-    endpoint.cache.close()
+        if endpoint.cache:
+            endpoint.cache.close()
     kept.unlink(missing_ok=True)
 
 

@@ -14,7 +14,8 @@ import requests
 
 from steadyphi.errors import SteadyPhiError, printable
 
-LONGEST_WAIT = 30.0  # seconds
+FIRST_WAIT = 1.0  # seconds after the first failure of a request; doubled after each other
+LONGEST_WAIT = 30.0
 TIMEOUT = (10.0, 600.0)  # seconds to connect, and between two parts of an answer
 LARGEST = 256 << 20  # bytes of an answer
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
@@ -44,15 +45,13 @@ class Client:
     """A server with an OpenAI-compatible API.
 
     url: of the API, such as http://127.0.0.1:8000/v1. key: sent as a bearer token, and never shown.
-    concurrency: the most requests at a time. tries: of each request. wait: seconds after its first failure,
-    doubled after each other.
+    concurrency: the most requests at a time. tries: of each request.
     """
 
     url: str
     key: str | None = None
     concurrency: int = 4
     tries: int = 5
-    wait: float = 1.0
     usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
@@ -90,7 +89,7 @@ class Client:
             last = failures == self.tries or (failure is Refused and status not in TEMPORARY)
             if last:
                 raise failure(f"{self.url}{path}: {problem}")
-            time.sleep(min(LONGEST_WAIT, max(delay, self.wait * 2 ** (failures - 1))))
+            time.sleep(min(LONGEST_WAIT, max(delay, FIRST_WAIT * 2 ** (failures - 1))))
         raise AssertionError("never reached")
 
     def _send(self, path: str, body: dict[str, Any]) -> tuple[int, bytes, float]:

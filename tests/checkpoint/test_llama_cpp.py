@@ -1,5 +1,6 @@
 """GGUF, run by llama.cpp (the package xllamacpp, which has it built) beside our own engine."""
 
+import dataclasses
 import json
 import shutil
 import urllib.request
@@ -12,7 +13,12 @@ import torch
 from benchmarks import phi_tiny as textbook
 from steadyphi.checkpoint import gguf_file
 from steadyphi.checkpoint.chat_files import Chat
+from steadyphi.evaluation import choices
+from steadyphi.evaluation.suite import variants_of
+from steadyphi.inference.endpoint import Endpoint
 from steadyphi.inference.generate import Options, generate
+from steadyphi.inference.http_client import Client
+from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.load import load_model
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import FORMATS
@@ -139,3 +145,28 @@ def test_greedy_answers(tmp_path: Path) -> None:
         settings = {"max_tokens": 16, "temperature": 0}
         answer = theirs.server.handle_chat_completions({"messages": messages, **settings})
         assert answer["choices"][0]["message"]["content"] == result.text, item.question
+
+
+def test_accuracy_through_its_server(tmp_path: Path) -> None:
+    """The questions of the evaluation, asked of llama.cpp's HTTP server, and of our own engine."""
+    chosen = textbook.settings(items=10)
+    found = textbook.material(chosen)
+    settings = dataclasses.replace(chosen.evaluate, formats=("phi2", "qa", "bare"), unseen=0, families=None)
+    theirs, tokenizer = converted(TINY, tmp_path / "m.gguf"), TextTokenizer(TINY)
+    client = Client(f"{theirs.server.listening_address}/v1")
+    endpoint = Endpoint(client, tokenizer, 512)
+    endpoint.connect()
+    assert endpoint.way == "next"
+    models = (endpoint, LanguageModel(load_model(TINY, None, torch.float32), tokenizer, 4096))
+    by_them, by_us = (
+        choices.evaluate(model, found.items, [], variants_of(settings), settings) for model in models
+    )
+    assert len(by_us) == 30
+    for row, expected in zip(by_them, by_us, strict=True):
+        assert row["logprobs"] == pytest.approx(expected["logprobs"], abs=0.1)
+        assert (row["variant"], row["item"], row["correct"]) == tuple(
+            expected[key] for key in ("variant", "item", "correct")
+        )
+    prompts = [row["prompt"] for row in by_us]
+    texts = [[text for text, _ in model.generate(prompts, 8, "texts")] for model in models]
+    assert texts[0] == texts[1]

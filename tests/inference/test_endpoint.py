@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import phi_tiny as textbook
 from steadyphi.errors import SteadyPhiError
+from steadyphi.inference import http_client
 from steadyphi.inference.endpoint import Endpoint
 from steadyphi.inference.http_client import Client
 from steadyphi.inference.language_model import LanguageModel
@@ -20,6 +21,11 @@ from tests.conftest import ROOT
 from tests.inference.loopback_completions import Completions, Kind, serving
 
 TINY = ROOT / "assets" / "phi-tiny"
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "FIRST_WAIT", 0.001)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def requests(ours: LanguageModel, questions: list[tuple[str, tuple[str, ...]]]) 
 
 
 def endpoint(server: Completions, cache: ScoreCache | None = None) -> Endpoint:
-    client = Client(server.url, "sk-secret", wait=0.001)
+    client = Client(server.url, "sk-secret")
     return Endpoint(client, TextTokenizer(TINY), 512, "phi-tiny", cache)
 
 
@@ -158,4 +164,4 @@ def test_what_is_no_url_of_an_api(url: str) -> None:
 
 def test_no_server_there() -> None:
     with pytest.raises(SteadyPhiError, match=r"no answer \(ConnectionError\); does the server run there\?"):
-        Client("http://127.0.0.1:9/v1", tries=2, wait=0.001).post("/completions", {})
+        Client("http://127.0.0.1:9/v1", tries=2).post("/completions", {})
