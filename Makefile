@@ -9,16 +9,20 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint ui bench peers clean
+.PHONY: help repro test llama-cpp lint ui bench peers clean
 
 help:  ## List the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 repro: .venv/ready  ## Run the whole pipeline: dvc repro
 	python -m dvc repro
 
 test: .venv/ready  ## Run all tests
 	python -m pytest -n 2 --dist loadfile
+
+llama-cpp: .venv/ready  ## Install llama.cpp and run the tests that compare with it
+	python -m pip install --disable-pip-version-check -q --no-deps xllamacpp==2026.10.11549
+	python -m pytest -n 2 tests/checkpoint/test_llama_cpp.py tests/cli/test_everywhere.py
 
 lint: .venv/ready  ## Check style and types
 	python -m ruff check .

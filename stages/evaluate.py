@@ -19,6 +19,7 @@ def main(run: StageRun, which: str) -> None:
     from steadyphi.inference.language_model import LanguageModel
     from steadyphi.inference.load import load_tuned
     from steadyphi.inference.packed import pack
+    from steadyphi.inference.quantized import quantize
     from steadyphi.inference.score_cache import ScoreCache, digest_of
     from steadyphi.prompts import own_formats
     from steadyphi.results import headline
@@ -32,13 +33,20 @@ def main(run: StageRun, which: str) -> None:
     dtype = pick_dtype(settings.precision, device)
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
-    model = pack(load_tuned(common.MODEL, tuned, dtype, device), least=0)
-    items, shots = (read_items(common.DATA / f"{name}.parquet") for name in ("items", "shots"))
     digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])
-    cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", digest, dtype, device)
-    language_model = LanguageModel(model, TextTokenizer(common.MODEL), settings.batch_tokens, cache)
+
+    def language_model(bits: int | None = None) -> LanguageModel:
+        model = load_tuned(common.MODEL, tuned, dtype, device)
+        model = quantize(model, bits) if bits else model
+        name = f"{digest} in {bits} bits" if bits else digest
+        cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", name, dtype, device)
+        return LanguageModel(pack(model, least=0), tokenizer, settings.batch_tokens, cache)
+
+    tokenizer = TextTokenizer(common.MODEL)
+    items, shots = (read_items(common.DATA / f"{name}.parquet") for name in ("items", "shots"))
+    first = ranks.rank() == 0
     with ranks.joined(device):
-        outcome = evaluate(which, language_model, items, shots, settings, analysed=ranks.rank() == 0)
+        outcome = evaluate(which, language_model(), items, shots, settings, language_model, analysed=first)
     if outcome is None:
         return  # only the first process analyses and writes
     for note in outcome.result.notes:

@@ -19,12 +19,13 @@ from pathlib import Path
 from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.load import load_tuned
 from steadyphi.inference.packed import pack
+from steadyphi.inference.quantized import quantize
 from steadyphi.inference.scoring import Request
 from steadyphi.runtime.device import make_repeatable
 from steadyphi.tokenizer import TextTokenizer
 make_repeatable(0, 1)
 folder = Path(sys.argv[1])
-phi = pack(load_tuned(folder, None, torch.float32), least=0)
+phi = pack(quantize(load_tuned(folder, None, torch.float32), 8), least=0)
 model = LanguageModel(phi, TextTokenizer(folder), 256)
 model.score([Request((1, 2), (3,), "x")])
 model.generate(["Instruct: Who?\\nOutput:"], 2, "x")

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"prompts", "results", "stats"},
     "preview": {"data", "report", "tokenizer"},
     "cli": {
-        *("checkpoint", "data", "hub", "inference", "inspection", "model", "prompts"),
+        *("checkpoint", "data", "evaluation", "hub", "inference", "inspection", "model", "prompts"),
         *("report", "results", "runtime", "settings", "stats", "tokenizer"),
     },
 }

@@ -1,4 +1,4 @@
-"""The files of a Hub folder that say how to ask the model: its chat template, prompt style and end tokens."""
+"""The files beside the weights that say how to ask the model: chat template, prompt style, end tokens."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,16 @@ FORMAT = "prompt_format"  # the texts of a format that is not built in
 
 @dataclass(frozen=True)
 class Chat:
-    """A prompt format by name, and the Jinja template that renders messages in it.
+    """A prompt format by name, and the templates that render messages in it.
 
+    template: in Jinja. ollama: in Go's template language. stops: the texts that end an answer.
     texts: the name, template and lead of a format that is not built in.
     """
 
     style: str
     template: str
+    ollama: str = ""
+    stops: tuple[str, ...] = ()
     texts: dict[str, str] | None = None
 
 
@@ -51,6 +54,16 @@ def write(folder: Path, chat: Chat | None, source: Path) -> None:
     path = folder / "generation_config.json"
     eos = {"eos_token_id": ends[0] if len(ends) == 1 else ends}
     write_json(path, {"bos_token_id": ends[0], **_read(path), **eos})
+
+
+def write_modelfile(folder: Path, weights: str, chat: Chat) -> None:
+    """Write `Modelfile`, from which `ollama create` makes a model of the GGUF file `weights` in `folder`.
+
+    The values are between three quotation marks, where Ollama's parser reads any text as it is.
+    """
+    lines = [f"FROM ./{weights}", f'TEMPLATE """{chat.ollama}"""', "PARAMETER temperature 0"]
+    lines += [f'PARAMETER stop """{stop}"""' for stop in chat.stops]
+    write_text(folder / "Modelfile", "\n".join(lines) + "\n")
 
 
 def recorded_style(folder: Path) -> str | None:

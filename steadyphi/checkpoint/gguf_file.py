@@ -1,7 +1,8 @@
 """Writes a checkpoint as one GGUF file for llama.cpp, Ollama and LM Studio, through the package `gguf`.
 
 The tensor names and the metadata are those that llama.cpp reads for its architecture `phi2`, which Phi-1.5
-has too. Matrices get the chosen type; biases and norms are float32, as llama.cpp requires.
+has too. Matrices get the chosen type, but embedding and output head at least eight bits; biases and norms are
+float32, as llama.cpp requires.
 """
 
 import math
@@ -24,7 +25,7 @@ from steadyphi.model_config import PhiConfig
 from steadyphi.progress import Progress
 from steadyphi.tokenizer import TextTokenizer
 
-TYPES = ("f16", "bf16", "q8_0")
+TYPES = ("f16", "bf16", "q8_0", "q4_0")
 ARCHITECTURE = "phi2"
 BLOCK = 1 << 22  # numbers that are converted at a time
 _STORED = {"float16": np.float16, "float32": np.float32, "bfloat16": np.uint16}
@@ -57,7 +58,7 @@ def write(source: Path, path: Path, kind: str, name: str, chat: Chat | None = No
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     _add_settings(writer, opened.config, name, gguf.LlamaFileType[f"MOSTLY_{kind.upper()}"])
     _add_tokenizer(writer, source, opened.config.padded_vocab_size)
-    if kind == "q8_0":
+    if kind.startswith("q"):
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     if chat:
         writer.add_chat_template(chat.template)
@@ -120,10 +121,7 @@ def _write_tensors(writer: Any, opened: Checkpoint, kind: str) -> None:
     gguf = load_package()
     renamed = gguf.get_tensor_name_map(gguf.MODEL_ARCH.PHI2, opened.config.n_layer)
     shapes, parts = layouts.part_shapes(opened.config), source_runs(opened)
-    types = {
-        part: gguf.GGMLQuantizationType[kind.upper() if len(shape) > 1 else "F32"]
-        for part, shape in shapes.items()
-    }
+    types = {part: _type(part, shape, kind) for part, shape in shapes.items()}
     for part, shape in shapes.items():
         if shape[-1] % gguf.GGML_QUANT_SIZES[types[part]][0]:
             raise SteadyPhiError(f"{opened.folder}: {part} has rows of {shape[-1]}, which {kind} cannot hold")
@@ -138,6 +136,14 @@ def _write_tensors(writer: Any, opened: Checkpoint, kind: str) -> None:
         writer.write_tensor_data(_converted(parts[part], shape, types[part]))
         progress.add(elements(shape))
     progress.close()
+
+
+def _type(part: str, shape: tuple[int, ...], kind: str) -> Any:
+    if len(shape) == 1:
+        name = "f32"
+    else:
+        name = "q8_0" if kind == "q4_0" and not part.startswith("model.layers.") else kind
+    return load_package().GGMLQuantizationType[name.upper()]
 
 
 def _converted(runs: Sequence[Run], shape: tuple[int, ...], kind: Any) -> NDArray[Any]:

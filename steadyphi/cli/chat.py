@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from steadyphi.cli.conversation import Conversation, Session, stops
+from steadyphi.cli.conversation import Conversation, Session
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import write_text
 from steadyphi.inference.generate import Options, Result
 from steadyphi.inference.text import printable
+from steadyphi.prompts.dialogue import stops
 from steadyphi.prompts.formats import FORMATS
 
 HELP = """\

@@ -1,6 +1,5 @@
 """Builds the prompt of a conversation from its turns, and drops the oldest turns if it is too long."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -91,13 +90,6 @@ class Conversation:
     def _between(self, turn: Turn) -> str:
         ended = len(turn.answer) - len(turn.answer.rstrip("\n")) if turn.tokens is not None else 0
         return SEPARATOR[ended:]
-
-
-def stops(style: Format) -> tuple[str, ...]:
-    """Return the stop strings, with which the model would begin the next question itself."""
-    before, _, after = style.template.partition("{question}")
-    lead_in = before.rstrip().splitlines() or after.strip().splitlines()
-    return (f"\n{lead_in[-1].strip()}",) if lead_in and re.search(r"\w{2}|\w:", lead_in[-1]) else ()
 
 
 class Session:

@@ -4,16 +4,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steadyphi.checkpoint import llama_quantize
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
 from steadyphi.prompts import own_formats
-from steadyphi.prompts.dialogue import chat_template
+from steadyphi.prompts.dialogue import chat_template, ollama_template, stops
 from steadyphi.prompts.formats import DEFAULT, FORMATS
 
-if TYPE_CHECKING:  # this import takes a second, and the parser does not need it
+if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
+    from steadyphi.checkpoint.chat_files import Chat
     from steadyphi.results.stored import Evaluation
 
-GGUF = ("f16", "bf16", "q8_0")
+GGUF = ("f16", "bf16", "q8_0", "q4_0", *llama_quantize.TYPES)
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +31,10 @@ def add_parser(commands: Any) -> None:
     recommended = "prompt style of the chat template (the one that the evaluation recommends)"
     sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=recommended)
     sub.add_argument(
-        "--gguf", choices=GGUF, help="write model-TYPE.gguf too, for llama.cpp; needs the package gguf"
+        "--gguf",
+        choices=GGUF,
+        metavar="TYPE",
+        help=f"write model-TYPE.gguf too, for llama.cpp; needs the package gguf ({', '.join(GGUF)})",
     )
     sub.add_argument("--push", metavar="REPO", help="upload the folder to a new repository: owner/name")
     sub.add_argument("--private", action="store_true", help="make the repository private")
@@ -49,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
         if options.adapter:
             raise SteadyPhiError("--gguf: has a merged model, so it does not go with --adapter")
         gguf_file.load_package()
+        if options.gguf in llama_quantize.TYPES:
+            llama_quantize.find_program(options.gguf)
     if options.private and not options.push:
         raise SteadyPhiError("--private: there is no repository; name it with --push owner/name")
     if options.push:
@@ -57,12 +64,14 @@ def run(options: argparse.Namespace) -> None:
         push.check(options.push, options.private)
     runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
     style = FORMATS[options.style or measured_style(runs[1])]
-    chat = Chat(style.name, chat_template(style), own_formats.written(style))
+    chat = Chat(
+        style.name, chat_template(style), ollama_template(style), stops(style), own_formats.written(style)
+    )
     with atomic_dir(options.target) as folder:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
         if options.gguf:
             name = Path(str(manifest["source"])).name
-            gguf_file.write(folder, folder / f"model-{options.gguf}.gguf", options.gguf, name, chat)
+            write_gguf(folder, options.gguf, name, chat)
         model_card.write(folder, model_card.of_pipeline(manifest, style, options.tuned, runs))
     print_facts(options.target, {**manifest, "style": style.name})
     if options.push:
@@ -71,6 +80,21 @@ def run(options: argparse.Namespace) -> None:
         except SteadyPhiError as error:
             again = f"{options.target} is complete; hf upload {options.push} {options.target} uploads it"
             raise SteadyPhiError(f"{error}; {again}") from None
+
+
+def write_gguf(folder: Path, kind: str, name: str, chat: "Chat") -> None:
+    """Write the model in a folder as a GGUF file beside it, and the Modelfile for that file."""
+    from steadyphi.checkpoint import chat_files, gguf_file
+
+    weights = folder / f"model-{kind}.gguf"
+    if kind in llama_quantize.TYPES:
+        whole = folder / "model.tmp.gguf"
+        gguf_file.write(folder, whole, "f16", name, chat)
+        llama_quantize.quantize(whole, weights, kind)
+        whole.unlink()
+    else:
+        gguf_file.write(folder, weights, kind, name, chat)
+    chat_files.write_modelfile(folder, weights.name, chat)
 
 
 def evaluation(tuned: Path, which: str) -> "Evaluation | None":

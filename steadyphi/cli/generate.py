@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import own_formats
+from steadyphi.prompts.dialogue import stops
 from steadyphi.prompts.formats import DEFAULT, FORMATS, Format
 
 if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
@@ -189,7 +190,6 @@ def _prompts(options: argparse.Namespace, style: Format | None) -> list[str]:
 
 
 def _options(options: argparse.Namespace, style: Format | None) -> "Options":
-    from steadyphi.cli.conversation import stops
     from steadyphi.inference.generate import Options
     from steadyphi.inference.sampling import Sampling
 

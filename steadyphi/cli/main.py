@@ -1,4 +1,4 @@
-"""The command `steadyphi`: inspect, convert, export, run and compare models, and preview data.
+"""The command `steadyphi`: inspect, convert, export, run, evaluate and compare models, and preview data.
 
 `dvc repro` runs the stages.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.cli import compare, export, generate, preview
+from steadyphi.cli import compare, evaluate, export, generate, preview
 from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_parsers(commands)
     compare.add_parser(commands)
     preview.add_parser(commands)
+    evaluate.add_parser(commands)
     return parser
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from steadyphi.cli.compare import git
 from steadyphi.files import read_bytes, sha256, write_text
+from steadyphi.prompts.dialogue import stops
 from steadyphi.prompts.formats import Format
 from steadyphi.report import families
 from steadyphi.report.wording import count, percent, points, points_interval
@@ -22,11 +23,13 @@ from steadyphi.stats.catalogue import used_in
 LICENCES = {"microsoft/phi-1_5": "mit", "microsoft/phi-2": "mit"}  # as their model cards say
 SNIPPET = """
 ```python
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
 messages = [{"role": "user", "content": question}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens=256STOPS)
 ```"""
 Runs = tuple[Evaluation | None, Evaluation | None]
 CHOICES = ("model", "data", "method", "suite", "seed")
@@ -117,7 +120,10 @@ def _asking(card: Card) -> Iterator[str]:
             f"The evaluation recommends this format: expect {points(recommendation.gain)} points against "
             f"`{tuned.result.default}` (interval {interval})."
         )
-    yield SNIPPET
+    ends = list(
+        stops(card.style)
+    )  # not in generation_config.json, because generate() needs the tokenizer then
+    yield SNIPPET.replace("STOPS", f", tokenizer=tokenizer, stop_strings={json.dumps(ends)}" if ends else "")
 
 
 def _steadiness(card: Card) -> Iterator[str]:

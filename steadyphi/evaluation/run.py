@@ -1,7 +1,7 @@
 """The whole evaluation of a model: all parts of a suite, and the folder with the results."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from steadyphi.files import write_json
 from steadyphi.inference.language_model import Backend
 from steadyphi.prompts.formats import Format
 from steadyphi.prompts.item import Item
+from steadyphi.prompts.variants import Variant
 from steadyphi.results.analysis import analyse
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import SCORES
+from steadyphi.results.quantized import compare_quantized
 from steadyphi.results.result import Estimate, Result
 from steadyphi.results.stored import to_json
 from steadyphi.settings.schema import Evaluate
@@ -69,12 +71,14 @@ def run(
     items: Sequence[Item],
     shots: Sequence[Item],
     settings: Evaluate,
+    quantized: Callable[[int], Backend] | None = None,
     analysed: bool = True,
 ) -> Outcome | None:
     """Evaluate a model on all parts of the suite.
 
     label: names the model in the result. shots: few-shot examples.
     items: evaluated in all formats, so they must fit the context in each.
+    quantized: returns the model with its weights in this number of bits, for `settings.quantized`.
     analysed: whether to analyse the answers. If not, as in all but the first of several processes, which take
     part in the work of the model only, return None.
     """
@@ -85,6 +89,7 @@ def run(
     written = _open_answers(model, items, [v for v in variants if v.family == "format"], settings)
     long, left_out = _long(model, items, variants[0].format, settings)
     search = search_formats(model, items, settings)
+    again = _quantized(quantized, items, variants, settings) if quantized else {}
     if not analysed:
         return None
     answers = EvaluationAnswers(scores, written, variants, items, shots, model.tokenizer, settings)
@@ -101,6 +106,10 @@ def run(
         measures={"noise_flip_rate": Estimate(noise), **found.measures},
         long=summarize(long, settings.confidence) if long else None,
         search=search,
+        quantized=[
+            compare_quantized(bits, scores, rows, _on_all_items(variants), settings)
+            for bits, rows in again.items()
+        ],
         notes=[*too_few, *_too_long(answers), *left_out],
     )
     return Outcome(scores, written, [_row(probe_result) for probe_result in long], result)
@@ -113,6 +122,18 @@ def _open_answers(
         return []
     open_items = items[: settings.open.items]
     return open_answers.answer(model, open_items, formats, settings.open.max_new_tokens, settings.seed)
+
+
+def _quantized(
+    model: Callable[[int], Backend], items: Sequence[Item], variants: Sequence[Variant], settings: Evaluate
+) -> dict[int, list[dict[str, Any]]]:
+    """Ask all items again in the formats and the unseen formats, with quantized weights."""
+    asked = _on_all_items(variants)
+    return {bits: choices.evaluate(model(bits), items, [], asked, settings) for bits in settings.quantized}
+
+
+def _on_all_items(variants: Sequence[Variant]) -> list[Variant]:
+    return [v for v in variants if v.family in choices.ON_ALL_ITEMS]
 
 
 def _too_long(answers: EvaluationAnswers) -> list[str]:

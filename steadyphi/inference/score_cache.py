@@ -45,6 +45,7 @@ DECIDING = (
     "inference/language_model.py",
     "inference/load.py",
     "inference/packed.py",
+    "inference/quantized.py",
     "inference/sampling.py",
     "inference/scoring.py",
     "inference/text.py",

@@ -1,4 +1,4 @@
-"""Dialogues in a format: turns as in few-shot prompts, and the same as a chat template for other tools."""
+"""Dialogues in a format: turns as in few-shot prompts, and the same as templates for other tools."""
 
 import json
 import re
@@ -33,6 +33,15 @@ _TEMPLATE = """\
     {{ AFTER }}
 {%- endif -%}"""
 
+# All text is within string literals, so that the template has no white space of its own.
+_OLLAMA = (
+    "{{ range $i, $_ := .Messages }}"
+    '{{ if eq .Role "assistant" }}ANSWER{{ .Content }}{{ SEPARATOR }}'
+    '{{ else }}{{ if eq .Role "user" }}{{ BEFORE }}{{ .Content }}{{ AFTER }}'
+    "{{ else }}{{ OPENING }}{{ .Content }}{{ CLOSING }}{{ end }}{{ end }}{{ end }}"
+)
+_OLLAMA_LEAD = '{{ if ne (printf "%.LENGTHs" .Content) LEAD }}{{ LEAD }}{{ end }}'
+
 
 def chat_template(style: Format) -> str:
     """Return the Jinja template that renders messages in a format, as `apply_chat_template` reads it.
@@ -41,8 +50,30 @@ def chat_template(style: Format) -> str:
     which the earlier turns are the examples (`variants.render`). A system message is placed as `style.system`
     says. An answer's own white space is left out, because models write the space of the lead themselves.
     """
+    return _filled(_TEMPLATE, style)
+
+
+def ollama_template(style: Format) -> str:
+    """Return the same as a template in Go's language, for Ollama (docs/template.md in ollama/ollama).
+
+    Ollama's templates cannot trim. So an answer keeps its white space, and gets the lead only if it does not
+    begin with it.
+    """
+    lead = _OLLAMA_LEAD.replace("LENGTH", str(len(style.lead))) if style.lead else ""
+    return _filled(_OLLAMA.replace("ANSWER", lead), style)
+
+
+def stops(style: Format) -> tuple[str, ...]:
+    """Return the stop strings, with which the model would begin the next question itself."""
+    before, _, after = style.template.partition("{question}")
+    lead_in = before.rstrip().splitlines() or after.strip().splitlines()
+    return (f"\n{lead_in[-1].strip()}",) if lead_in and re.search(r"\w{2}|\w:", lead_in[-1]) else ()
+
+
+def _filled(template: str, style: Format) -> str:
+    """Return a template with the texts of a format as string literals, which Jinja and Go write alike."""
     before, _, after = style.template.partition("{question}")
     opening, _, closing = style.system.partition("{system}")
     texts = {"SEPARATOR": SEPARATOR, "BEFORE": before, "AFTER": after, "LEAD": style.lead}
     texts |= {"OPENING": opening, "CLOSING": closing}
-    return re.sub("|".join(texts), lambda match: json.dumps(texts[match[0]]), _TEMPLATE)
+    return re.sub("|".join(texts), lambda match: json.dumps(texts[match[0]]), template)

@@ -12,6 +12,7 @@ from steadyphi.report import (
     formats,
     long,
     measure_table,
+    quantized,
     recommendation,
     search,
     verdict,
@@ -32,6 +33,7 @@ SECTIONS = (
     search.section,
     long.section,
     comparison.section,
+    quantized.section,
     measure_table.section,
     browser.section,
 )

@@ -30,6 +30,12 @@ def tables(experiment: Experiment) -> dict[str, Rows]:
         "effects.csv": [
             {"run": run.label, **asdict(effect)} for run in experiment.runs for effect in run.effects
         ],
+        "quantized.csv": [
+            {"run": run.label, "bits": row.bits, **asdict(change)}
+            for run in experiment.runs
+            for row in run.quantized
+            for change in row.measures
+        ],
         "long.csv": [row for run in experiment.runs for row in _long(run)],
         "items.csv": list(_items(experiment)),
     }

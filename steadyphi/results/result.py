@@ -190,6 +190,18 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
+class QuantizedChange:
+    """The model with its weights in `bits` bits, compared with itself on the same prompts.
+
+    changed: the share of the answers in the named formats that are others. measures: over the formats.
+    """
+
+    bits: int
+    changed: float
+    measures: list[MeasureChange]
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of the evaluation of one model.
 
@@ -228,6 +240,7 @@ class Result:
     alarms: list[str] = field(default_factory=list)
     long: LongSummary | None = None
     search: SearchResult | None = None
+    quantized: list[QuantizedChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

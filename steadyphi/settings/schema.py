@@ -371,7 +371,10 @@ class Finetune:
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluate:
-    """The settings of the stage `evaluate`. prompts: as in `Prepare`."""
+    """The settings of the stage `evaluate`.
+
+    quantized: the numbers of bits in whose weights the formats are asked again. prompts: as in `Prepare`.
+    """
 
     formats: Names
     unseen: Whole
@@ -380,6 +383,7 @@ class Evaluate:
     open: Open | None
     long: Long | None
     search: Search | None
+    quantized: Annotated[tuple[Literal[8, 4], ...], AfterValidator(no_twice)]
     styles: Names
     grammar: Share
     held_out: HeldOut

@@ -1,5 +1,6 @@
 """GGUF, run by llama.cpp (the package xllamacpp, which has it built) beside our own engine."""
 
+import dataclasses
 import json
 import shutil
 import urllib.request
@@ -10,10 +11,16 @@ import pytest
 import torch
 
 from benchmarks import phi_tiny as textbook
-from steadyphi.checkpoint import gguf_file
+from steadyphi.checkpoint import gguf_file, llama_quantize
 from steadyphi.checkpoint.chat_files import Chat
+from steadyphi.evaluation import choices
+from steadyphi.evaluation.suite import variants_of
+from steadyphi.inference.endpoint import Endpoint
 from steadyphi.inference.generate import Options, generate
+from steadyphi.inference.http_client import Client
+from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.load import load_model
+from steadyphi.inference.quantized import quantize
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.tokenizer import TextTokenizer
@@ -84,7 +91,7 @@ def phi_2_in_small(folder: Path, tokenizer: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("f16", 0.02), ("bf16", 0.05), ("q8_0", 0.6)])
+@pytest.mark.parametrize(("kind", "bound"), [("f16", 0.02), ("bf16", 0.05), ("q8_0", 0.6), ("q4_0", 1.0)])
 @pytest.mark.parametrize("source", ["tiny", "wide"])
 def test_log_probabilities(source: str, kind: str, bound: float, tmp_path: Path) -> None:
     """phi-tiny has head size 64 and half of each rotated, as Phi-1.5, and the other 80 and 0.4, as Phi-2."""
@@ -94,6 +101,8 @@ def test_log_probabilities(source: str, kind: str, bound: float, tmp_path: Path)
         make_hub_folder(folder)
     theirs, tokenizer = converted(folder, tmp_path / "m.gguf", kind), TextTokenizer(folder)
     ours = load_model(folder, None, torch.float32)
+    if kind == "q4_0":  # of the whole model, llama.cpp's four bits may be far away
+        ours = quantize(ours, 4)
     for text in TEXTS:
         ids = tokenizer.encode(text)
         with torch.no_grad():
@@ -139,3 +148,38 @@ def test_greedy_answers(tmp_path: Path) -> None:
         settings = {"max_tokens": 16, "temperature": 0}
         answer = theirs.server.handle_chat_completions({"messages": messages, **settings})
         assert answer["choices"][0]["message"]["content"] == result.text, item.question
+
+
+def test_accuracy_through_its_server(tmp_path: Path) -> None:
+    """The questions of the evaluation, asked of llama.cpp's HTTP server, and of our own engine."""
+    chosen = textbook.settings(items=10)
+    found = textbook.material(chosen)
+    settings = dataclasses.replace(chosen.evaluate, formats=("phi2", "qa", "bare"), unseen=0, families=None)
+    theirs, tokenizer = converted(TINY, tmp_path / "m.gguf"), TextTokenizer(TINY)
+    client = Client(f"{theirs.server.listening_address}/v1")
+    endpoint = Endpoint(client, tokenizer, 512)
+    endpoint.connect()
+    assert endpoint.way == "next"
+    models = (endpoint, LanguageModel(load_model(TINY, None, torch.float32), tokenizer, 4096))
+    by_them, by_us = (
+        choices.evaluate(model, found.items, [], variants_of(settings), settings) for model in models
+    )
+    assert len(by_us) == 30
+    for row, expected in zip(by_them, by_us, strict=True):
+        assert row["logprobs"] == pytest.approx(expected["logprobs"], abs=0.1)
+        assert (row["variant"], row["item"], row["correct"]) == tuple(
+            expected[key] for key in ("variant", "item", "correct")
+        )
+    prompts = [row["prompt"] for row in by_us]
+    texts = [[text for text, _ in model.generate(prompts, 8, "texts")] for model in models]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.skipif(not shutil.which("llama-quantize"), reason="needs llama.cpp's llama-quantize on the PATH")
+def test_types_of_its_own_quantizer(tmp_path: Path) -> None:
+    gguf_file.write(TINY, tmp_path / "f16.gguf", "f16", "phi")
+    llama_quantize.quantize(tmp_path / "f16.gguf", tmp_path / "m.gguf", "q4_k_m")
+    assert (tmp_path / "m.gguf").stat().st_size < 0.6 * (tmp_path / "f16.gguf").stat().st_size
+    theirs, tokenizer = Llama(tmp_path / "m.gguf"), TextTokenizer(TINY)
+    ids = tokenizer.encode(FORMATS["phi2"].prompt("What is 12 + 7?"))
+    assert theirs.logprobs(ids, 1280).argmax() in tokenizer.encode(" 19")

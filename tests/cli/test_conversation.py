@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from steadyphi.cli.conversation import Conversation, Session, stops
+from steadyphi.cli.conversation import Conversation, Session
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import cache
 from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.load import load_model
+from steadyphi.prompts.dialogue import stops
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Variant, render

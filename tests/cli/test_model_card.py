@@ -58,6 +58,7 @@ def test_the_card_of_a_merged_model(project: Path, tmp_path: Path) -> None:
         "12 questions in 3 formats. Depending on the format, ",
         "data_file: textbook.py",
         "lr: 0.002",
+        'max_new_tokens=256, tokenizer=tokenizer, stop_strings=["\\nInstruct:"])',
         f"git revision `{revision}`; `dvc repro`",
         f"SHA-256 of `dvc.lock`: `{locked}`",
         manifest.read(out)["digest"],

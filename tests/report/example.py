@@ -15,6 +15,7 @@ from steadyphi.results.result import (
     OpenAccuracy,
     OptionRow,
     PositionMeasure,
+    QuantizedChange,
     QuestionAnswers,
     Result,
     RunComparison,
@@ -163,6 +164,14 @@ def _result(label: str, number: int, items: list[QuestionAnswers], chance: rando
             )
         ],
         recommendation=Recommendation("phi2-newline", 0.083, 0.021, 0.145, 0.032, 30, 60),
+        quantized=[
+            QuantizedChange(
+                bits,
+                0.01 * (9 - bits),
+                [MeasureChange("spread", 0.12, 0.12 + 0.01 * bits, 0.01 * bits, -0.02, 0.1)],
+            )
+            for bits in (8, 4)
+        ],
         alarms=[] if number else ["The worst format is no better than choosing blindly."],
         long=_long(number, chance),
         search=None if number else _search(),

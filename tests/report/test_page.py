@@ -22,7 +22,7 @@ from tests.report import example
 VOID = {"br", "input", "meta"}
 SECTIONS = [
     "recommended", "ranking", "distribution", "atoms", "families", "skills", "ends", "long", "comparison",
-    "measures", "items",
+    "quantized", "measures", "items",
 ]  # fmt: skip
 
 
@@ -100,6 +100,7 @@ def formats_only(whole: Experiment) -> Experiment:
         (of_runs(skills=[]), "skills"),
         (of_runs(search=None), "ends"),
         (of_runs(long=None), "long"),
+        (of_runs(quantized=[]), "quantized"),
         (lambda whole: replace(whole, comparison=None), "comparison"),
         (lambda whole: replace(whole, answers=AnswerTable(whole.answers.variants, [])), "items"),
         (formats_only, "families"),
@@ -138,6 +139,7 @@ def test_few_variants_and_no_extras() -> None:
         skills=[],
         search=None,
         long=None,
+        quantized=[],
         alarms=[],
     )
     bare = replace(whole, runs=[few], answers=AnswerTable([], []))
@@ -266,7 +268,7 @@ def test_the_files_beside_the_page(tmp_path: Path, whole: Experiment) -> None:
     assert read_back.pop("schema") == SCHEMA
     write_report(TypeAdapter(Experiment).validate_python(read_back), tmp_path / "b")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    tables = ["effects.csv", "items.csv", "long.csv", "measures.csv"]
+    tables = ["effects.csv", "items.csv", "long.csv", "measures.csv", "quantized.csv"]
     assert names == [*tables, "report.html", "report.json", "variants.csv"]
     for name in names:  # the same bytes, also from what was read back
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
