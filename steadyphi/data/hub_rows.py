@@ -8,6 +8,8 @@ from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.schema import Task
 
+FROM_A_FILE = "ask questions from a file: task=questions and task_file=/path/to/questions.jsonl"
+
 
 def read_hub(task: Task, split: str) -> list[Row]:
     """Return the rows of a split of `task.dataset`, at `task.revision`.
@@ -26,7 +28,7 @@ def read_hub(task: Task, split: str) -> list[Row]:
         if builder.hash != task.revision:
             raise SteadyPhiError(
                 f"{task.dataset}: the Hub is out of reach, and the latest commit in the cache is "
-                f"{builder.hash}, not {task.revision}; connect once"
+                f"{builder.hash}, not {task.revision}; connect once, or {FROM_A_FILE}"
             )
         builder.download_and_prepare()
         return list(distinct(builder.as_dataset(split=split), place))
@@ -41,7 +43,10 @@ def _reason(error: Exception, task: Task) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     kinds = {kind.__name__ for e in _chain(error) for kind in type(e).__mro__}
     if "OfflineModeIsEnabled" in kinds or "OfflineModeIsEnabled" in text:
-        return "HF_HUB_OFFLINE is set and the data is not in the cache yet; unset it for the first run"
+        return (
+            "HF_HUB_OFFLINE is set and the data is not in the cache yet; unset it for the first run, "
+            f"or {FROM_A_FILE}"
+        )
     if "GatedRepoError" in kinds or "is a gated dataset" in text:
         return f"gated; accept its terms at huggingface.co/datasets/{task.dataset} and set HF_TOKEN"
     if "RevisionNotFoundError" in kinds or text.startswith("Revision"):
@@ -49,7 +54,7 @@ def _reason(error: Exception, task: Task) -> str:
     if "DatasetNotFoundError" in kinds:
         return "not on the Hub, or private; check task.dataset, and set HF_TOKEN if it is yours"
     if "ConnectionError" in kinds:
-        return "the Hub is out of reach; the first run needs it, later ones read the cache"
+        return f"the Hub is out of reach; the first run needs it, later ones read the cache; or {FROM_A_FILE}"
     return f"cannot be read ({text}); check task.config and task.split"
 
 
