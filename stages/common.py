@@ -80,8 +80,10 @@ def one_at_a_time(name: str) -> Iterator[None]:
 def recorded(name: str) -> contextlib.AbstractContextManager[StageRun]:
     """Return the MLflow run of a stage, as a context. The settings that `compose` wrote determine its row."""
     published = settings("publish", schema.Publish)
+    chosen = published.settings
+    title = " · ".join(str(chosen[key]) for key in ("model", "method", "data"))
     return stage_run(
-        name, experiment=published.experiment, digest=published.digest, settings=published.settings
+        name, experiment=published.experiment, digest=published.digest, settings=chosen, title=title
     )
 
 

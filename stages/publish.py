@@ -1,16 +1,27 @@
 """Stage `publish`: write the report on both evaluations and the experiment's parent run in MLflow."""
 
+import csv
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from stages import common
-from steadyphi.files import atomic_dir, read_object, write_json
+from steadyphi.files import atomic_dir, read_object, sha256, write_json
 from steadyphi.settings.schema import Publish
+from steadyphi.tracking import view
+from steadyphi.tracking.published import Curve, Data, Published
 from steadyphi.tracking.stage_run import StageRun
 
+if TYPE_CHECKING:
+    from steadyphi.results.result import Experiment
+
 STAGES = ("fetch", "convert", "prepare", "finetune", "evaluate-base", "evaluate-tuned")
+PICTURE = "formats.png"
 
 
 def main(run: StageRun) -> None:
     """Write `artifacts/report`, `metrics/summary.json` and the MLflow parent run from the stages' results."""
     from steadyphi import report
+    from steadyphi.report import verdict
     from steadyphi.results import headline, stored
 
     settings = common.settings("publish", Publish)
@@ -20,7 +31,7 @@ def main(run: StageRun) -> None:
     experiment = stored.experiment(choices | {"digest": settings.digest}, [base, tuned])
     assert experiment.comparison  # not None, because there are two results
     with atomic_dir(common.REPORT) as folder:
-        report.draw(base.result, tuned.result, folder / "formats.png")
+        report.draw(base.result, tuned.result, folder / PICTURE)
         report.write_page(base.result, tuned.result, folder / "report.md")
         report.write_report(experiment, folder)
         write_json(folder / "comparison.json", stored.to_json(experiment.comparison))
@@ -29,10 +40,57 @@ def main(run: StageRun) -> None:
     summary["gate_passed"] = float(experiment.comparison.gate.passed)
     write_json(common.METRICS / "summary.json", summary)
     run.metrics(summary)
-    every = {f"{stage}.{key}": value for stage, metrics in values.items() for key, value in metrics.items()}
     tables = [common.METRICS / f"{name}.csv" for name in ("finetune", "evaluate-base", "evaluate-tuned")]
-    files = [*sorted(common.REPORT.iterdir()), *tables]
-    run.summary(metrics={**every, **summary}, artifacts=files)
+    run.summary(
+        Published(
+            sentences=verdict.sentences(experiment),
+            metrics=curves(experiment, summary, int(values["finetune"]["steps"])),
+            artifacts=[*sorted(common.REPORT.iterdir()), *tables],
+            picture=PICTURE,
+            data=data_sets(settings.settings, values["prepare"]),
+            model="-".join(str(choices[key]) for key in ("model", "method", "data")),
+            model_tags={"folder": str(common.TUNED), "steadyphi.digest": settings.digest},
+        )
+    )
+
+
+def curves(experiment: "Experiment", summary: Mapping[str, float], steps: int) -> dict[str, Curve]:
+    """Return what the parent run shows, over the steps of fine-tuning: step 0 is the base model."""
+    shown: dict[str, Curve] = {}
+    for key, name in view.MEASURES.items():
+        if f"{key}_tuned" in summary:
+            shown[name] = [(0, summary[f"{key}_base"]), (max(steps, 1), summary[f"{key}_tuned"])]
+    shown[view.GATE] = [(0, summary["gate_passed"])]
+    with (common.METRICS / "finetune.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name, column in ((view.TRAIN_LOSS, "train_loss"), (view.VALID_LOSS, "valid_loss")):
+        shown[name] = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+    for step, result in zip((0, max(steps, 1)), experiment.runs, strict=True):
+        for row in result.variants:
+            if row.family == "format":
+                name = view.FORMAT + row.name
+                shown[name] = [*shown.get(name, ()), (step, row.accuracy)]
+    return shown
+
+
+def data_sets(settings: Mapping[str, Any], counts: Mapping[str, float]) -> list[Data]:
+    """Return the data sets of training and evaluation, by the digests of the prepared files."""
+    prepare = settings["prepare"]
+    kinds = (
+        ("training", "train", settings["data"], prepare["data_file"], "train_"),
+        ("evaluation", "items", settings["task"], prepare["task_file"], "items"),
+    )
+    return [
+        Data(
+            str(name),
+            context,
+            sha256(common.DATA / f"{file}.parquet"),
+            str(source),
+            {key: value for key, value in counts.items() if key.startswith(prefix)},
+        )
+        for context, file, name, source, prefix in kinds
+        if (common.DATA / f"{file}.parquet").is_file()  # absent where DVC took all stages from its cache
+    ]
 
 
 if __name__ == "__main__":

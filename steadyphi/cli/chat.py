@@ -18,7 +18,7 @@ HELP = """\
 /reset        forget the conversation
 /style NAME   change the prompt style of the conversation; without NAME: list the styles
 /save FILE    write the prompt text to a new file; for .jsonl, write instructions and responses
-/quit         quit; Ctrl-D, or Ctrl-C twice, does the same
+/exit         end the chat; /quit, Ctrl-D, or Ctrl-C twice, do the same
 A line that ends with \\ continues on the next line; the lines between two lines of \"\"\" are one message.
 Ctrl-C stops an answer."""
 BLOCK = '"""'
@@ -38,7 +38,7 @@ class Chat:
         }
 
     def run(self) -> None:
-        """Run the chat until the end of the input, /quit, or Ctrl-C twice at the prompt."""
+        """Run the chat until the end of the input, /exit, or Ctrl-C twice at the prompt."""
         if self.terminal:
             import readline  # noqa: F401 - input() supports line editing once it is loaded
 
@@ -53,12 +53,12 @@ class Chat:
                 print(file=sys.stderr)
                 if interrupted:
                     break
-                note("press Ctrl-C again to quit, or use /quit")
+                note("press Ctrl-C again to quit, or use /exit")
                 interrupted = True
                 continue
             interrupted = False
             word, _, rest = message.strip().partition(" ")
-            if word == "/quit":
+            if word in ("/exit", "/quit"):
                 break
             try:
                 if word.startswith("/") and "\n" not in message:

@@ -61,7 +61,7 @@ def _folder(where: str, which: str, into: Path) -> Path:
     scores = f"{SCORES}/{which}"
     # `dvc get` does not find the outputs of a project in a subfolder of its git repository from there.
     top, below = git("rev-parse", "--show-toplevel") or ".", git("rev-parse", "--show-prefix") or ""
-    done = _dvc("get", top, below + scores, "--rev", where, "-o", str(into))
+    done = dvc("get", top, below + scores, "--rev", where, "-o", str(into))
     if not done.returncode:
         return into
     commit = git("rev-parse", "--verify", "--end-of-options", f"{where}^{{commit}}")
@@ -83,7 +83,7 @@ def _is_up_to_date(which: str) -> bool:
     """Return whether the workspace's scores were made from the files of the current revision."""
     results = (":(exclude)dvc.lock", ":(exclude)metrics")
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *results)
-    status = _dvc("status", "--json", "--with-deps", f"evaluate@{which}")
+    status = dvc("status", "--json", "--with-deps", f"evaluate@{which}")
     return changed == "" and status.returncode == 0 and json.loads(status.stdout) == {}
 
 
@@ -98,7 +98,8 @@ def git(*arguments: str, folder: Path = Path()) -> str | None:
     return None if done.returncode else done.stdout.strip()
 
 
-def _dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run dvc with this interpreter; neither its output is shown nor its exit status checked."""
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

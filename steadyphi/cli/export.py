@@ -28,8 +28,9 @@ def add_parser(commands: Any) -> None:
     sub.add_argument(
         "--adapter", action="store_true", help="export an unmerged adapter for peft and transformers"
     )
-    recommended = "prompt style of the chat template (the one that the evaluation recommends)"
-    sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=recommended)
+    names = ", ".join(FORMATS)
+    style = f"prompt style of the chat template: {names} (the one that the evaluation recommends)"
+    sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=style)
     sub.add_argument(
         "--gguf",
         choices=GGUF,

@@ -32,11 +32,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     sub.add_argument(
         "--prompt-file", action="append", default=[], help="a prompt from a file; - is standard input"
     )
-    styled = "prompt style of the questions, such as phi2; none continues the prompts as they are"
-    recorded = "(the one that the folder records; else {})"
-    sub.add_argument(
-        "--style", choices=(*FORMATS, NONE), metavar="NAME", help=f"{styled} {recorded.format(NONE)}"
-    )
+    sub.add_argument("--style", choices=(*FORMATS, NONE), metavar="NAME", help=_style_help(NONE))
     sub.add_argument(
         "--draft",
         type=Path,
@@ -51,12 +47,19 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     sub.add_argument(
         "folder", type=Path, nargs="?", default=MODEL, help="a checkpoint, or an adapter (%(default)s)"
     )
-    sub.add_argument(
-        "--style", choices=FORMATS, metavar="NAME", help=f"prompt style {recorded.format(DEFAULT)}"
-    )
+    sub.add_argument("--style", choices=FORMATS, metavar="NAME", help=_style_help(DEFAULT))
     sub.add_argument("--system", default="", metavar="TEXT", help="a system text before the first message")
     _add_shared(sub)
     sub.set_defaults(run=run_chat)
+
+
+def _style_help(default: str) -> str:
+    """Return the help of `--style`, with all names."""
+    names = f"{NONE}, which continues the prompt as it is, " if default == NONE else ""
+    return (
+        f"prompt style of the questions: {names}{', '.join(FORMATS)} "
+        f"(the one that the folder records; else {default})"
+    )
 
 
 def _add_shared(sub: argparse.ArgumentParser) -> None:

@@ -1,17 +1,18 @@
-"""The command `steadyphi`: inspect, convert, export, run, evaluate and compare models, and preview data.
+"""Inspect, convert, export, run, evaluate and compare models, and preview data.
 
-`dvc repro` runs the stages.
+`dvc repro` runs the stages of the pipeline.
 """
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.cli import compare, evaluate, export, generate, preview
+from steadyphi.cli import compare, evaluate, examples, experiments, export, generate, preview
 from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
@@ -23,6 +24,9 @@ DTYPES = ("keep", "float16", "bfloat16", "float32")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. Invalid input ends it with a one-line message and exit status 1."""
     replace_unencodable()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        print(examples.START, end="")
+        return
     try:
         own_formats.define(own_formats.read(own_formats.FOLDER).values())
     except SteadyPhiError as error:
@@ -32,8 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.run(options)
+        sys.stdout.flush()  # here, where an error is caught
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # the reader has what it wants: steadyphi … | head
+        os._exit(
+            128 + signal.SIGPIPE
+        )  # at a normal exit Python writes the rest of the output and fails again
     except OSError as error:
         sys.exit(f"error: {printable(str(error.filename or options.command))}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -43,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments; prompts may also follow an option, which argparse alone does not accept."""
-    parser = _parser()
+    parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(options, "prompt") or any(part.startswith("-") for part in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -80,7 +89,8 @@ def convert(options: argparse.Namespace) -> None:
     print_facts(options.target, manifest)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `steadyphi`. The documentation of the commands is made from it."""
     parser = argparse.ArgumentParser("steadyphi", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -108,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_parser(commands)
     preview.add_parser(commands)
     evaluate.add_parser(commands)
+    experiments.add_parser(commands)
+    examples.add_to(commands)
     return parser
 
 

@@ -32,7 +32,7 @@ def read_split(split: HubSplit, key: str, part: str = "") -> Iterator[Row]:
         if builder.hash != split.revision:
             raise SteadyPhiError(
                 f"{split.dataset}: the Hub is out of reach, and the latest commit in the cache is "
-                f"{builder.hash}, not {split.revision}; connect once"
+                f"{builder.hash}, not {split.revision}; connect once, or {_otherwise(key)}"
             )
         builder.download_and_prepare()
         yield from distinct(builder.as_dataset(split=split.split), place, part)
@@ -44,10 +44,13 @@ def read_split(split: HubSplit, key: str, part: str = "") -> Iterator[Row]:
 
 def _reason(error: Exception, split: HubSplit, key: str) -> str:
     """Return in one line the reason of an error and what to do about it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text, otherwise = " ".join(str(error).split()) or type(error).__name__, _otherwise(key)
     kinds = {kind.__name__ for e in _chain(error) for kind in type(e).__mro__}
     if "OfflineModeIsEnabled" in kinds or "OfflineModeIsEnabled" in text:
-        return "HF_HUB_OFFLINE is set and the data is not in the cache yet; unset it for the first run"
+        return (
+            "HF_HUB_OFFLINE is set and the data is not in the cache yet; unset it for the first run, "
+            f"or {otherwise}"
+        )
     if "GatedRepoError" in kinds or "is a gated dataset" in text:
         return f"gated; accept its terms at huggingface.co/datasets/{split.dataset} and set HF_TOKEN"
     if "RevisionNotFoundError" in kinds or text.startswith("Revision"):
@@ -55,8 +58,15 @@ def _reason(error: Exception, split: HubSplit, key: str) -> str:
     if "DatasetNotFoundError" in kinds:
         return f"not on the Hub, or private; check {key}.dataset, and set HF_TOKEN if it is yours"
     if "ConnectionError" in kinds:
-        return "the Hub is out of reach; the first run needs it, later ones read the cache"
+        return f"the Hub is out of reach; the first run needs it, later ones read the cache; or {otherwise}"
     return f"cannot be read ({text}); check {key}.config and {key}.split"
+
+
+def _otherwise(key: str) -> str:
+    """Return what works without the Hub, for the setting that names the split."""
+    if key == "task":
+        return "ask questions from a file: task=questions and task_file=/path/to/questions.jsonl"
+    return "train on a file: data=jsonl and data_file=/path/to/rows.jsonl"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -37,7 +37,8 @@ class Store:
         at = f" at {revision}" if revision else ""
         raise SteadyPhiError(
             f"{self.source}{at}: HF_HUB_OFFLINE is set, but neither {self.files.parent} nor "
-            f"{hf_cache.folder(self.source)} has it, and it is not a local folder; unset it to fetch"
+            f"{hf_cache.folder(self.source)} has it, and it is not a local folder; unset it to fetch, "
+            "or name a folder that has the files (in the pipeline: fetch.source, below assets/)"
         )
 
     def check_complete(self, chosen: Mapping[str, Listed], commit: str) -> None:
@@ -49,7 +50,8 @@ class Store:
             names = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
             raise SteadyPhiError(
                 f"{self.source}: HF_HUB_OFFLINE is set, but {names} can only come from the Hub; "
-                "unset it to fetch"
+                "unset it to fetch, or name a folder that has them (in the pipeline: fetch.source, "
+                "below assets/)"
             )
 
     def lacks(self, chosen: Iterable[Listed], commit: str) -> int:

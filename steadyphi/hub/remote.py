@@ -27,7 +27,9 @@ class Hub:
 
     def __init__(self, source: str, stop: threading.Event | None = None) -> None:
         if is_offline_mode():
-            raise SteadyPhiError(f"{source}: HF_HUB_OFFLINE is set; unset it to use the Hub")
+            raise SteadyPhiError(
+                f"{source}: HF_HUB_OFFLINE is set; unset it to use the Hub, or name a local folder"
+            )
         self.source = source
         self.endpoint = _endpoint()
         self.stop = stop

@@ -23,6 +23,11 @@ from huggingface_hub.utils import parse_ratelimit_headers
 from steadyphi.errors import SteadyPhiError
 from steadyphi.hub.threads import Stopped, say
 
+# What to do on a machine without a connection.
+WITHOUT_HUB = (
+    "without a connection, HF_HUB_OFFLINE=1 takes the files that were fetched before, "
+    "and instead of a repository a local folder can be named (in the pipeline: fetch.source, below assets/)"
+)
 __all__ = ["RETRY", "HTTPError", "Patience", "Retry", "Where", "clean", "status_of"]
 
 
@@ -160,7 +165,8 @@ def _explain(error: Exception, where: Where, delay: float | None) -> str:
     """Return the cause and the remedy. The order of the checks matters, because exception classes overlap."""
     status, token = status_of(error), get_token()
     if status is None:
-        return f"{where.host}: {_reason(error)}; run it again, the received data is kept"
+        again = "run it again, the received data is kept"
+        return f"{where.host}: {_reason(error)}; {again}; {WITHOUT_HUB}"
     if delay is None and _from_storage(error, where):
         return f"the storage of {where.host} refuses ({status}) repeatedly; run it again later"
     headers: Any = error.response.headers  # type: ignore[attr-defined]

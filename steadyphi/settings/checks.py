@@ -205,7 +205,7 @@ def _hub(task: Task) -> Iterator[tuple[str, str]]:
 def _columns(section: str, templates: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
     for name, template in templates.items():
         if template is None:
-            yield f"{section}.{name}", "missing; name a column of the file in braces, such as '{question}'"
+            yield f"{section}.{name}", "missing; name a column of the file, such as question"
 
 
 def _context(s: Settings) -> Iterator[tuple[str, str]]:

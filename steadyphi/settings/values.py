@@ -30,8 +30,13 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _template(text: str) -> str:
+    """Return a template. The name of a column alone needs no braces, because shells and Hydra read them."""
+    if re.fullmatch(r"[\w.-]+", text):
+        return f"{{{text}}}"
     if not re.search(r"\{[^{}]+\}", text):
-        raise ValueError("should contain the name of a column in braces, such as {question}")
+        raise ValueError(
+            "should name a column, such as question, or contain names in braces: {hint} {question}"
+        )
     return text
 
 

@@ -4,6 +4,7 @@ All functions here may raise MLflow's exceptions. They are called under the lock
 """
 
 import contextlib
+import getpass
 import os
 import re
 import socket
@@ -23,6 +24,7 @@ KEY = "steadyphi.experiment"
 DIGEST = "steadyphi.digest"
 PUBLISHED = "steadyphi.published"
 PROCESS = "process"
+SOURCE = "mlflow.source.name"
 LOCK_SECONDS = 120  # a new database takes seconds to migrate, and other processes may be waiting
 
 _ENVIRONMENT = {
@@ -183,21 +185,26 @@ def experiment_id(client: Any, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def parent_run(client: Any, experiment_id: str, digest: str) -> Any:
+def parent_run(client: Any, experiment_id: str, digest: str, name: str) -> Any:
     """Find or create the parent run of the experiment, set it RUNNING and record its owner process.
+
+    name: what the row is called if DVC has no name for the experiment.
 
     The run is identified by its key and its settings digest together. MLflow's params cannot be changed, so
     the same DVC_EXP_NAME with different settings is a different run. The key is compared here, not in the
     filter, because a name may contain quotes.
     """
     key = os.environ.get("DVC_EXP_NAME") or digest
-    owner = identity(_owner())
+    name = os.environ.get("DVC_EXP_NAME") or name
+    tags = {KEY: key, DIGEST: digest, PROCESS: identity(_owner()), SOURCE: "dvc.yaml", **origin()}
     for run in client.search_runs([experiment_id], f"tags.`{DIGEST}` = '{digest}'"):
         if run.data.tags.get(KEY) == key:
-            client.update_run(run.info.run_id, status="RUNNING")
-            client.set_tag(run.info.run_id, PROCESS, owner)
-            return run
-    return client.create_run(experiment_id, run_name=key, tags={KEY: key, DIGEST: digest, PROCESS: owner})
+            client.update_run(run.info.run_id, status="RUNNING", name=name)
+            for tag, value in tags.items():
+                if run.data.tags.get(tag) != value:
+                    client.set_tag(run.info.run_id, tag, value)
+            return client.get_run(run.info.run_id)
+    return client.create_run(experiment_id, run_name=name, tags=tags)
 
 
 def settle(client: Any, parent: Any) -> None:
@@ -219,12 +226,33 @@ def reap(client: Any, experiment_id: str) -> None:
             settle(client, run)
 
 
+def origin() -> dict[str, str]:
+    """Return tags for who ran what: the user, the commit, and whether files differ from the commit.
+
+    Settings and results do not count as differences, because the run records them itself.
+    """
+    tags = {"mlflow.source.type": "PROJECT"}
+    with contextlib.suppress(OSError, KeyError):  # a container may run with a user id that has no name
+        tags["mlflow.user"] = getpass.getuser()
+    if commit := revision():
+        tags |= {"git.revision": commit, "mlflow.source.git.commit": commit}
+        recorded = [f":(top,exclude){path}" for path in ("params.yaml", "dvc.lock", "metrics")]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *recorded)
+        if changed is not None:
+            tags["git.dirty"] = "true" if changed else "false"
+    return tags
+
+
 def revision() -> str | None:
     """Return the git commit that the experiment started from, if there is one."""
     if revision := os.environ.get("DVC_EXP_BASELINE_REV"):
         return revision
+    return _git("rev-parse", "--verify", "HEAD") or None
+
+
+def _git(*arguments: str) -> str | None:
+    """Return the output of git where the stage runs, maybe a copy of the repository; None if it fails."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "rev-parse", "--verify", "HEAD"]
-        done = subprocess.run(command, cwd=root(), capture_output=True, text=True, timeout=10)
-        return done.stdout.strip() or None
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10)
+        return None if done.returncode else done.stdout.strip()
     return None

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -20,7 +20,9 @@ import psutil
 from filelock import FileLock
 
 from steadyphi.tracking import mlflow_store as store
-from steadyphi.tracking.values import allowed_name, finite, flatten, mask, same
+from steadyphi.tracking import published
+from steadyphi.tracking.published import Published
+from steadyphi.tracking.values import allowed_name, finite, flatten, mask
 
 FLUSH_SECONDS = 2.0
 SAMPLING_SECONDS = 5
@@ -91,22 +93,14 @@ class StageRun:
         self._client.set_tag(self._id, f"output.{name}", digest)
 
     @_never_fails
-    def summary(self, *, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
-        """Log headline metrics and artifacts to the experiment's parent run; mark it FINISHED.
+    def summary(self, content: Published) -> None:
+        """Write what the experiment's parent run shows, and mark it FINISHED.
 
-        Only this method writes them, because a cached or skipped stage runs no code. Repeating a call
+        Only this method writes it, because a cached or skipped stage runs no code. Repeating a call
         changes nothing; a changed metric replaces the old value.
         """
-        from mlflow.entities import Metric
-
         parent_id = self._parent.info.run_id
-        known = self._client.get_run(parent_id).data.metrics
-        new = {allowed_name(key): finite(value) for key, value in metrics.items()}
-        now = int(time.time() * 1000)
-        changed = [Metric(k, v, now, 0) for k, v in new.items() if not same(known.get(k), v)]
-        self._client.log_batch(parent_id, metrics=changed)
-        for path in artifacts:
-            self._store(lambda path=path: self._client.log_artifact(parent_id, str(path)))  # type: ignore[misc]
+        published.write(self._client, self._parent, content, self._store)
         self._client.set_tag(parent_id, store.PUBLISHED, "true")
         self._parent = self._client.get_run(parent_id)
         store.settle(self._client, self._parent)
@@ -142,24 +136,28 @@ class StageRun:
         self._flushed = time.monotonic()
 
     @_never_fails
-    def _start(self, stage: str, experiment: str, digest: str, settings: Mapping[str, Any]) -> None:
+    def _start(
+        self, stage: str, experiment: str, digest: str, settings: Mapping[str, Any], title: str
+    ) -> None:
         # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
         name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
         tags = {
             "dvc.stage": name,
             "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
-            "git.revision": store.revision(),
+            store.SOURCE: f"stages/{name.partition('@')[0]}.py",
             store.PROCESS: store.identity(psutil.Process()),
+            **store.origin(),
         }
         # Without the lock, processes that start together would create the database and the parent run twice.
         with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
             self._client = store.open_client()
             experiment_id = store.experiment_id(self._client, experiment)
-            self._parent = store.parent_run(self._client, experiment_id, digest)
+            self._parent = store.parent_run(self._client, experiment_id, digest, title)
             store.reap(self._client, experiment_id)
             tags[store.PARENT] = self._parent.info.run_id
             set_tags = {key: value for key, value in tags.items() if value}
-            self._id = self._client.create_run(experiment_id, run_name=name, tags=set_tags).info.run_id
+            named = f"{name} · {self._parent.info.run_name}"
+            self._id = self._client.create_run(experiment_id, run_name=named, tags=set_tags).info.run_id
             self._log_params(self._parent.info.run_id, settings)  # now, because a later stage may fail
         self._start_monitor()
 
@@ -231,15 +229,18 @@ def unrecorded() -> StageRun:
 
 
 @contextlib.contextmanager
-def stage_run(stage: str, *, experiment: str, digest: str, settings: Mapping[str, Any]) -> Iterator[StageRun]:
+def stage_run(
+    stage: str, *, experiment: str, digest: str, settings: Mapping[str, Any], title: str
+) -> Iterator[StageRun]:
     """Record a stage as a child run of its experiment's row.
 
-    `experiment` is the MLflow experiment's name. `settings` are all settings, the params of the row, and
+    `experiment` is the MLflow experiment's name, and `title` that of the row,
+    unless DVC names it. `settings` are all settings, the params of the row, and
     `digest` is their digest, 12 hex digits.
     The run's final status is FINISHED; FAILED after an exception; KILLED after SIGTERM, Ctrl-C or `sys.exit`.
     """
     run = StageRun()
-    run._start(stage, experiment, digest, settings)
+    run._start(stage, experiment, digest, settings, title)
     status = "FINISHED"
     try:
         with _sigterm_exits():

@@ -6,10 +6,12 @@ python -m steadyphi.tracking.ui PORT
 import os
 import socket
 import sys
+from typing import Any
 
 from filelock import FileLock
 
 from steadyphi.tracking import mlflow_store as store
+from steadyphi.tracking import view
 from steadyphi.tracking.values import mask
 
 HOST = "127.0.0.1"
@@ -30,10 +32,21 @@ def command(port: str) -> list[str]:
         sys.exit(f"error: port {port} of {HOST}: {os.strerror(error.errno or 0)}; {other}, or, {open_it}")
     try:
         with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
-            store.open_client().search_experiments(max_results=1)
+            client = store.open_client()
+            addresses = [_address(client, each, port) for each in client.search_experiments()]
     except Exception as error:  # the library below MLflow depends on the store
         sys.exit(f"error: MLflow: {store.reason(error)}")
+    for address in filter(None, addresses):
+        print(f"the experiments, with the columns that matter: {address}", flush=True)
     return [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", port, "--backend-store-uri", uri]
+
+
+def _address(client: Any, experiment: Any, port: str) -> str | None:
+    """Return the link to the runs of an experiment, with the columns of our view; None if it has no runs."""
+    if not client.search_runs([experiment.experiment_id], max_results=1):
+        return None
+    view.share(client, experiment)
+    return view.link(f"http://{HOST}:{port}", experiment.experiment_id)
 
 
 if __name__ == "__main__":

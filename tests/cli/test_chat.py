@@ -155,6 +155,14 @@ def test_messages_of_several_lines(
     assert [turn.question for turn in chat.conversation.turns] == ["one\ntwo", "first\n\n/reset", "three"]
 
 
+@pytest.mark.parametrize("word", ["/exit", "/quit"])
+def test_a_word_ends_the_chat(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture, word: str
+) -> None:
+    *_, chat = piped(session, monkeypatch, capsys, f"one\n{word}\ntwo\n", new=2)
+    assert [turn.question for turn in chat.conversation.turns] == ["one"]
+
+
 def test_commands(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:
     text = (
         f"one\n/reset\n/style chat\ntwo\n/style nonsense\n/nothing\n/style\n/save {tmp_path}/talk.txt\n"

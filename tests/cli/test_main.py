@@ -1,7 +1,10 @@
 """The command line: its output, its errors, and the files that it leaves when it is stopped."""
 
+import argparse
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +16,9 @@ import pytest
 
 from steadyphi.checkpoint.layouts import LAYOUTS
 from steadyphi.cli import main as cli
-from steadyphi.cli.main import _options, main
+from steadyphi.cli.examples import EXAMPLES
+from steadyphi.cli.main import _options, main, make_parser
+from steadyphi.prompts.formats import FORMATS
 from tests.checkpoint import by_hand
 from tests.conftest import ROOT, make_hub_folder
 
@@ -29,6 +34,39 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert caught.value.code.startswith("error: ") and "\n" not in caught.value.code
     assert not capsys.readouterr().out
     return caught.value.code
+
+
+def test_alone_it_shows_what_people_do(capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    shown = capsys.readouterr().out
+    commands = re.findall(r"^  ((?:steadyphi|dvc) .*?)(?:  .*)?$", shown, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        if program == "steadyphi":
+            _options(arguments)
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    (actions,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(actions.choices)
+
+
+@pytest.mark.parametrize("name", subcommands())
+def test_help_has_examples_that_the_parser_reads(name: str) -> None:
+    shown = subcommands()[name].format_help()
+    examples = re.findall(
+        r"^  (?:echo .* \| )?steadyphi (.*)$", shown.partition("\nexamples:\n")[2], re.MULTILINE
+    )
+    assert examples and len(examples) == len(EXAMPLES[name])
+    for example in examples:
+        assert _options(shlex.split(example)).command == name
+
+
+@pytest.mark.parametrize(("name", "more"), [("generate", ["none"]), ("chat", []), ("export", [])])
+def test_help_lists_the_styles(name: str, more: list[str]) -> None:
+    shown = " ".join(subcommands()[name].format_help().split()).replace("- ", "-")
+    assert all(f" {style}" in shown for style in [*more, *FORMATS])
 
 
 def test_the_choices_are_the_layouts() -> None:
@@ -147,6 +185,15 @@ def test_names_in_a_file_cannot_forge_a_line(
     with pytest.raises(SystemExit):
         run("inspect", folder)
     assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
+
+
+def test_a_reader_that_stops_early(phi_tiny: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "steadyphi.cli.main", "inspect", str(phi_tiny)]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.returncode == 128 + signal.SIGPIPE and b"rror" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"], ["convert", "out"]])

@@ -12,7 +12,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from steadyphi.data.prepare import prepare
-from steadyphi.data.tables import read_table
+from steadyphi.data.tables import read_examples, read_items, read_table
 from steadyphi.prompts import own_formats
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings.compose import compose, read_params
@@ -46,6 +46,21 @@ def test_every_format_has_a_row_in_the_table_and_a_walk_through_of_five_lines() 
     assert set(re.findall(r"^\| `([\w-]+)` \| .* \| .* \|$", table, re.MULTILINE)) == formats
     assert WALKS.keys() == NAMES.keys() | OTHERS.keys() and set(NAMES.values()) == formats
     assert all(len(walk.splitlines()) == 5 for walk in WALKS.values())
+
+
+def test_columns_named_in_params_yaml(phi_tiny: Path, tmp_path: Path) -> None:
+    making = "\n".join(WALKS["Other columns"].splitlines()[:-2]).replace("/tmp/", f"{tmp_path}/")
+    subprocess.run(["sh", "-c", making.replace("python", shlex.quote(sys.executable), 1)], check=True)
+    (lines,) = re.findall(r"```yaml\n(data: jsonl.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "params.yaml").write_text(lines.replace("/tmp/", f"{tmp_path}/"))
+    settings = compose(read_params(tmp_path / "params.yaml"), ROOT / "conf").prepare
+    tokenizer = TextTokenizer(phi_tiny)
+    counts = prepare(settings, Path(settings.data_file), tokenizer, tmp_path / "out")
+    assert (counts["train_examples"], counts["items"]) == (200 - 20 - 40 - 8, 40)
+    (item, *_) = read_items(tmp_path / "out" / "items.parquet")
+    assert re.fullmatch(r"Double the number \d+\.", item.question)
+    trained = tokenizer.decode(read_examples(tmp_path / "out" / "train.parquet")[0].tokens)
+    assert "Be brief. Double the number" in trained
 
 
 @pytest.mark.parametrize("title", WALKS)

@@ -169,7 +169,7 @@ IN_PARAMS = [
         "0",
     ),
     ("prepare: {task: {answer_pattern: (a)(b)}}", "params.yaml: prepare.task.answer_pattern: should", "2"),
-    ("prepare: {instruction: question}", "params.yaml: prepare.instruction: should contain", "{question}"),
+    ("prepare: {instruction: the question}", "params.yaml: prepare.instruction: should name", "{question}"),
     ("fetch: {source: 'https://huggingface.co/microsoft/phi-2'}", "params.yaml: fetch.source: ", "Hub id"),
     ("fetch: {source: phi-2}", "params.yaml: fetch.source: ", "Hub id"),
     ("fetch: {source: microsoft/phi-2}", "conf/model/phi-tiny.yaml: model.revision: null", "40 hex"),

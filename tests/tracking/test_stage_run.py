@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from steadyphi.tracking.mlflow_store import tracking_uri
+from steadyphi.tracking.mlflow_store import origin, tracking_uri
+from steadyphi.tracking.published import Data, Published
 from steadyphi.tracking.stage_run import stage_run
 from steadyphi.tracking.values import flatten
 from tests.conftest import ROOT
@@ -21,7 +22,8 @@ from tests.conftest import ROOT
 STAGE = """
 import sys, time
 from steadyphi.tracking.stage_run import stage_run
-with stage_run(sys.argv[1], experiment="steadyphi", digest=sys.argv[2], settings={}) as run:
+with stage_run(sys.argv[1], experiment="steadyphi", digest=sys.argv[2], settings={},
+               title="title of " + sys.argv[2]) as run:
     run.metrics({"loss": 1.0}, step=0)
     print("ready", flush=True)
     time.sleep(float(sys.argv[3]))
@@ -35,7 +37,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, folder)
-        with stage_run("template", experiment="template", digest=DIGEST, settings={}):
+        with stage_run("template", experiment="template", digest=DIGEST, settings={}, title="template"):
             pass
     return folder / "mlflow.db"
 
@@ -70,12 +72,18 @@ def runs() -> tuple[list[Any], list[Any]]:
     return [run for run in found if run not in children], children
 
 
+def name_of(run: Any) -> str:
+    """The stage of a child, the digest in the title of a parent."""
+    return str(run.info.run_name).removeprefix("title of ").split(" · ")[0]
+
+
 def history(run: Any, metric: str) -> list[float]:
     return [point.value for point in client().get_metric_history(run.info.run_id, metric)]
 
 
 def record(stage: str = "finetune", digest: str = DIGEST, **settings: Any) -> Any:
-    return stage_run(stage, experiment="steadyphi", digest=digest, settings=settings)
+    title = f"title of {digest}"
+    return stage_run(stage, experiment="steadyphi", digest=digest, settings=settings, title=title)
 
 
 def start(*arguments: str, seconds: float = 0, under: tuple[str, ...] = ("-c",)) -> Any:
@@ -101,7 +109,7 @@ def test_a_stage_becomes_a_child_of_its_experiment(root: Path, monkeypatch: pyte
         run.output("adapter", "abc")
     [parent], [child] = runs()
     assert (parent.info.run_name, parent.info.status) == ("it's-lora", "RUNNING")
-    assert (child.info.run_name, child.info.status) == ("evaluate@base", "FINISHED")
+    assert (child.info.run_name, child.info.status) == ("evaluate@base · it's-lora", "FINISHED")
     tags = {"dvc.stage": "evaluate@base", "dvc.experiment": "it's-lora", "git.revision": "c0ffee"}
     tags |= {"output.adapter": "abc", "mlflow.parentRunId": parent.info.run_id}
     assert tags.items() <= child.data.tags.items()
@@ -141,7 +149,11 @@ def test_an_exception_marks_the_run_and_goes_on(root: Path, error: type[BaseExce
 def summarize(metrics: dict[str, float], root: Path, **settings: Any) -> None:
     (root / "report.md").write_text("report")
     with record("publish", **settings) as run:
-        run.summary(metrics=metrics, artifacts=[root / "report.md"])
+        run.summary(published(metrics, root / "report.md"))
+
+
+def published(metrics: dict[str, float], *artifacts: Path) -> Published:
+    return Published(["steadier"], {name: [(0, value)] for name, value in metrics.items()}, artifacts)
 
 
 def test_summary_is_idempotent_and_its_last_value_wins(root: Path) -> None:
@@ -156,6 +168,57 @@ def test_summary_is_idempotent_and_its_last_value_wins(root: Path) -> None:
     assert len(children) == 3
 
 
+def test_a_published_row_shows_curves_data_and_a_model(root: Path) -> None:
+    (root / "formats.png").write_bytes(b"picture")
+    curve = [(0, 0.5), (10, 0.25)]
+    content = Published(
+        ["It is steadier.", "Much."],
+        {"spread/tested": curve, "loss/train": [(5, 2.0), (10, 1.0)]},
+        [root / "formats.png"],
+        "formats.png",
+        [Data("textbook", "training", "a" * 64, "textbook.py", {"rows": 7})],
+        "phi-tiny-full",
+        {"folder": "artifacts/tuned"},
+    )
+    for _ in range(2):  # what is there already is not logged again
+        with record("publish") as run:
+            run.summary(content)
+    [parent], children = runs()
+    assert parent.info.run_name == f"title of {DIGEST}"
+    assert {child.info.run_name for child in children} == {f"publish · title of {DIGEST}"}
+    assert history(parent, "spread/tested") == [0.5, 0.25] and history(parent, "loss/train") == [2.0, 1.0]
+    note = parent.data.tags["mlflow.note.content"]
+    picture = f"![formats.png](get-artifact?path=formats.png&run_uuid={parent.info.run_id})"
+    assert note == f"It is steadier.\n\nMuch.\n\n{picture}"
+    [data] = parent.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.profile, data.tags[0].value) == (
+        "textbook",
+        '{"rows": 7}',
+        "training",
+    )
+    [output] = parent.outputs.model_outputs
+    model = client().get_logged_model(output.model_id)
+    assert (model.name, model.tags["folder"]) == ("phi-tiny-full", "artifacts/tuned")
+
+
+def test_who_ran_what(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    assert origin() == {"mlflow.source.type": "PROJECT", "mlflow.user": "ada"}  # no repository
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for name in ("code.py", "params.yaml"):
+        (root / name).write_text("first")
+    for command in (["init", "-q"], ["add", "code.py", "params.yaml"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *command], check=True)
+    clean = origin()
+    assert clean["git.dirty"] == "false" and len(clean["git.revision"]) == 40
+    assert clean["mlflow.source.git.commit"] == clean["git.revision"]
+    (root / "params.yaml").write_text("second")
+    assert origin() == clean  # the run records its settings
+    (root / "code.py").write_text("second")
+    assert origin() == {**clean, "git.dirty": "true"}
+
+
 def test_a_published_row_is_running_only_while_a_stage_runs(root: Path) -> None:
     summarize({"spread": 0.5}, root)
     with record():
@@ -167,7 +230,7 @@ def test_one_name_with_other_settings_is_another_row(root: Path, monkeypatch: py
     monkeypatch.setenv("DVC_EXP_NAME", "lora")
     for digest, seed in (("a" * 12, 0), ("b" * 12, 1)):
         with record("publish", digest, seed=seed) as run:
-            run.summary(metrics={}, artifacts=[])
+            run.summary(published({}))
     parents, _ = runs()
     assert {(run.info.run_name, run.data.params["seed"]) for run in parents} == {("lora", "0"), ("lora", "1")}
 
@@ -218,7 +281,7 @@ def test_a_store_out_of_reach_costs_a_warning_and_a_few_seconds(
     with record() as run:
         run.params({"seed": 0})
         run.metrics({"loss": 1.0})
-        run.summary(metrics={}, artifacts=[])
+        run.summary(published({}))
     assert time.monotonic() - begin < 8
     assert "pw" not in one_warning(capfd)
 
@@ -276,7 +339,7 @@ def test_a_fresh_store_survives_processes_that_start_together(root: Path) -> Non
     for stage in stages:
         assert stage.communicate(timeout=120) == ("ready\n", "")  # MLflow's own chatter would show here
     parents, children = runs()
-    assert sorted(run.info.run_name for run in parents) == [DIGEST, "b" * 12]
+    assert sorted(run.info.run_name for run in parents) == [f"title of {DIGEST}", "title of " + "b" * 12]
     assert len(children) == 4
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {path.name for path in root.iterdir()} == {"mlflow.db", ".cache"}
@@ -295,13 +358,13 @@ def test_the_dead_are_reaped_and_the_living_are_not(root: Path) -> None:
 
     def statuses() -> dict[str, str]:
         with record("next"):
-            return {run.info.run_name: run.info.status for group in runs() for run in group}
+            return {name_of(run): run.info.status for group in runs() for run in group}
 
     now = statuses()
     assert now["fetch"] == "KILLED"
     assert now["a" * 12] == "RUNNING"  # its owner, this process, may well start the next stage
     assert (now["finetune"], now["b" * 12]) == ("RUNNING", "RUNNING")  # dvc is dead, its stage is not
-    [orphan] = [run for run in runs()[1] if run.info.run_name == "finetune"]
+    [orphan] = [run for run in runs()[1] if run.info.run_name.startswith("finetune ")]
     os.kill(int(orphan.data.tags["process"].split(":")[1]), signal.SIGKILL)
     time.sleep(0.2)
     assert [statuses()[name] for name in ("finetune", "b" * 12)] == ["KILLED", "KILLED"]
@@ -328,7 +391,7 @@ def test_without_an_artifact_store_metrics_and_status_are_recorded(
         run.artifact(tmp_path / "curve.csv")
         run.text("an answer", "samples/1.txt")
         run.metrics({"loss": 0.5}, step=3)
-        run.summary(metrics={"spread": 0.2}, artifacts=[tmp_path / "curve.csv"])
+        run.summary(published({"spread": 0.2}, tmp_path / "curve.csv"))
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: MLflow: the artifact store file://")
