@@ -8,7 +8,7 @@ import pytest
 
 from steadyphi.report import heatmap, page
 
-STYLE = (Path(page.__file__).parent / "style.css").read_text()
+STYLE = "".join((Path(page.__file__).parent / name).read_text() for name in page.STYLES)
 LIGHT, DARK = (
     dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.S)
 )
