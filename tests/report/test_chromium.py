@@ -127,7 +127,7 @@ def test_names_stand_above_their_lanes_on_a_phone_and_beside_them_elsewhere(
 
 def test_dark_mode(tab: chromium.Tab, report: Path) -> None:
     colours = """[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
-        getComputedStyle(document.querySelector('.heatmap .s9 rect')).fill]"""
+        getComputedStyle(document.querySelector('.heatmap .s9')).backgroundColor]"""
     tab.open(report)
     light = tab.value(colours)
     tab.open(report, dark=True)
@@ -172,6 +172,17 @@ def test_the_axis_stays_in_sight(tab: chromium.Tab, report: Path) -> None:
         tab.value("document.documentElement.style.scrollBehavior = 'auto'; $('ranking').scrollIntoView()")
         tab.value("scrollBy(0, 500)")
         assert tab.value("document.querySelector('#ranking .axis').getBoundingClientRect().top") == 0
+
+
+def test_the_heads_of_rows_stay_in_sight_when_a_table_scrolls(tab: chromium.Tab, report: Path) -> None:
+    tab.open(report, width=390)
+    unfold(tab, "skills")
+    places = """(() => { const table = document.querySelector('#skills .heatmap'), box = table.parentElement;
+        box.scrollLeft = 150;
+        const place = (selector) => table.querySelector(selector).getBoundingClientRect();
+        const head = place('tbody th'), cell = place('tbody td');
+        return [box.scrollLeft, head.left - box.getBoundingClientRect().left, cell.left < head.right]; })()"""
+    assert tab.value(places) == [150, 0, True]
 
 
 def test_on_paper_everything_is_open(tab: chromium.Tab, report: Path) -> None:
