@@ -1,48 +1,99 @@
-"""Single questions in all variants: the data that script.js reads, and the controls and place it fills."""
+"""Single answers, as a table of questions and formats: the data that browser.js reads, and its controls."""
 
+import base64
+import itertools
 import json
+from array import array
 from typing import Any
 
-from steadyphi.report import prompts
+from steadyphi.report import prompts, reading
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
+from steadyphi.report.wording import count
 from steadyphi.results.result import Experiment, QuestionAnswers
+
+MOST = 12_000_000  # bytes of the questions and their answers in the page
+STEPS = 255  # probabilities are stored in one byte each
 
 
 def section(experiment: Experiment) -> Section | None:
-    """Return the controls of the browser and its data; None without questions."""
-    if not experiment.answers.items:
+    """Return the controls of the table and its data; None without questions."""
+    answers = experiment.answers
+    if not answers.items:
         return None
-    controls = tag("form", *_controls(len(experiment.runs)), role="search", id="browse", hidden=True)
+    packed, kept = _packed(experiment)
+    labels = [run.label for run in experiment.runs]
+    left_out = (
+        f"The table has the first {count(kept, 'question')} of {len(answers.items):,}; all answers are in "
+        "items.csv beside this file."
+    )
     body = [
         tag(
             "noscript",
             tag("p", "This part needs JavaScript. The same answers are in items.csv beside this file."),
         ),
-        controls,
-        tag("div", id="item"),
-        data(experiment),
+        tag("p", left_out, class_="quiet") if kept < len(answers.items) else None,
+        tag(
+            "form",
+            *_controls(labels),
+            role="search",
+            id="browse",
+            hidden=True,
+        ),
+        tag("div", id="grid", class_="grid"),
+        tag("dialog", id="item", aria_label="One answer"),
+        tag("script", packed, type="application/json", id="cells"),
     ]
-    return Section("items", "Single questions", join(body))
+    return Section("items", "Every question in every format", join(body))
 
 
-def data(experiment: Experiment) -> Markup:
-    """Return the questions as JSON inside a script element; no text in them can close it or open another."""
-    answers = experiment.answers
+def _packed(experiment: Experiment) -> tuple[Markup, int]:
+    """Return the data as JSON and the number of its questions; no text in it can close a script element."""
+    answers, run = experiment.answers, experiment.runs[0]
     # Most prompts are the same text around another question, so this text is stored once per variant.
     shapes = [prompts.shape(answers, n) for n in range(len(answers.variants))]
-    packed = {
-        "default": experiment.runs[0].default,
-        "runs": [run.label for run in experiment.runs],
-        "variants": [{"name": n, "shape": s} for n, s in zip(answers.variants, shapes, strict=True)],
-        "items": [_packed(item, shapes) for item in answers.items],
+    sets = {row.name: of_set for of_set in reading.format_sets(experiment.runs) for row in of_set.rows[0]}
+    places = {name: n for n, name in enumerate(sets)}
+    named = {row.name: row for row in run.variants}
+    variants = [
+        {
+            "name": name,
+            "label": prompts.label(named[name]) if name in named else name,
+            "set": sets[name].title if name in sets else "",
+            "shape": shape,
+        }
+        for name, shape in zip(answers.variants, shapes, strict=True)
+    ]
+    items: list[str] = []
+    size = 0
+    for item in answers.items:
+        text = _safe(_question(item, shapes))
+        cells = len(experiment.runs) * len(answers.variants)
+        size += len(text) + cells * (4 + 4 * len(item.choices)) // 3  # base64 has 4 letters for 3 bytes
+        if items and size > MOST:
+            break
+        items.append(text)
+    kept = answers.items[: len(items)]
+    wide = max(len(item.choices) for item in kept) > 256
+    head = {
+        "default": run.default,
+        "runs": [r.label for r in experiment.runs],
+        "variants": variants,
+        "order": sorted(range(len(variants)), key=lambda n: places.get(answers.variants[n], len(places))),
+        "wide": wide,
+        "chosen": _chosen(kept, "H" if wide else "B"),
+        "shares": _shares(kept),
     }
-    text = json.dumps(packed, separators=(",", ":"))  # ASCII: everything else as \uXXXX
-    safe = text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
-    return tag("script", Markup(safe), type="application/json", id="cells")
+    return Markup(f'{_safe(head)[:-1]},"items":[{",".join(items)}]}}'), len(items)
 
 
-def _packed(item: QuestionAnswers, shapes: list[prompts.Shape | None]) -> dict[str, Any]:
+def _safe(value: Any) -> str:
+    """Return JSON in ASCII without the characters that HTML reads; everything else as \\uXXXX."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _question(item: QuestionAnswers, shapes: list[prompts.Shape | None]) -> dict[str, Any]:
     """Return a question; prompts that have their variant's usual shape are left out."""
     unusual = {
         str(n): prompt
@@ -55,32 +106,40 @@ def _packed(item: QuestionAnswers, shapes: list[prompts.Shape | None]) -> dict[s
         "question": item.question,
         "choices": item.choices,
         "answer": item.answer,
-        "prompts": unusual,
-        "runs": [{"chosen": run.chosen, "probability": run.probability} for run in item.runs],
+        **({"prompts": unusual} if unusual else {}),
     }
 
 
-def _controls(runs: int) -> list[Markup]:
-    kinds = {
-        "all": "all questions",
-        "differ": "those that differ between variants",
-        **({"runs": "those that the runs answer differently"} if runs > 1 else {}),
-        "never": "those never answered right",
-    }
+def _chosen(items: list[QuestionAnswers], kind: str) -> str:
+    """Return the choices as little-endian numbers in base64, by question, run and variant."""
+    return _base64(array(kind, [choice for item in items for run in item.runs for choice in run.chosen]))
+
+
+def _shares(items: list[QuestionAnswers]) -> str:
+    """Return the probabilities in steps of 1/255 as bytes in base64, by question, run, variant and choice."""
+    rows = (shares for item in items for run in item.runs for shares in run.probabilities)
+    return _base64(array("B", [_step(share) for share in itertools.chain.from_iterable(rows)]))
+
+
+def _step(share: float) -> int:
+    return round(STEPS * share) if 0 <= share <= 1 else 0  # not a number: a model that computed none
+
+
+def _base64(numbers: "array[int]") -> str:
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def _controls(labels: list[str]) -> list[Markup]:
+    kinds = {"all": "all questions"}
+    if len(labels) > 1:
+        kinds |= {"changed": "changed by fine-tuning", "gained": "now right", "lost": "now wrong"}
+    kinds |= {f"flips-{n}": f"flips between formats, {label}" for n, label in enumerate(labels)}
+    kinds |= {f"wrong-{n}": f"wrong, {label}" for n, label in enumerate(labels)}
+    kinds["never"] = "never right"
+    options = [tag("option", text, value=value) for value, text in kinds.items()]
     return [
-        tag(
-            "label",
-            "Show ",
-            tag("select", *(tag("option", text, value=v) for v, text in kinds.items()), id="show"),
-        ),
+        tag("label", "Show ", tag("select", *options, id="show")),
+        tag("label", "in ", tag("select", tag("option", "any format", value="-1"), id="where")),
         tag("label", "Search ", tag("input", type="search", id="search", autocomplete="off")),
-        tag("label", tag("input", type="checkbox", id="open"), " open every prompt"),
-        tag("label", tag("input", type="checkbox", id="marks", checked=True), " visible white space"),
-        tag(
-            "div",
-            tag("button", "Previous", type="button", id="previous"),
-            tag("button", "Next", type="button", id="next"),
-            tag("span", id="place", role="status"),
-            class_="steps",
-        ),
+        tag("span", id="place", role="status", class_="quiet"),
     ]

@@ -1,8 +1,9 @@
 """Accuracy per format: ranked, as a distribution, and by skill."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-from steadyphi.report import reading, row_chart
+from steadyphi.report import prompts, reading, row_chart
 from steadyphi.report.figures import Section, figure, table
 from steadyphi.report.heatmap import Cell, heatmap
 from steadyphi.report.markup import Markup, join, tag
@@ -11,7 +12,7 @@ from steadyphi.report.wording import count, percent, share_interval
 from steadyphi.results.result import Experiment, Result, SkillRow, VariantRow
 from steadyphi.stats import measures
 
-MOST = 60  # rows of the ranking; of more formats, the best and the worst are drawn
+MOST = 30  # rows of a set in the ranking; of more formats, the best and the worst are drawn
 MOST_SHADED = 40  # rows of the heatmap
 SCORERS: Mapping[str, Callable[[VariantRow], float | None]] = {
     "log-probability": lambda row: row.accuracy,
@@ -27,36 +28,45 @@ QUANTILES = tuple(map(str, measures.QUANTILES))
 
 
 def ranking(experiment: Experiment) -> Section:
-    """Return the ranked formats with their intervals; the default and the chance line are marked."""
+    """Return the ranked formats of each set with their intervals; the default and chance are marked."""
     runs = experiment.runs
     labels = [run.label for run in runs]
-    names = reading.distinct(row.name for run in runs for row in reading.formats(run))
-    rows = _rows(names, runs)
+    rows = _rows(runs)
     chance = runs[0].chance
     scale = row_chart.shares([*row_chart.bounds(rows), chance])
     chart = RowChart(rows, scale, [(chance, "chance")], figures=len(runs)).draw()
     key = row_chart.legend(labels, ("chance", f"choosing blindly, {percent(chance)}"))
     caption = (
         f"Accuracy in each format with its {runs[0].confidence:.0%} interval, best for "
-        f"{reading.model(runs[0])} on top"
+        f"{reading.model(runs[0])} on top. ␣ is a space, ⏎ a newline, ⇥ a tab, … the question"
     )
     body = figure(caption, key, chart, _variants(runs))
     return Section("ranking", "Formats, from best to worst", body)
 
 
-def _rows(names: Sequence[str], runs: Sequence[Result]) -> list[Row]:
-    """Return the rows of the formats; where formats are left out, a row states how many."""
+def _rows(runs: Sequence[Result]) -> list[Row]:
+    """Return the rows of the formats under the headings of their sets."""
+    sets = {of_set.title: [row.name for row in of_set.rows[0]] for of_set in reading.format_sets(runs)}
+    shown = {name for names in sets.values() for name in names}
+    names = reading.distinct(row.name for run in runs for row in reading.formats(run))
+    drawn = [name for name in names if name not in shown]
+    if drawn:
+        sets["Drawn from the whole grammar"] = drawn
+    rows: list[Row] = []
+    for title, members in sets.items():
+        rows += [Row(f"{title}: {count(len(members), 'format')}", kind="group"), *_ranked_set(members, runs)]
+    return rows
+
+
+def _ranked_set(names: Sequence[str], runs: Sequence[Result]) -> list[Row]:
+    """Return the rows of a set; where formats are left out, a row states how many."""
     drawn = set(_ends(names, runs[0].default, MOST))
     rows: list[Row] = []
-    left_out = 0
-    for name in names:
-        if name not in drawn:
-            left_out += 1
-            continue
-        if left_out:
-            rows.append(Row(f"{count(left_out, 'format')} between; see the table", kind="gap"))
-            left_out = 0
-        rows.append(_ranked(name, runs))
+    for is_drawn, members in itertools.groupby(names, drawn.__contains__):
+        if is_drawn:
+            rows += [_ranked(name, runs) for name in members]
+        else:
+            rows.append(Row(f"{count(len(list(members)), 'format')} between; see the table", kind="gap"))
     return rows
 
 
@@ -72,15 +82,14 @@ def _ranked(name: str, runs: Sequence[Result]) -> Row:
     of_runs = reading.across(runs, name)
     marks = tuple(Mark(n, v.accuracy, v.low, v.high) for n, v in enumerate(of_runs) if v)
     default = name == runs[0].default
-    seen = any(v.seen for v in of_runs if v)
     title, detail = row_chart.in_words([run.label for run in runs], marks)
     return Row(
-        name,
+        prompts.label(next(v for v in of_runs if v)),
         title,
         detail,
         marks,
         figures=tuple(percent(v.accuracy) if v else "–" for v in of_runs),
-        notes=tuple(note for note, holds in (("default", default), ("trained on", seen)) if holds),
+        notes=("default",) if default else (),
         kind="default" if default else "",
     )
 
@@ -94,7 +103,7 @@ def _variants(runs: Sequence[Result]) -> Markup:
     heads = ["variant", "family", "run", *scorers, "interval", "questions", "prompt meets answer"]
     rows = [
         [
-            row.name,
+            _named(row),
             row.family,
             run.label,
             *(percent(scorer(row)) for scorer in scorers.values()),
@@ -106,6 +115,11 @@ def _variants(runs: Sequence[Result]) -> Markup:
         for row in sorted(run.variants, key=lambda row: -row.accuracy)
     ]
     return table("Every variant in every run", heads, rows, words=3)
+
+
+def _named(row: VariantRow) -> Markup:
+    """Return what a variant is called on the page; its title is its name in the CSV files."""
+    return tag("span", prompts.label(row), title=row.name)
 
 
 def distribution(experiment: Experiment) -> Section | None:
@@ -194,14 +208,16 @@ def _skills(run: Result, several: bool) -> Markup:
         title += f": the {MOST_SHADED // 2} best and worst formats"
     drawn = _ends(names, run.default, MOST_SHADED)
     grid = [[_cell(cells.get((name, skill))) for skill in columns] for name in drawn]
+    labels = {row.name: prompts.label(row) for row in run.variants}
     rows = [
         [
-            name,
+            labels[name],
             *(percent(cells[name, skill].accuracy) if (name, skill) in cells else "" for skill in columns),
         ]
         for name in names
     ]
-    chart = heatmap(title, "Rows are formats, best on top; columns are skills.", drawn, columns, grid)
+    about = "Rows are formats, best on top; columns are skills."
+    chart = heatmap(title, about, [labels[name] for name in drawn], columns, grid)
     return figure(title, None, chart, table("Accuracy by format and skill", ["format", *columns], rows))
 
 

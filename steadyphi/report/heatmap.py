@@ -1,4 +1,4 @@
-"""Shares as a grid of shaded cells, each with its number in it."""
+"""Shares as a table of shaded cells, whose row heads stay in sight when it scrolls sideways."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from steadyphi.report.figures import scrolling
 from steadyphi.report.markup import Markup, tag
 
-SHADES = 10  # .s0 to .s9 in style.css, for both colour schemes
-WIDTH, HEIGHT = 56, 26  # of a cell
-LETTER = 6.9  # pixels; the greatest mean width of a label's letters
-LONGEST = 30  # letters of a row's label; half as many of a column's. The title has the whole label
+SHADES = 10  # .s0 to .s9 in charts.css, for both colour schemes
 
 
 @dataclass(frozen=True)
@@ -27,49 +24,17 @@ def heatmap(
     columns: Sequence[str],
     cells: Sequence[Sequence[Cell | None]],
 ) -> Markup:
-    """Return the grid in a box that scrolls; a cell that is None stays empty.
+    """Return the table in a box that scrolls; a cell that is None stays empty.
 
     The ten shades always cover 0 to 1, so that they mean the same in every heatmap of the page.
     """
-    left = 12 + LETTER * max(len(_cut(r)) for r in rows)
-    levels = 1 + max(len(c) > WIDTH / LETTER for c in columns)  # wide heads alternate between two levels
-    top = 8 + 16 * levels
-    parts = [
-        tag(
-            "text",
-            tag("title", c),
-            _cut(c, LONGEST // 2),
-            x=f"{left + WIDTH * (x + 0.5):g}",
-            y=16 + 16 * (x % levels),
-            class_="middle label",
-        )
-        for x, c in enumerate(columns)
+    head = tag("tr", tag("td"), *(tag("th", column, scope="col") for column in columns))
+    body = [
+        tag("tr", tag("th", name, scope="row"), *map(_cell, row))
+        for name, row in zip(rows, cells, strict=True)
     ]
-    for y, (name, row) in enumerate(zip(rows, cells, strict=True)):
-        middle = top + HEIGHT * y + HEIGHT / 2
-        parts.append(
-            tag(
-                "text",
-                tag("title", name),
-                _cut(name),
-                x=f"{left - 8:g}",
-                y=f"{middle + 4:g}",
-                class_="end label",
-            )
-        )
-        parts += [_cell(cell, left + WIDTH * x, middle) for x, cell in enumerate(row) if cell]
-    width = left + WIDTH * len(columns) + LETTER * LONGEST / 8  # the last head may be wider than its column
-    drawing = tag(
-        "svg",
-        tag("title", title),
-        tag("desc", description),
-        *parts,
-        role="img",
-        class_="heatmap",
-        width=f"{width:.0f}",
-        height=top + HEIGHT * len(rows) + 2,
-    )
-    return scrolling(title, drawing)
+    caption = tag("caption", description)
+    return scrolling(title, tag("table", caption, tag("thead", head), tag("tbody", *body), class_="heatmap"))
 
 
 def shade(value: float) -> int:
@@ -77,13 +42,7 @@ def shade(value: float) -> int:
     return min(SHADES - 1, max(0, int(value * SHADES + 1e-9)))
 
 
-def _cell(cell: Cell, x: float, middle: float) -> Markup:
-    box = tag("rect", x=f"{x:g}", y=f"{middle - HEIGHT / 2:g}", width=WIDTH - 2, height=HEIGHT - 2, rx=2)
-    text = tag(
-        "text", f"{100 * cell.value:.0f}", x=f"{x + WIDTH / 2 - 1:g}", y=f"{middle + 3:g}", class_="middle"
-    )
-    return tag("g", tag("title", cell.title), box, text, class_=f"s{shade(cell.value)}")
-
-
-def _cut(text: str, most: int = LONGEST) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _cell(cell: Cell | None) -> Markup:
+    if cell is None:
+        return tag("td")
+    return tag("td", f"{100 * cell.value:.0f}", title=cell.title, class_=f"s{shade(cell.value)}")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steadyphi.files import write_text
-from steadyphi.prompts.grammar import CASINGS
+from steadyphi.report import prompts, reading
 from steadyphi.results.result import Result, VariantRow
 from steadyphi.stats.catalogue import used_in
 
@@ -12,60 +12,43 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-SETS = {
-    "format": "Named formats (* not among the training formats)",
-    "unseen": "Formats of held-out atoms: training saw no descriptor, separator or gap of these",
-}
+COLOURS, MARKS = ("#8a5a00", "#0a5fb4"), ("o", "s")  # as on the page
 
 
 def draw(base: Result, tuned: Result, path: Path) -> None:
-    """Draw accuracy per format before and after with intervals, one chart per set of formats, as PNG."""
+    """Draw accuracy per format before and after, one chart per set of formats, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sets = {family: _sorted(base, family) for family in SETS if _formats(base, family)}
-    heights = [len(rows) + 1 for rows in sets.values()]
-    figure = Figure(figsize=(8, 1.4 + 0.3 * sum(heights)), layout="constrained")
+    sets = reading.format_sets([base, tuned])
+    widths = [len(of_set.rows[0]) + 4 for of_set in sets]
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
     FigureCanvasAgg(figure)  # draws without a display
-    charts = figure.subplots(len(sets), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (family, before) in zip(charts, sets.items(), strict=True):
-        after = _formats(tuned, family)
-        _draw_set(axes, SETS[family], before, [after[row.name] for row in before])
-    charts[-1].set_xlabel("accuracy, % (with confidence interval)")
-    figure.legend(*charts[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    charts = figure.subplots(1, len(sets), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axes, of_set in zip(charts, sets, strict=True):
+        _draw_set(axes, of_set, base.chance)
+    charts[0].set_ylabel("right answers, %")
+    handles, _ = charts[0].get_legend_handles_labels()
+    names = ["base", "fine-tuned", "choosing blindly"]
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def _draw_set(axes: "Axes", title: str, before: list[VariantRow], after: list[VariantRow]) -> None:
-    """Draw one set of formats, the last row on top."""
-    for name, colour, rows, shift in (
-        ("base", "#9a6a00", before, -0.13),
-        ("fine-tuned", "#0a5fb4", after, 0.13),
-    ):
-        accuracies = [100 * row.accuracy for row in rows]
-        below = [100 * (row.accuracy - row.low) for row in rows]
-        above = [100 * (row.high - row.accuracy) for row in rows]
-        heights = [n + shift for n in range(len(rows))]
-        axes.errorbar(accuracies, heights, xerr=[below, above], fmt="o", color=colour, capsize=2, label=name)
-    axes.set_yticks(range(len(before)), [_label(row) for row in before], fontsize=8)
-    axes.set_xlim(0, 100)
-    axes.set_title(title, fontsize=10)
-    axes.grid(axis="x", alpha=0.3)
-
-
-def _label(row: VariantRow) -> str:
-    """Return a named format's name, and the text of an unseen format with visible white space."""
-    if row.family == "format":
-        return row.name + ("" if row.seen else " *")
-    asked, _, answered = row.atoms["descriptor"].partition("/")
-    case = CASINGS[row.atoms["casing"]]
-    separator, ending = row.atoms["separator"], {"nothing": "", "space": "␣", "newline": "⏎"}
-    side = separator.rstrip("␣⏎⇥") + ending[row.atoms["ending"]]
-    return f"{case(asked)}{separator}…{row.atoms['gap']}{case(answered)}{side}"
-
-
-def _sorted(run: Result, family: str) -> list[VariantRow]:
-    return sorted(_formats(run, family).values(), key=lambda row: row.accuracy)
+def _draw_set(axes: "Axes", of_set: reading.FormatSet, chance: float) -> None:
+    """Draw one set of formats: a column for each, with a line from before to after."""
+    before, after = ([100 * row.accuracy for row in rows] for rows in of_set.rows)
+    columns = range(len(before))
+    axes.vlines(columns, before, after, color="#8a857a", linewidth=1, zorder=1)
+    for values, colour, mark in zip((before, after), COLOURS, MARKS, strict=True):
+        fill = "white" if mark == "o" else colour
+        axes.plot(columns, values, mark, color=colour, markerfacecolor=fill, markersize=5, label=mark)
+    axes.axhline(100 * chance, color="#8a857a", linestyle=":", label="chance")
+    spreads = " to ".join(f"{max(values) - min(values):.1f}" for values in (before, after))
+    axes.set_title(f"{of_set.title}: {len(before)} formats\nspread {spreads} points", fontsize=9)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(-1, len(before))
+    axes.set_xticks([])
+    axes.grid(axis="y", alpha=0.3)
 
 
 def write_page(base: Result, tuned: Result, path: Path) -> None:
@@ -86,18 +69,12 @@ def write_page(base: Result, tuned: Result, path: Path) -> None:
             before, after = (run.measures[measure.key].value for run in (base, tuned))
             change = 100 * (after - before)
             lines.append(f"| {measure.label} | {before:.1%} | {after:.1%} | {change:+.1f} points |")
-    for family in SETS:
-        rows, tuned_rows = _formats(base, family), _formats(tuned, family)
-        lines += ["", "| format | trained on | base | tuned |", "|---|---|---|---|"] if rows else []
-        for name, row in rows.items():
-            seen = "yes" if row.seen else "no"
-            lines.append(f"| `{name}` | {seen} | {_share(row)} | {_share(tuned_rows[name])} |")
+    for of_set in reading.format_sets([base, tuned]):
+        lines += ["", f"{of_set.title}: {of_set.meaning}", "", "| format | base | tuned |", "|---|---|---|"]
+        for before, after in zip(*of_set.rows, strict=True):
+            name = prompts.label(before).replace("|", r"\|")
+            lines.append(f"| `{name}` | {_share(before)} | {_share(after)} |")
     write_text(path, "\n".join(lines) + "\n")
-
-
-def _formats(run: Result, family: str = "format") -> dict[str, VariantRow]:
-    """Return the formats of a set by name."""
-    return {row.name: row for row in run.variants if row.family == family}
 
 
 def _share(row: VariantRow) -> str:

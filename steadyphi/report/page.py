@@ -9,34 +9,36 @@ from steadyphi.report import (
     browser,
     comparison,
     effects,
+    first_screen,
     formats,
     long,
     measure_table,
     quantized,
     recommendation,
     search,
-    verdict,
 )
 from steadyphi.report.figures import Section
-from steadyphi.report.markup import Markup, tag
+from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import tables
 from steadyphi.results.result import Experiment
 from steadyphi.results.stored import to_json
 
+# In the order in which people ask.
 SECTIONS = (
-    recommendation.section,
     formats.ranking,
-    formats.distribution,
+    browser.section,
+    recommendation.section,
+    comparison.section,
     effects.atoms,
     effects.families,
     formats.skills,
+    formats.distribution,
     search.section,
     long.section,
-    comparison.section,
     quantized.section,
     measure_table.section,
-    browser.section,
 )
+STYLES, SCRIPTS = ("style.css", "charts.css", "browser.css"), ("script.js", "browser.js")
 
 
 def write_report(experiment: Experiment, folder: Path) -> None:
@@ -54,7 +56,7 @@ def write_report(experiment: Experiment, folder: Path) -> None:
 
 def render(experiment: Experiment) -> str:
     """Return the page. Its content security policy allows its own script and style and no other resource."""
-    style, script = (_beside(name) for name in ("style.css", "script.js"))
+    style, script = (join(map(_beside, names)) for names in (STYLES, SCRIPTS))
     sections = [found for build in SECTIONS if (found := build(experiment))]
     title = f"Prompt sensitivity of {experiment.settings['model']}"
     head = tag(
@@ -69,7 +71,7 @@ def render(experiment: Experiment) -> str:
     body = tag(
         "body",
         tag("a", "Skip to the results", href="#results", class_="skip"),
-        _header(experiment, title, sections),
+        first_screen.header(experiment, title),
         tag("main", *map(_section, sections), id="results", tabindex=-1),
         tag(
             "footer",
@@ -80,39 +82,12 @@ def render(experiment: Experiment) -> str:
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
-def _header(experiment: Experiment, title: str, sections: list[Section]) -> Markup:
-    facts = [
-        tag("div", tag("dt", key), tag("dd", value))
-        for key, value in experiment.settings.items()
-        if value not in (None, "")
-    ]
-    alarms = verdict.alarms(experiment)
-    warning = tag(
-        "section",
-        tag("h2", "Before you rely on this"),
-        tag("ul", *(tag("li", a) for a in alarms)),
-        class_="alarms",
-        aria_label="Alarms",
-    )
-    notes = verdict.notes(experiment)
-    links = [tag("li", tag("a", s.heading, href=f"#{s.anchor}")) for s in sections]
-    return tag(
-        "header",
-        tag("h1", title),
-        tag("dl", *facts, class_="facts"),
-        tag("p", " ".join(verdict.sentences(experiment)), class_="verdict"),
-        warning if alarms else None,
-        tag("p", "Left out: ", "; ".join(notes), ".", class_="quiet") if notes else None,
-        tag("nav", tag("ol", *links), aria_label="Contents"),
-    )
-
-
 def _section(section: Section) -> Markup:
+    """Return a section that folds; on paper and for a link to it, it is open."""
     heading = f"{section.anchor}-heading"
     return tag(
         "section",
-        tag("h2", section.heading, id=heading),
-        section.body,
+        tag("details", tag("summary", tag("h2", section.heading, id=heading)), section.body, class_="fold"),
         id=section.anchor,
         aria_labelledby=heading,
     )

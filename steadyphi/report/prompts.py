@@ -4,11 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from steadyphi.prompts.grammar import CASINGS, FIELD_FACTORS, NONE
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.results.result import AnswerTable
+from steadyphi.results.result import AnswerTable, VariantRow
 
 SIGNS = {"\n": "⏎", "\t": "⇥", " ": "␣", "\r": "␍", "\u00a0": "⍽"}
 Shape = tuple[str, str]
+ENDINGS = {"nothing": "", "space": "␣", "newline": "⏎"}
+COMPOSED = ("unseen", "grammar")  # families whose formats consist of the grammar's atoms
 
 
 def shape(answers: AnswerTable, number: int, least: float = 0.0) -> Shape | None:
@@ -42,3 +45,20 @@ def visible(text: str) -> Markup:
         for part in parts
         if part
     )
+
+
+def label(row: VariantRow) -> str:
+    """Return what a variant is called on the page: a format of the grammar by its text, others by their name.
+
+    The text has visible white space, and … in place of the question: `Q:␣…⏎A:`.
+    """
+    if row.family not in COMPOSED or not set(FIELD_FACTORS) <= set(row.atoms):
+        return row.name
+    ending = ENDINGS[row.atoms["ending"]]
+    if row.atoms["descriptor"] == NONE:
+        return "…" + ending
+    asked, answered = map(CASINGS[row.atoms["casing"]], row.atoms["descriptor"].split("/"))
+    separator = row.atoms["separator"]
+    mark = separator.rstrip("".join(SIGNS.values()))
+    side = separator if row.atoms["ending"] == "space" else mark + ending
+    return f"{asked + separator if asked else ''}…{row.atoms['gap']}{answered}{side}"

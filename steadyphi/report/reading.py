@@ -1,6 +1,7 @@
 """Models, variants and changes of an experiment, as several sections of the report need them."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from steadyphi.results.result import Experiment, Result, VariantRow
@@ -9,7 +10,54 @@ from steadyphi.stats.comparison import MeasureChange
 T = TypeVar("T", bound=Hashable)
 
 FORMAT_FAMILIES = ("format", "unseen", "grammar")
+SETS = {
+    "trained": (
+        "Trained on",
+        "Named formats that training used, or could draw from the grammar.",
+    ),
+    "chosen": (
+        "Chosen on",
+        "Named formats that training did not use. The prompt to use is chosen among all named formats.",
+    ),
+    "tested": (
+        "Tested on",
+        "Formats of held-out atoms: training saw no descriptor, separator or gap of these.",
+    ),
+}
 MODELS = {"base": "the base model", "tuned": "the fine-tuned model"}
+
+
+@dataclass(frozen=True)
+class FormatSet:
+    """A set of formats that all runs answered: its title, what it is, and its rows in each run.
+
+    rows: by run; the formats of all runs in the same order, the best of the first run first.
+    """
+
+    key: str
+    title: str
+    meaning: str
+    rows: list[list[VariantRow]]
+
+
+def format_sets(runs: Sequence[Result]) -> list[FormatSet]:
+    """Return the formats apart by what they were used for; a single run has only named and held-out ones."""
+    found: dict[str, list[str]] = {}
+    for row in formats(runs[0]):
+        if all(of_run is not None for of_run in across(runs, row.name)) and (key := _set(row, len(runs))):
+            found.setdefault(key, []).append(row.name)
+    titles = SETS if len(runs) > 1 else {"chosen": ("Named formats", ""), "tested": ("Held-out formats", "")}
+    return [
+        FormatSet(key, title, meaning, [[variant(run, name) for name in found[key]] for run in runs])
+        for key, (title, meaning) in titles.items()
+        if key in found
+    ]
+
+
+def _set(row: VariantRow, runs: int) -> str | None:
+    if row.family == "format":
+        return "trained" if row.seen and runs > 1 else "chosen"
+    return "tested" if row.family == "unseen" else None
 
 
 def model(run: Result) -> str:

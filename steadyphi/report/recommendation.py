@@ -11,6 +11,27 @@ PLACE = "{question}"
 COMMON = 0.9  # the share of a variant's prompts that must have the same shape for it to be shown
 
 
+def short(experiment: Experiment) -> Markup | None:
+    """Return the prompt for the last run, which people would use, with its gain in a few words."""
+    found = [(run, run.recommendation) for run in experiment.runs if run.recommendation]
+    if not found:
+        return None
+    run, recommendation = found[-1]
+    text, where = _prompt(run, recommendation, experiment.answers)
+    if recommendation.variant == run.default:
+        why = f"The default, {run.default}; no other prompt is reliably better."
+    else:
+        gain = f"{points(recommendation.gain)} points against the default {run.default}"
+        why = f"{recommendation.variant}; {gain}."
+    return tag(
+        "div",
+        tag("h2", "The prompt to use"),
+        _copyable(text, "prompt"),
+        tag("p", why, where, class_="quiet"),
+        class_="use",
+    )
+
+
 def section(experiment: Experiment) -> Section | None:
     """Return the recommended prompt of each run that has one; the last run, which one would use, first."""
     several = len(experiment.runs) > 1
@@ -26,25 +47,32 @@ def _recommended(
     run: Result, recommendation: Recommendation, answers: AnswerTable, anchor: str, several: bool
 ) -> Markup:
     variant = reading.variant(run, recommendation.variant)
-    shape = _shape(answers, variant.name)
-    text = shape[0] + PLACE + shape[1] if shape else variant.prompt
-    shown = tag(
-        "pre", prompts.visible(text), id=anchor, class_="marks", tabindex=0, role="group", aria_label="Prompt"
-    )
-    where = " The question goes in place of {question}." if shape else " This is the prompt of one question."
+    text, where = _prompt(run, recommendation, answers)
     name = tag("code", variant.name)
     return tag(
         "article",
         tag("h3", f"For {reading.model(run)}: ", name) if several else tag("h3", name),
         tag("p", _gain(run.default, recommendation), where),
-        tag(
-            "div",
-            shown,
-            tag("button", "Copy prompt", type="button", class_="copy", data_copy=anchor, hidden=True),
-            tag("span", class_="said", role="status"),
-            class_="copyable",
-        ),
+        _copyable(text, anchor),
         tag("p", "Tokens where prompt and answer meet: ", tag("code", variant.boundary), class_="quiet"),
+    )
+
+
+def _prompt(run: Result, recommendation: Recommendation, answers: AnswerTable) -> tuple[str, str]:
+    """Return the prompt and a sentence on where the question stands in it."""
+    if shape := _shape(answers, recommendation.variant):
+        return shape[0] + PLACE + shape[1], " The question goes in place of {question}."
+    return reading.variant(run, recommendation.variant).prompt, " This is the prompt of one question."
+
+
+def _copyable(text: str, anchor: str) -> Markup:
+    shown = prompts.visible(text)
+    return tag(
+        "div",
+        tag("pre", shown, id=anchor, class_="marks", tabindex=0, role="group", aria_label="Prompt"),
+        tag("button", "Copy prompt", type="button", class_="copy", data_copy=anchor, hidden=True),
+        tag("span", class_="said", role="status"),
+        class_="copyable",
     )
 
 

@@ -110,7 +110,6 @@ class RowChart:
             "div",
             self._axis(),
             *rows,
-            self._axis() if len(rows) > 12 else None,
             class_=f"row-chart figures{self.figures}{wide}",
         )
 
@@ -192,11 +191,15 @@ def bounds(rows: Sequence[Row]) -> list[float]:
     return [b for mark in marks for b in (mark.value, mark.low, mark.high) if b is not None]
 
 
-def shape(run: int, x: str, y: float) -> Markup:
-    """Return the mark of a run: an open circle or a filled square, to be told apart without colours."""
+def shape(run: int, x: str, y: float | str) -> Markup:
+    """Return the mark of a run: an open circle or a filled square, to be told apart without colours.
+
+    x, y: of its centre; y in pixels, or as text.
+    """
+    y = y if isinstance(y, str) else f"{y:g}"
     if run == 0:
-        return tag("circle", cx=x, cy=f"{y:g}", r=4)
-    return tag("rect", x=x, y=f"{y:g}", width=8, height=8, transform="translate(-4 -4)")
+        return tag("circle", cx=x, cy=y, r=4)
+    return tag("rect", x=x, y=y, width=8, height=8, transform="translate(-4 -4)")
 
 
 def legend(labels: Sequence[str], *others: tuple[str, str]) -> Markup:

@@ -1,27 +1,20 @@
-"""The result in a few plain sentences, and the reasons not to rely on it."""
+"""The result in one plain sentence, and the reasons not to rely on it."""
 
 from steadyphi.report import reading
-from steadyphi.report.wording import count, percent, points, points_interval, unsigned_points
-from steadyphi.results.result import Experiment, Result
-from steadyphi.stats.catalogue import used_in
+from steadyphi.report.wording import count, percent, unsigned_points
+from steadyphi.results.result import Experiment
 from steadyphi.stats.comparison import MeasureChange
 
 
-def sentences(experiment: Experiment) -> list[str]:
-    """Return the verdict by sentences: the range over formats, the flips and the effect of fine-tuning."""
-    base, *others = experiment.runs
-    verdict = [_range(base)]
-    if base.formats > 1:
-        verdict.append(_flips(base))
-    for run in others:
-        worst, best = _ends(run)
-        verdict.append(f"On the same questions, {reading.model(run)} gets between {worst} and {best} right.")
+def sentence(experiment: Experiment) -> str:
+    """Return the verdict: how much the format matters, and with two runs what fine-tuning changed."""
     changes = reading.changes(experiment)
-    watched = [measure for measure in used_in("verdict") if measure.key in changes]
-    if watched:
-        runs = " to ".join(run.label for run in experiment.runs)
-        verdict.append(f"The changes from {runs} are those of one run; their intervals are over questions.")
-    return verdict + [_change(f"the {m.label}", changes[m.key]) for m in watched]
+    if not changes:
+        return _range(experiment)
+    key = next((k for k in ("spread_unseen", "spread") if k in changes), None)
+    if key is None:
+        return f"{_range(experiment)} Nothing was measured in common before and after."
+    return _steadier(experiment, key, changes[key]) + _best(changes.get("accuracy_best")) + "."
 
 
 def alarms(experiment: Experiment) -> list[str]:
@@ -40,40 +33,58 @@ def notes(experiment: Experiment) -> list[str]:
     return reading.distinct(note for run in experiment.runs for note in run.notes)
 
 
-def _range(run: Result) -> str:
-    worst, best = _ends(run)
-    others = len(run.variants) - run.formats
-    also = f" (and in {count(others, 'other way')})" if others else ""
-    default = percent(reading.variant(run, run.default).accuracy)
+def gate_failed(experiment: Experiment) -> bool:
+    """Return whether there is a gate and it failed."""
+    return experiment.comparison is not None and not experiment.comparison.gate.passed
+
+
+def _range(experiment: Experiment) -> str:
+    run = experiment.runs[0]
+    worst, best = (percent(run.measures[key].value) for key in ("accuracy_worst", "accuracy_best"))
+    asked = f"the same {count(run.items, 'question')}"
+    model = reading.model(run)
+    if run.formats < 2:
+        return f"{_first(model)} gets {best} of {asked} right; one format alone says nothing of steadiness."
+    spread = unsigned_points(run.measures["accuracy_best"].value - run.measures["accuracy_worst"].value)
     return (
-        f"Asked {count(run.items, 'question')} in {count(run.formats, 'format')}{also}, "
-        f"{reading.model(run)} gets between {worst} and {best} right, depending on the format alone "
-        f"({default} in the default format {run.default}); choosing blindly would get {percent(run.chance)}."
+        f"{_first(model)} gets between {worst} and {best} of {asked} right, depending on the format alone: "
+        f"it decides about {spread}."
     )
 
 
-def _ends(run: Result) -> tuple[str, str]:
-    """Return the accuracy in the worst and in the best format."""
-    worst, best = (run.measures[key].value for key in ("accuracy_worst", "accuracy_best"))
-    return percent(worst), percent(best)
-
-
-def _flips(run: Result) -> str:
-    return (
-        f"Two formats disagree on {percent(run.measures['flip_rate'].value)} of the questions, whereas "
-        f"rounding alone changes {percent(run.measures['noise_flip_rate'].value)}."
-    )
-
-
-def _change(measure: str, change: MeasureChange) -> str:
-    """Return the sentence on a change. Its interval says nothing of other seeds of the training."""
-    interval = points_interval(change.low, change.high)
-    if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
+def _steadier(experiment: Experiment, key: str, change: MeasureChange) -> str:
+    """Return what happened to the spread. Its interval says nothing of other seeds of the training."""
+    rows = experiment.runs[0].variants
+    if key == "spread_unseen":
+        where = f"in {count(sum(r.family == 'unseen' for r in rows), 'prompt format')} that it never saw"
+    else:
+        where = f"in {count(experiment.runs[0].formats, 'prompt format')}"
+    before = unsigned_points(change.before).removesuffix(" points")
+    values = f"{unsigned_points(change.after)} instead of {before}"
+    model = experiment.settings.get("model", "the model")
+    if not reliable(change):
         return (
-            f"These questions do not show whether {measure} changed: "
-            f"{points(change.change)} points, interval {interval}."
+            f"These questions do not show whether fine-tuning makes {model} steadier: {where}, its best and "
+            f"worst accuracy differ by {values}"
         )
-    moved = "rose" if change.change > 0 else "fell"
+    how = "much steadier" if change.after < change.before / 2 else "steadier"
+    how = how if change.change < 0 else "less steady"
+    return f"Fine-tuning makes {model} {how}: {where}, its best and worst accuracy differ by {values}"
+
+
+def _best(change: MeasureChange | None) -> str:
+    if change is None:
+        return ""
     size = unsigned_points(abs(change.change))
-    sentence = f"{measure} {moved} by {size}" + (f" (interval {interval})." if interval else ".")
-    return sentence[0].upper() + sentence[1:]
+    if not reliable(change):
+        return "; its best named format did not change reliably"
+    return f"; its best named format {'loses' if change.change < 0 else 'gains'} {size}"
+
+
+def reliable(change: MeasureChange) -> bool:
+    """Return whether the interval of a change leaves out zero."""
+    return change.low is not None and change.high is not None and not change.low <= 0 <= change.high
+
+
+def _first(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -271,10 +271,14 @@ class RunComparison(Comparison):
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of a run to one question, by format: the choice, and the right choice's probability."""
+    """The answers of a run to one question, by format: the choice, and the right choice's probability.
+
+    probabilities: of every choice, by format.
+    """
 
     chosen: list[int]
     probability: list[float]
+    probabilities: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -292,7 +296,7 @@ class QuestionAnswers:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """The questions that all runs scored in all named formats."""
+    """The questions that all runs scored in all formats of `variants`: the named and the held-out ones."""
 
     variants: list[str]
     items: list[QuestionAnswers]

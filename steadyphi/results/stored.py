@@ -27,6 +27,8 @@ from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
 from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 
+ANSWERED = ("format", "unseen")  # the families of formats whose answers to single questions are kept
+
 
 def to_json(value: Result | RunComparison | Experiment) -> dict[str, Any]:
     """Return a result as plain JSON, with the version of its schema."""
@@ -178,7 +180,12 @@ def experiment(settings: Mapping[str, Any], runs: Sequence[Evaluation]) -> Exper
 
 def _answer_table(runs: Sequence[Evaluation]) -> AnswerTable:
     """Return the items that all runs scored, with their prompts and answers in all formats."""
-    names = runs[0].formats
+    known_to = [{row.name for row in run.result.variants} for run in runs]
+    names = [
+        row.name
+        for row in runs[0].result.variants
+        if row.family in ANSWERED and all(row.name in names for names in known_to)
+    ]
     known = set.intersection(*(set(asked_in_all(run.rows, names)) for run in runs))
     items = [item for item in runs[0].items if item.id in known]
     tables = [cells(run.rows, names, [item.id for item in items], run.result.scorer) for run in runs]
@@ -201,5 +208,8 @@ def _answer_table(runs: Sequence[Evaluation]) -> AnswerTable:
 
 
 def _answers(table: Cells, item: int) -> Answers:
-    shares = table.arrays["probability"][item]
-    return Answers(table.chosen[item].tolist(), [round(float(p), 4) for p in shares])
+    shares = table.probabilities[item, :, : table.choices[item]]
+    of_right = shares[:, table.answer[item]]
+    return Answers(
+        table.chosen[item].tolist(), of_right.round(4).tolist(), [row.round(4).tolist() for row in shares]
+    )

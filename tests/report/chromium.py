@@ -90,6 +90,10 @@ class Tab:
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=self._whole())["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def view(self, path: Path) -> None:
+        """Write what the window shows as PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
     def _whole(self) -> dict[str, float]:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         return {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}

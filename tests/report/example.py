@@ -1,9 +1,11 @@
 """An experiment as large and as varied as a real one, made up by seed."""
 
 import random
+from dataclasses import replace
 from typing import Literal
 
 from steadyphi.prompts.formats import FORMATS
+from steadyphi.prompts.grammar import GrammarFormat
 from steadyphi.results.result import (
     Answers,
     AnswerTable,
@@ -54,7 +56,16 @@ OTHERS = [
     *((f"options-A.-newline-order-{n}", "options") for n in (1, 2, 3)),
     *((f"distractor-{n}", "distractor") for n in (1, 2)),
 ]
-VARIANTS = [(name, "format") for name in FORMATS] + OTHERS
+UNSEEN = {
+    drawn.name: drawn
+    for drawn in (
+        GrammarFormat("q", "title", "colon_spaced", "comma", "nothing"),
+        GrammarFormat("input", "upper", "newline_indent", "newline_spaced", "space"),
+        GrammarFormat("input", "lower", "dash", "pipes", "space"),
+        GrammarFormat("q", "lower", "tab", "empty_line", "newline"),
+    )
+}
+VARIANTS = [(name, "format") for name in FORMATS] + [(name, "unseen") for name in UNSEEN] + OTHERS
 
 
 def experiment(runs: int = 2) -> Experiment:
@@ -85,9 +96,9 @@ def _item(number: int, runs: int, chance: random.Random) -> QuestionAnswers:
         chosen = [
             answer if chance.random() < _ability(name, run) else chance.randrange(4) for name, _ in VARIANTS
         ]
-        answers.append(Answers(chosen, [round(chance.random(), 3) for _ in VARIANTS]))
+        answers.append(_answers(chosen, answer, chance))
     if number in (len(HOSTILE), len(HOSTILE) + 1):  # one that all get right, so it does not differ
-        answers = [Answers([answer] * len(VARIANTS), run.probability) for run in answers]
+        answers = [replace(run, chosen=[answer] * len(VARIANTS)) for run in answers]
     if number == len(HOSTILE) + 1:  # one that differs in the last run alone, in one variant
         answers[-1].chosen[-1] = (answer + 1) % 4
     return QuestionAnswers(
@@ -101,9 +112,20 @@ def _item(number: int, runs: int, chance: random.Random) -> QuestionAnswers:
     )
 
 
+def _answers(chosen: list[int], answer: int, chance: random.Random) -> Answers:
+    """Return answers whose chosen one is the most probable."""
+    rows = []
+    for choice in chosen:
+        weights = [chance.random() + 2 * (n == choice) for n in range(len(COLOURS))]
+        rows.append([round(weight / sum(weights), 4) for weight in weights])
+    return Answers(chosen, [row[answer] for row in rows], rows)
+
+
 def _prompt(name: str, family: str, question: str) -> str:
     if family == "format":
         return FORMATS[name].prompt(question)
+    if family == "unseen":
+        return UNSEEN[name].format.prompt(question)
     if family == "noise":  # the question itself is changed, so no usual shape holds it
         question = question.upper() + name
     return f"{name}.\n\nInstruct: {question}\nOutput:"
@@ -128,6 +150,7 @@ def _result(label: str, number: int, items: list[QuestionAnswers], chance: rando
         "accuracy_best": _around(accuracies[-1]),
         "accuracy_worst": _around(accuracies[0]),
         "spread": _around(accuracies[-1] - accuracies[0]),
+        **_unseen_measures(shares),
         "flip_rate": _around(0.44 - 0.2 * number),
         "posix": Estimate(1.234 - number),
         "jsd": Estimate(0.123456, 0.1, 0.2),
@@ -187,7 +210,7 @@ def _variant(n: int, accuracy: float, default: float, items: list[QuestionAnswer
         name=name,
         family=family,
         seen=name in ("phi2", "qa"),
-        atoms={"end": "space", "case": "title"},
+        atoms=UNSEEN[name].atoms if family == "unseen" else {"end": "space", "case": "title"},
         items=len(items),
         changed=0.85 if name == "noise-typos-0.1" else 1.0,
         prompt=items[5].prompts[n],
@@ -207,6 +230,14 @@ def _variant(n: int, accuracy: float, default: float, items: list[QuestionAnswer
         change_high=change + 0.09,
         p_holm=0.001 if abs(change) > 0.2 else 0.7,
     )
+
+
+def _unseen_measures(shares: list[float]) -> dict[str, Estimate]:
+    unseen = [share for share, (_, family) in zip(shares, VARIANTS, strict=True) if family == "unseen"]
+    return {
+        "spread_unseen": _around(max(unseen) - min(unseen)),
+        "accuracy_worst_unseen": _around(min(unseen)),
+    }
 
 
 def _around(value: float) -> Estimate:

@@ -8,7 +8,7 @@ import pytest
 
 from steadyphi.report import heatmap, page
 
-STYLE = (Path(page.__file__).parent / "style.css").read_text()
+STYLE = "".join((Path(page.__file__).parent / name).read_text() for name in page.STYLES)
 LIGHT, DARK = (
     dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.S)
 )
@@ -47,9 +47,10 @@ def test_text_and_marks(colours: dict[str, str]) -> None:
 def test_shades(colours: dict[str, str]) -> None:
     shades = [colours[f"s{n}"] for n in range(heatmap.SHADES)]
     for n, colour in enumerate(shades):
-        ink = colours["high-ink" if f".heatmap .s{n} text" in STYLE else "low-ink"]
+        rule = STYLE.split(f".heatmap .s{n} {{")[1].split("}")[0]
+        ink = colours["high-ink" if "high-ink" in rule else "low-ink"]
         assert contrast(colour, ink) >= 4.5, n
-        assert f".heatmap .s{n} rect" in STYLE
+        assert f"background: var(--s{n});" in rule
     order = [luminance(c) for c in shades]
     assert order == sorted(order, reverse=colours is LIGHT)  # more is ever further from the ground
     assert all(contrast(a, b) > 1.08 for a, b in itertools.pairwise(shades))

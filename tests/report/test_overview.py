@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from steadyphi import report
-from steadyphi.report.overview import _formats
 from steadyphi.results import headline
 from steadyphi.results.result import Estimate, Result
 from tests.report import example
@@ -57,13 +56,21 @@ def test_the_page_in_markdown(tmp_path: Path) -> None:
     assert "20 items, each in 2 prompt formats; choosing blindly gives 25.0%." in text
     assert "changes 1.0% of the answers (tuned: 0.0%)." in text
     assert "| mean accuracy over formats | 50.0% | 75.0% | +25.0 points |" in text
-    assert "| `qa` | no | 30.0% (20.0% to 40.0%) | 70.0% (60.0% to 80.0%) |" in text
-    assert "| `phi2` | yes |" in text and "noise" not in text and "not trained on" not in text
+    trained, chosen = (text.index(f"{title}: ") for title in ("Trained on", "Chosen on"))
+    phi2, qa = (text.index(f"| `{name}` |") for name in ("phi2", "qa"))
+    assert trained < phi2 < chosen < qa and "noise" not in text and "Tested on" not in text
+    assert "| `qa` | 30.0% (20.0% to 40.0%) | 70.0% (60.0% to 80.0%) |" in text
+
+
+def test_formats_of_the_grammar_in_markdown(tmp_path: Path) -> None:
+    base, tuned = example.experiment().runs
+    report.write_page(base, tuned, tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    assert r"| `input␣-␣…␣\|\|␣output␣-␣` |" in text and "dash-pipes" not in text
 
 
 def test_the_plot(tmp_path: Path) -> None:
     base, tuned = example.experiment().runs
-    assert list(_formats(base)) == [row.name for row in base.variants if row.family == "format"]
     reordered = replace(tuned, variants=tuned.variants[::-1])
     for n, after in enumerate((tuned, reordered)):  # rows are matched by name
         report.draw(base, after, tmp_path / f"{n}.png")

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.report import effects, prompts, recommendation, verdict, wording
+from steadyphi.prompts.formats import visible
+from steadyphi.prompts.held_out import trainable
+from steadyphi.report import effects, first_screen, prompts, recommendation, verdict, wording
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import guarded, tables
 from steadyphi.results.result import AnswerTable, Estimate, Experiment, RunComparison
@@ -47,58 +49,82 @@ def compared(whole: Experiment, comparison: RunComparison) -> Experiment:
     return replace(whole, runs=[whole.runs[0], replace(whole.runs[0], label="tuned")], comparison=comparison)
 
 
-def test_the_verdict_goes_by_the_measures() -> None:
-    whole = small(
-        formats=1,
-        measures={
-            "accuracy_best": Estimate(0.9),
-            "accuracy_worst": Estimate(0.2),
-            "flip_rate": Estimate(0),
-            "noise_flip_rate": Estimate(0),
-        },
-    )
-    (said,) = verdict.sentences(whole)  # and a single format has no flips
-    assert "in 1 format (and in 2 other ways), the base model gets between 20.0% and 90.0% right" in said
-
-
 def test_the_verdict_on_one_run() -> None:
-    assert verdict.sentences(small()) == [
-        "Asked 200 questions in 2 formats (and in 1 other way), the base model gets between 37.5% "
-        "and 88.0% right, depending on the format alone (88.0% in the default format phi2); "
-        "choosing blindly would get 25.0%.",
-        "Two formats disagree on 44.0% of the questions, whereas rounding alone changes 0.7%.",
-    ]
+    assert verdict.sentence(small()) == (
+        "The base model gets between 37.5% and 88.0% of the same 200 questions right, depending on the "
+        "format alone: it decides about 50.5 points."
+    )
+    one = {"accuracy_best": Estimate(0.9), "accuracy_worst": Estimate(0.9)}
+    assert verdict.sentence(small(formats=1, measures=one)) == (
+        "The base model gets 90.0% of the same 200 questions right; one format alone says nothing of "
+        "steadiness."
+    )
+
+
+NAMED = "in 2 prompt formats, its best and worst accuracy differ by"
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ((0.12, 0.051, 0.184), "The X rose by 12.0 points (interval +5.1 to +18.4)."),
-        ((-0.12, -0.184, -0.051), "The X fell by 12.0 points (interval −18.4 to −5.1)."),
+        ((-0.12, -0.2, -0.05), f"Fine-tuning makes the model steadier: {NAMED} 28.0 points instead of 40.0."),
         (
-            (-0.01, -0.04, 0.02),
-            "These questions do not show whether the X changed: −1.0 points, interval −4.0 to +2.0.",
+            (-0.3, -0.4, -0.2),
+            f"Fine-tuning makes the model much steadier: {NAMED} 10.0 points instead of 40.0.",
         ),
-        ((0.05, None, None), "The X rose by 5.0 points."),
+        ((0.1, 0.05, 0.2), f"Fine-tuning makes the model less steady: {NAMED} 50.0 points instead of 40.0."),
+        (
+            (-0.1, -0.2, 0.02),
+            "These questions do not show whether fine-tuning makes the model steadier: "
+            f"{NAMED} 30.0 points instead of 40.0.",
+        ),
+        (
+            (-0.1, None, None),  # without an interval nothing is reliable
+            "These questions do not show whether fine-tuning makes the model steadier: "
+            f"{NAMED} 30.0 points instead of 40.0.",
+        ),
     ],
 )
 def test_the_verdict_on_a_change(change: tuple[float, float | None, float | None], expected: str) -> None:
-    row = MeasureChange("spread", 0.3, 0.3 + change[0], *change)
-    found = verdict.sentences(compared(small(), RunComparison([row], [], [], Gate(True, []), 200, [])))
-    assert found[-1] == expected.replace("X", "spread between the best and the worst format")
-    assert (
-        found[-2]
-        == "The changes from base to tuned are those of one run; their intervals are over questions."
-    )
-    assert found[-3].startswith("On the same questions, the fine-tuned model gets between 37.5% and 88.0%")
+    row = MeasureChange("spread", 0.4, 0.4 + change[0], *change)
+    comparison = RunComparison([row], [], [], Gate(True, []), 200, [])
+    assert verdict.sentence(compared(small(), comparison)) == expected
 
 
-def test_the_verdict_is_on_the_measures_that_the_catalogue_names() -> None:
-    rows = [MeasureChange(key, 0.3, 0.4, 0.1, 0.05, 0.15) for key in CATALOGUE]
-    found = verdict.sentences(compared(small(), RunComparison(rows, [], [], Gate(True, []), 200, [])))
-    labels = [measure.label for measure in used_in("verdict")]
-    grew = [f"The {x} rose by 10.0 points (interval +5.0 to +15.0)." for x in labels]
-    assert found[4:] == grew and len(labels) == 4
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        ((-0.05, -0.1, -0.01), "; its best named format loses 5.0 points."),
+        ((0.05, 0.01, 0.1), "; its best named format gains 5.0 points."),
+        ((0.01, -0.1, 0.1), "; its best named format did not change reliably."),
+    ],
+)
+def test_the_verdict_prefers_tested_formats_and_names_the_price(
+    change: tuple[float, float, float], end: str
+) -> None:
+    rows = [
+        MeasureChange("spread", 0.3, 0.3, 0.0, -0.1, 0.1),
+        MeasureChange("spread_unseen", 0.4, 0.1, -0.3, -0.4, -0.2),
+        MeasureChange("accuracy_best", 0.8, 0.8 + change[0], *change),
+    ]
+    comparison = RunComparison(rows, [], [], Gate(True, []), 200, [])
+    whole = compared(example.experiment(runs=1), comparison)
+    said = verdict.sentence(whole)
+    assert "phi-tiny much steadier: in 4 prompt formats that it never saw" in said and said.endswith(end)
+
+
+def test_the_measures_of_the_first_screen_are_those_that_the_catalogue_names() -> None:
+    shown = {key for choices in first_screen.NUMBERS for key, _ in choices}
+    assert {measure.key for measure in used_in("verdict")} <= shown <= CATALOGUE.keys()
+
+
+def test_formats_of_the_grammar_are_called_by_their_text() -> None:
+    """The label is the template with … for the question, for every format of the grammar."""
+    row = example.experiment(runs=1).runs[0].variants[0]
+    for drawn in trainable({}):
+        shown = prompts.label(replace(row, name=drawn.name, family="unseen", atoms=drawn.atoms))
+        assert shown == visible(drawn.format.template.replace("{question}", "…")), drawn.name
+    assert prompts.label(replace(row, family="noise")) == row.name == prompts.label(row)
 
 
 def test_alarms_say_whose_they_are_and_come_once() -> None:
