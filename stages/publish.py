@@ -43,7 +43,7 @@ def main(run: StageRun) -> None:
     tables = [common.METRICS / f"{name}.csv" for name in ("finetune", "evaluate-base", "evaluate-tuned")]
     run.summary(
         Published(
-            sentences=verdict.sentences(experiment),
+            sentences=[verdict.sentence(experiment), *verdict.alarms(experiment)],
             metrics=curves(experiment, summary, int(values["finetune"]["steps"])),
             artifacts=[*sorted(common.REPORT.iterdir()), *tables],
             picture=PICTURE,
