@@ -6,7 +6,7 @@ from steadyphi.report import prompts, reading, row_chart
 from steadyphi.report.figures import Section, figure, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.row_chart import Mark, Row, RowChart
-from steadyphi.report.wording import interval_text, listed, number, percent, points, points_interval, text
+from steadyphi.report.wording import listed, number, percent, points, points_interval, text
 from steadyphi.results.result import Experiment, OptionRow, PositionMeasure, Result, VariantRow
 from steadyphi.stats.attribution import Effect
 from steadyphi.stats.catalogue import CATALOGUE
@@ -184,15 +184,9 @@ def _option_cells(label: str, row: OptionRow) -> list[str | int | Markup]:
 
 
 def _position_cell(measure: Measure, position: PositionMeasure) -> Markup:
-    """Return a measure of positions, its interval, and its value without a preference."""
-    interval = interval_text(measure, position.low, position.high)
+    """Return a measure of positions, and its value without a preference."""
     unbiased = f"unbiased: {text(measure, position.unbiased)}"
-    return tag(
-        "span",
-        text(measure, position.value),
-        tag("small", interval) if interval else None,
-        tag("small", unbiased),
-    )
+    return tag("span", text(measure, position.value), tag("small", unbiased))
 
 
 def _lowered(sentence: str) -> str:

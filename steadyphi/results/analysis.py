@@ -9,14 +9,13 @@ from steadyphi.prompts.grammar import NONE, OPTION_FACTORS
 from steadyphi.prompts.variants import Variant
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import Cells
-from steadyphi.results.headline import bounded, measure
+from steadyphi.results.headline import measure
 from steadyphi.results.result import Estimate, OptionRow, PositionMeasure, Result, SkillRow
 from steadyphi.results.variant_rows import variant_rows
 from steadyphi.stats.alarms import chance_alarm, noise_alarm, options_alarm
 from steadyphi.stats.attribution import Attribution, Effect, attribute
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
-from steadyphi.stats.estimate import estimate
 from steadyphi.stats.measures import flip_rate, quantiles
 from steadyphi.stats.permutation import without_preference
 from steadyphi.stats.recommendation import FOLDS, Recommendation, recommend
@@ -142,14 +141,9 @@ def _options(answers: EvaluationAnswers) -> list[OptionRow]:
 def _positions(orders: Cells, resampling: Resampling) -> dict[str, PositionMeasure]:
     """Return the measures of positions, each with its value for a model that prefers no position."""
     assert orders.places is not None
-    at, measures = orders.positions, of_scope("option orders")
-    statistics = {m.key: m.value for m in measures}
+    at, statistics = orders.positions, {m.key: m.value for m in of_scope("option orders")}
     unbiased = without_preference(statistics, orders.chosen, orders.places, at["right_at"], resampling)
-    rows = {}
-    for key, interval in estimate(measures, at, resampling).items():
-        ends = bounded(interval)
-        rows[key] = PositionMeasure(ends.value, ends.low, ends.high, unbiased[key])
-    return rows
+    return {key: PositionMeasure(value(at), unbiased[key]) for key, value in statistics.items()}
 
 
 def _recommendation(answers: EvaluationAnswers, core: Cells) -> Recommendation | None:

@@ -99,8 +99,6 @@ class PositionMeasure:
     """
 
     value: float
-    low: float | None
-    high: float | None
     unbiased: float
 
 

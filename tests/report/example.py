@@ -182,8 +182,8 @@ def _result(label: str, number: int, items: list[QuestionAnswers], chance: rando
                 orders=3,
                 accuracy=0.6,
                 flip_rate=0.3,
-                position_bias=PositionMeasure(0.12, 0.08, 0.16, 0.031),
-                recall_deviation=PositionMeasure(0.07, 0.05, 0.09, 0.044),
+                position_bias=PositionMeasure(0.12, 0.031),
+                recall_deviation=PositionMeasure(0.07, 0.044),
             )
         ],
         recommendation=Recommendation("phi2-newline", 0.083, 0.021, 0.145, 0.032, 30, 60),
