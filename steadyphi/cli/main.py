@@ -1,4 +1,4 @@
-"""The command `steadyphi`: inspect, convert, export, run and compare models. `dvc repro` runs the stages."""
+"""The command `steadyphi`: inspect, convert, export, run, compare, plan. `dvc repro` runs the stages."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.cli import compare, export, generate
+from steadyphi.cli import compare, export, generate, plan
 from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands)
     generate.add_parsers(commands)
     compare.add_parser(commands)
+    plan.add_parser(commands)
     return parser
 
 
