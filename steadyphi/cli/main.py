@@ -1,4 +1,4 @@
-"""Inspect, convert, export, run, evaluate and compare models, and preview data.
+"""Inspect, convert, export, run, evaluate and compare models, preview data, and plan evaluations.
 
 `dvc repro` runs the stages of the pipeline.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steadyphi.checkpoint.layouts import LAYOUTS
-from steadyphi.cli import compare, evaluate, examples, experiments, export, generate, preview
+from steadyphi.cli import compare, evaluate, examples, experiments, export, generate, plan, preview
 from steadyphi.cli.export import check_new, print_facts
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
 from steadyphi.files import atomic_dir
@@ -119,6 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
     preview.add_parser(commands)
     evaluate.add_parser(commands)
     experiments.add_parser(commands)
+    plan.add_parser(commands)
     examples.add_to(commands)
     return parser
 

@@ -5,25 +5,27 @@ from steadyphi.report import reading
 from steadyphi.report.figures import Section, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import percent, share_interval, unsigned_points
-from steadyphi.results.result import Experiment, SearchResult
+from steadyphi.results.result import Experiment, Result, SearchResult
 from steadyphi.stats.measures import Interval
 
 
 def section(experiment: Experiment) -> Section | None:
     """Return the result of each run's search; None without a search."""
-    parts = [_article(reading.model(run), run.search) for run in experiment.runs if run.search]
+    parts = [_article(run, run.search) for run in experiment.runs if run.search]
     return Section("ends", "The best and the worst of many formats", join(parts)) if parts else None
 
 
-def _article(model: str, search: SearchResult) -> Markup:
+def _article(run: Result, search: SearchResult) -> Markup:
+    model = reading.model(run)
     text = (
         f"For {model}, {search.cells:,} of {search.grid:,} answers were scored, "
         f"{search.grid / search.cells:.1f} times fewer than asking all questions in all {search.formats} "
         "formats. The two formats found differ by "
         f"{unsigned_points(search.best.accuracy - search.worst.accuracy)} on these questions. "
-        f"A model of the answers estimates the spread of all formats as {_points(search.spread)}, which may "
-        "be too high. On other questions like these, the best format is expected to be better than the worst "
-        f"by {_points(search.expected)}."
+        f"A model of the answers estimates the spread of all formats as {_points(search.spread)}; this "
+        f"{run.confidence:.0%} interval is {unsigned_points(search.spread.high - search.spread.low)} wide. "
+        "On other questions like these, the best format is expected to be better than the worst by "
+        f"{_points(search.expected)}."
     )
     ends = {"best": search.best, "worst": search.worst}
     rows = [

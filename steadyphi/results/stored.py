@@ -178,17 +178,22 @@ def experiment(settings: Mapping[str, Any], runs: Sequence[Evaluation]) -> Exper
     return Experiment(dict(settings), [run.result for run in runs], comparison, _answer_table(runs))
 
 
+def formats_of(runs: Sequence[Evaluation], families: Sequence[str] = ("format",)) -> list[Cells]:
+    """Return the answers of each run in the formats and to the questions that all runs have."""
+    known_to = [{row.name for row in run.result.variants if row.family in families} for run in runs]
+    rows = [row.name for row in runs[0].result.variants if row.family in families]
+    names = [name for name in rows if all(name in others for others in known_to)]
+    known = set.intersection(*(set(asked_in_all(run.rows, names)) for run in runs))
+    asked = [set(run.items) for run in runs]
+    items = [item.id for item in runs[0].items if item.id in known and all(item in run for run in asked)]
+    return [cells(run.rows, names, items, run.result.scorer) for run in runs]
+
+
 def _answer_table(runs: Sequence[Evaluation]) -> AnswerTable:
     """Return the items that all runs scored, with their prompts and answers in all formats."""
-    known_to = [{row.name for row in run.result.variants} for run in runs]
-    names = [
-        row.name
-        for row in runs[0].result.variants
-        if row.family in ANSWERED and all(row.name in names for names in known_to)
-    ]
-    known = set.intersection(*(set(asked_in_all(run.rows, names)) for run in runs))
+    tables = formats_of(runs, ANSWERED)
+    names, known = tables[0].variants, set(tables[0].items)
     items = [item for item in runs[0].items if item.id in known]
-    tables = [cells(run.rows, names, [item.id for item in items], run.result.scorer) for run in runs]
     prompts = {(row["item"], row["variant"]): row["prompt"] for row in runs[0].rows}
     return AnswerTable(
         names,
