@@ -149,6 +149,7 @@ def _making(card: Card, licence: str | None) -> Iterator[str]:
         chosen, data = card.settings.settings, card.settings.settings.get("prepare", {})
         choices = {key: chosen[key] for key in CHOICES if key in chosen}
         shown = {**choices, "data_file": Path(str(data.get("data_file"))).name, "styles": data.get("styles")}
+        shown |= {key: data[key] for key in ("files", "hub", "sources") if data.get(key)}
         shown |= {key: data[key] for key in ("grammar", "renderings", "examples") if key in data}
         text = yaml.safe_dump({**shown, "finetune": chosen.get("finetune")}, sort_keys=False)
         yield f"\n## Training\n\nThe data and the settings of the fine-tuning:\n\n```yaml\n{text}```"

@@ -64,12 +64,15 @@ class Row:
     def value(self, column: str) -> Any:
         """Return the value of a column; `choices.text` is the field `text` of the column `choices`.
 
-        For a list of mappings, the value is the list of their fields.
+        For a list of mappings, the value is the list of their fields; `choices.0.text` is that of the first.
         """
         if column in self.values:
             return self.values[column]
         value: Any = self.values
         for name in column.split("."):
+            if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+                value = value[int(name)]
+                continue
             fields = value if isinstance(value, list) else [value]
             if not fields or not all(isinstance(field, dict) and name in field for field in fields):
                 columns = ", ".join(map(str, self.values))
@@ -83,10 +86,17 @@ class Row:
         space, column = match.groups()
         if column.endswith("?") and column not in self.values:
             column = column.removesuffix("?")
-            value = self.values.get(column)
-            if value is None or plain(value) == "":
+            if not self._has(column):
                 return ""
         return space + self._cell(column)
+
+    def _has(self, column: str) -> bool:
+        """Return whether a column is there and is not blank."""
+        try:
+            value = self.value(column)
+        except SteadyPhiError:
+            return False
+        return value is not None and plain(value) != ""
 
     def _cell(self, column: str) -> str:
         text = plain(self.value(column))

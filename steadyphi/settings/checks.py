@@ -77,6 +77,8 @@ def _data(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
         yield "data_file", f"name a folder, {folder or '.'}, and set prepare.files to '{pattern}'"
     elif prepare.source == "jsonl" and not (rows_suffix(file) or _is_folder(root / file)):
         yield "data_file", f"data {name} is read from a {' or '.join(ROWS)} file, not from {file}"
+    elif prepare.files and prepare.source != "jsonl":
+        yield "prepare.files", f"chooses among the files of a folder, which data {name} is not read from"
     elif prepare.files and not _is_folder(root / file):
         yield "prepare.files", f"chooses among the files of a folder, but data_file is {file}"
     elif prepare.files and _leaves(prepare.files):

@@ -223,6 +223,18 @@ def test_drawn_choices_are_fair(answers: set[str], seed: int) -> None:
         assert clash or abs(len(other) - len(answer)) >= furthest
 
 
+def test_of_very_many_answers_a_part_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each item sorts them, and a million would take minutes; the same seed gives the same part."""
+    values = [{"q": f"q{n}", "a": str(1000 + n)} for n in range(60)]
+    everyone = ask(task(choices=None), *values)
+    monkeypatch.setattr(choices, "MOST_ANSWERS", 10)
+    some = ask(task(choices=None), *values)
+    assert some == ask(task(choices=None), *values) != everyone
+    assert all(item.choices[item.answer] == str(1000 + n) for n, item in enumerate(some))
+    wrong = {choice for item in some for place, choice in enumerate(item.choices) if place != item.answer}
+    assert 3 < len(wrong) <= 10
+
+
 @pytest.mark.parametrize("pattern", [r"((?:a+)+)$", r"((?:a|aa)+)$"])
 def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
     monkeypatch.setattr(choices, "LONGEST_SEARCH", 0.05)

@@ -82,6 +82,30 @@ def test_each_source_in_its_own_way(folder: Path, phi_tiny: Path, tmp_path: Path
     assert [line.partition(": read as ")[2][:8] for line in printed] == ["question", "messages", "columns "]
 
 
+def test_real_sources_together(shared: Path, phi_tiny: Path, tmp_path: Path) -> None:
+    """GSM8K, Self-Instruct with its nested columns, and a chat file."""
+    chats = shared / "cases" / "data" / "messages.jsonl"
+    if not chats.is_file():
+        pytest.skip(f"needs {chats}, which this clone does not have")
+    folder = tmp_path / "real"
+    folder.mkdir()
+    problems = (shared / "data" / "gsm8k" / "train.jsonl").read_text().splitlines(keepends=True)[:150]
+    (folder / "gsm8k.jsonl").write_text("".join(problems))
+    (folder / "tasks.jsonl").symlink_to(shared / "data" / "self-instruct" / "seed_tasks.jsonl")
+    (folder / "chats.jsonl").symlink_to(chats)
+    nested = {"instruction": "{instruction}\n{instances.0.input?}", "response": "{instances.0.output}"}
+    settings = mixed(
+        folder,
+        {"name": "gsm8k", "file": "gsm8k.jsonl", "limit": 100},
+        {"name": "tasks", "file": "tasks.jsonl", **nested},
+        {"name": "chats", "file": "chats.jsonl", "weight": 0.5},
+    )
+    counts = prepare(settings, folder, TextTokenizer(phi_tiny), tmp_path / "out")
+    assert 80 < counts["train_examples_gsm8k"] <= 100
+    assert counts["train_examples_tasks"] > 100 and counts["train_examples_chats"] > 50
+    assert counts["unusable_rows"] == 0 and counts["items"] == 10
+
+
 def test_no_question_is_trained_on_in_any_source(folder: Path, phi_tiny: Path, tmp_path: Path) -> None:
     tokenizer = TextTokenizer(phi_tiny)
     counts = prepare(mixed(folder, SUMS, CHATS | {"limit": None}), folder, tokenizer, tmp_path)

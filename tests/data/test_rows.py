@@ -86,6 +86,10 @@ def test_nested_columns() -> None:
     assert struct.texts("choices.text") == listed.texts("question.choices.text") == ["here", "there"]
     assert struct.texts("choices.label") == listed.texts("question.choices.label") == ["A", "B"]
     assert listed.text("{question.stem}") == "Where?"
+    assert listed.text("{question.choices.1.text}") == "there"
+    assert listed.text("{question.choices.1.text?}{question.choices.2.text?}{nothing.0?}") == "there"
+    with pytest.raises(SteadyPhiError, match=r"there is no column 'question\.choices\.2\.text'"):
+        listed.text("{question.choices.2.text}")
     assert dotted.text("{a.b}") == "plain"  # a column of this very name comes first
 
 
