@@ -37,6 +37,7 @@ bench: .venv/ready peers  ## Compare with other tools in the benchmarks, small s
 	python -m benchmarks.train --quick
 	python -m benchmarks.convert --quick
 	python -m benchmarks.fetch --quick
+	python -m benchmarks.prepare --quick
 	python -m benchmarks.generate --quick
 	python -m benchmarks.search --quick
 	python -m benchmarks.coverage --quick

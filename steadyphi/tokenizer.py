@@ -64,7 +64,7 @@ class TextTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text. Several times faster than one call of `encode` per text."""
-        return [list(e.ids) for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def encode_template(self, text: str) -> list[int]:
         """Return the ids of `text`, with special tokens recognized. Only for text that no user wrote."""

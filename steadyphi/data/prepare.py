@@ -321,7 +321,8 @@ def _example(turns: list[tuple[list[int], list[int]]], between: list[int], end: 
     for question, reply in more:
         later += [len(tokens), len(tokens) + len(between) + len(question)]
         tokens += [*between, *question, *reply]
-    return Example([*tokens, end], len(prompt), later=later)
+    tokens.append(end)
+    return Example(tokens, len(prompt), later=later)
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:
