@@ -156,7 +156,7 @@ def test_layers_are_compiled_once_whatever_the_documents(
         batch, losses = collate(examples(count)), []
         for objective, devices in zip(objectives, ({"cpu"}, set()), strict=True):
             monkeypatch.setattr("steadyphi.model.FLASH_DEVICES", devices)
-            with RoundedWeights(objective).used():
+            with RoundedWeights(objective, 2).used():
                 loss = objective(batch)
                 loss.backward()
             losses.append(loss.item())
@@ -174,7 +174,7 @@ def test_weights_are_rounded_once_a_step_and_gradients_still_add_up_in_float32()
         model = small_phi()
         objective = parallel.Objective(model, torch.bfloat16)
         with CountCasts(model.blocks()[0].mlp.fc.weight) as counted:
-            rounded = RoundedWeights(objective if once else model)
+            rounded = RoundedWeights(objective, 3 if once else 1)
             for batch in (collate(examples(n)) for n in (3, 5, 7)):
                 with rounded.used():
                     objective(batch).backward()
