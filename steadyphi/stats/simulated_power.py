@@ -14,7 +14,7 @@ from scipy.special import owens_t
 from scipy.stats import norm
 
 from steadyphi.stats.bootstrap import Resampling
-from steadyphi.stats.changes import interval_of_change
+from steadyphi.stats.changes import tested_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.planning import Design, Test
 
@@ -125,8 +125,8 @@ class OfExtreme(Test):
         The interval shows a change if this margin is below the change.
         """
         resampling = Resampling(1 - self.alpha, DRAWS, seed)
-        _, low, high = interval_of_change(self.measure, {"correct": before}, {"correct": after}, resampling)
-        return change - (low if self.measure.worse > 0 else -high)
+        found = tested_change(self.measure, {"correct": before}, {"correct": after}, resampling)
+        return change - (found.low if self.measure.worse > 0 else -found.high)
 
     def after(self, change: float) -> Floats | None:
         """Return the accuracies when the measure is worse by `change`; None if one would be below 0."""

@@ -157,7 +157,7 @@ class _Run:
             self.lengths, self.steps[number], settings.micro_tokens, ranks.rank(), world, self.together
         )
         summed = torch.zeros((), device=self.device)
-        rounded = RoundedWeights(self.objective)
+        rounded = RoundedWeights(self.objective, len(groups))
         for n, group in enumerate(groups):
             self._stop_here(request)
             with rounded.used(), parallel.gradient_sync(self.objective, n == len(groups) - 1):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from steadyphi.training.parallel import Objective
 
@@ -15,11 +16,15 @@ class RoundedWeights:
     Autocast would round them again in every micro-batch, which reads and writes six bytes for each weight.
     The copies are part of the graph, so gradients still add up in the weights' own dtype. The head is left
     as it is, because its gradient is computed in float32 (`steadyphi.training.loss`).
+
+    passes: the number of micro-batches. With one there is nothing to save, and nothing is done.
     """
 
-    def __init__(self, objective: nn.Module) -> None:
+    def __init__(self, objective: nn.Module, passes: int) -> None:
         self.copies: list[tuple[nn.Linear, str, nn.Parameter, Tensor]] = []
-        if not isinstance(objective, Objective) or objective.dtype == torch.float32 or _sharded(objective):
+        if passes == 1 or not isinstance(objective, Objective) or isinstance(objective, FSDPModule):
+            return  # FSDP rounds what it gathers
+        if objective.dtype == torch.float32:
             return
         for block in objective.model.blocks():
             for module in block.modules():
@@ -37,7 +42,3 @@ class RoundedWeights:
         finally:
             for module, name, weight, _ in self.copies:
                 module._parameters[name] = weight
-
-
-def _sharded(objective: nn.Module) -> bool:
-    return hasattr(objective, "unshard")  # FSDP rounds the weights itself when it gathers them

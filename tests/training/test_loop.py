@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def test_layers_are_compiled_once_whatever_the_documents(
         batch, losses = collate(examples(count)), []
         for objective, devices in zip(objectives, ({"cpu"}, set()), strict=True):
             monkeypatch.setattr("steadyphi.model.FLASH_DEVICES", devices)
-            with RoundedWeights(objective).used():
+            with RoundedWeights(objective, 2).used():
                 loss = objective(batch)
                 loss.backward()
             losses.append(loss.item())
@@ -174,7 +175,7 @@ def test_weights_are_rounded_once_a_step_and_gradients_still_add_up_in_float32()
         model = small_phi()
         objective = parallel.Objective(model, torch.bfloat16)
         with CountCasts(model.blocks()[0].mlp.fc.weight) as counted:
-            rounded = RoundedWeights(objective if once else model)
+            rounded = RoundedWeights(objective, 3 if once else 1)
             for batch in (collate(examples(n)) for n in (3, 5, 7)):
                 with rounded.used():
                     objective(batch).backward()
@@ -304,3 +305,23 @@ def test_so_many_steps_instead_of_epochs() -> None:
         rows = fit(model, examples(), [], settings(epochs=1, max_steps=wanted), torch.float32).rows
         assert len(rows) == wanted
     assert rows[one_epoch - 1].epoch == 1 and rows[-1].epoch > 1
+
+
+@pytest.mark.parametrize(("seconds", "saves"), [(0.0, 4), (1e-6, 1)])
+def test_a_slow_disk_is_written_to_less_often(
+    seconds: float, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that takes 0.3 s is due again after 6 s; with 0 each step is saved, as tests need it."""
+    written = []
+    monkeypatch.setattr(Store, "save", lambda _, step, *rest: (written.append(step), time.sleep(0.3)))
+    model, _ = make_pair("phi-1.5")
+    fit(
+        model,
+        examples(),
+        [],
+        settings(max_steps=4),
+        torch.float32,
+        store=Store(tmp_path),
+        save_seconds=seconds,
+    )
+    assert written == [1, 2, 3, 4][:saves]
