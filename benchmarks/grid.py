@@ -1,11 +1,13 @@
 """A real full grid for `benchmarks.search`: a model answers every question in every drawn format.
 
     python -m benchmarks.grid grid.npz [--model artifacts/tuned] [--formats 320] [--items 400] [--seed 0]
+    python -m benchmarks.grid grid.npz --scores artifacts/scores/base
     python -m benchmarks.search --grid grid.npz
 
 The model is phi-tiny, a checkpoint folder, or the mean of the weights of several folders. The seed draws the
-formats and the questions. Writes `correct` (N, T) bool and `atoms` (T, F) str. Computed in bfloat16 if the
-machine is fast at it.
+formats and the questions. With --scores, nothing is computed: the grid is that of a stored evaluation, all
+formats of the families `FORMATS` and the questions asked in all of them. Writes `correct` (N, T) bool and
+`atoms` (T, F) str. Computed in bfloat16 if the machine is fast at it.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks import phi_tiny
 from steadyphi.evaluation import choices
@@ -23,8 +26,13 @@ from steadyphi.inference.load import load_model
 from steadyphi.inference.packed import pack
 from steadyphi.model import Phi
 from steadyphi.prompts import families
+from steadyphi.results import stored
+from steadyphi.results.cells import cells
 from steadyphi.runtime.device import pick_dtype
 from steadyphi.tokenizer import TextTokenizer
+
+Grid = tuple[NDArray[np.bool_], NDArray[np.str_]]
+FORMATS = ("format", "unseen", "grammar", "options")
 
 
 def _model(folders: Sequence[Path] | None) -> tuple[Phi, TextTokenizer]:
@@ -39,7 +47,7 @@ def _model(folders: Sequence[Path] | None) -> tuple[Phi, TextTokenizer]:
 
 
 def main() -> None:
-    """Score the grid, 40 formats at a time."""
+    """Write the grid."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,7 +57,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path, nargs="+", help="folders of checkpoints (phi-tiny)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--scores", type=Path, help="the folder of a stored evaluation")
     options = parser.parse_args()
+    correct, atoms = _stored(options.scores) if options.scores else _computed(options)
+    np.savez(options.file, correct=correct, atoms=atoms)
+    shares = correct.mean(axis=0)
+    print(f"{correct.shape}: from {shares.min():.1%} to {shares.max():.1%}, spread {np.ptp(shares):.1%}")
+
+
+def _stored(folder: Path) -> Grid:
+    run = stored.read(folder)
+    rows = [row for row in run.result.variants if row.family in FORMATS]
+    atoms = np.array([[value for _, value in sorted(row.atoms.items())] for row in rows])
+    return cells(run.rows, [row.name for row in rows], scorer=run.result.scorer).correct, atoms
+
+
+def _computed(options: argparse.Namespace) -> Grid:
+    """Score the grid, 40 formats at a time."""
     torch.set_num_threads(options.threads)
     model, tokenizer = _model(options.model)
     model = pack(model.to(pick_dtype("auto", torch.device("cpu"))), least=0)
@@ -65,10 +89,7 @@ def main() -> None:
         label = f"formats {first + 1} to {first + len(batch)} of {len(formats)}"
         right = choices.correct(language_model, pairs, settings.evaluate, label)
         columns.append(right.reshape(len(batch), len(items)).T)
-    correct = np.concatenate(columns, axis=1)
-    np.savez(options.file, correct=correct, atoms=np.array([list(v.atoms.values()) for v in formats]))
-    shares = correct.mean(axis=0)
-    print(f"{correct.shape}: from {shares.min():.1%} to {shares.max():.1%}, spread {np.ptp(shares):.1%}")
+    return np.concatenate(columns, axis=1), np.array([list(v.atoms.values()) for v in formats])
 
 
 if __name__ == "__main__":
