@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test llama-cpp lint ui bench peers clean
+.PHONY: help repro test llama-cpp lint ui docs bench peers clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -32,6 +32,9 @@ lint: .venv/ready  ## Check style and types
 ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
 	python -m steadyphi.tracking.ui $(PORT)
 
+docs: .venv/ready  ## Build the documentation as pages in site/, without a network
+	python -m mkdocs build --strict
+
 bench: .venv/ready peers  ## Compare with other tools in the benchmarks, small sizes
 	python -m benchmarks.score --quick
 	python -m benchmarks.train --quick
@@ -46,7 +49,7 @@ bench: .venv/ready peers  ## Compare with other tools in the benchmarks, small s
 peers: .venv-peers/ready  ## Install the tools that the benchmarks compare with, in .venv-peers
 
 clean:  ## Remove all outputs of the pipeline and the tools; keep .venv and the files in git
-	rm -rf artifacts .cache mlflow.db* mlartifacts dvc_plots .dvc/cache .dvc/tmp
+	rm -rf artifacts .cache mlflow.db* mlartifacts dvc_plots site .dvc/cache .dvc/tmp
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/ready: requirements.lock pyproject.toml

@@ -20,21 +20,19 @@ MEASURES = {
     "right_in_all_formats": "answers/right in all",
 }
 GATE, TRAIN_LOSS, VALID_LOSS, FORMAT = "gate/passed", "loss/train", "loss/validation", "format/"
-SHOWN = (
-    *(f"params.`{name}`" for name in ("model", "method", "data", "finetune.lr", "finetune.epochs")),
-    *(
-        f"metrics.`{name}`"
-        for name in (
-            "spread/tested",
-            "accuracy/tested worst",
-            "accuracy/tested mean",
-            "accuracy/named best",
-            GATE,
-        )
-    ),
-    *(f"attributes.`{name}`" for name in ("Dataset", "Models")),
-    "tags.`git.dirty`",
-)
+SHOWN = {  # columns and their widths in pixels; the names of metrics are long
+    "attributes.`Models`": 150,
+    "metrics.`spread/tested`": 130,
+    "metrics.`accuracy/tested worst`": 190,
+    "metrics.`accuracy/tested mean`": 190,
+    "metrics.`accuracy/named best`": 190,
+    f"metrics.`{GATE}`": 110,
+    "params.`model`": 90,
+    "params.`method`": 80,
+    "params.`data`": 90,
+    "params.`finetune.lr`": 100,
+    "params.`finetune.epochs`": 130,
+}
 KEY = "steadyphi"
 TAG = f"mlflow.sharedViewState.{KEY}"
 
@@ -51,7 +49,7 @@ def share(client: Any, experiment: Any) -> None:
             "datasetsFilter": [],
             "selectedColumns": list(SHOWN),
             "columnOrder": [],
-            "columnWidths": {},
+            "columnWidths": SHOWN,
         }
     )
     if experiment.tags.get(TAG) != state:
