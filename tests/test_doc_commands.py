@@ -36,7 +36,7 @@ NOT_RUN = {
     r"dvc exp run -S (model=phi-2|task=commonsense-qa)": "needs the Hub",
     r"dvc exp run --queue -S model=phi-1.5,phi-2": "needs the Hub and a GPU",
     r"dvc exp run": "minutes for each; the settings are composed below",
-    r"dvc (add|commit|metrics|plots)\b": "DVC's own",
+    r"dvc (add|commit|metrics|plots|remote|push|pull)\b": "DVC's own",
     r"make (bench|\.venv/ready)": "downloads packages",
     r"make docs": "tests/test_doc_pages.py builds the pages",
     r"python -m (benchmarks|pytest)\b": "hours, or the tests themselves",

@@ -11,28 +11,20 @@ from typing import Any
 MEASURES = {
     "spread_unseen": "spread/tested",
     "spread": "spread/named",
-    "accuracy_worst_unseen": "accuracy/tested worst",
-    "accuracy_unseen": "accuracy/tested mean",
-    "accuracy_worst": "accuracy/named worst",
-    "accuracy_mean": "accuracy/named mean",
-    "accuracy_best": "accuracy/named best",
+    "accuracy_worst_unseen": "worst/tested",
+    "accuracy_unseen": "mean/tested",
+    "accuracy_worst": "worst/named",
+    "accuracy_mean": "mean/named",
+    "accuracy_best": "best/named",
     "flip_rate": "answers/flips",
     "right_in_all_formats": "answers/right in all",
 }
 GATE, TRAIN_LOSS, VALID_LOSS, FORMAT = "gate/passed", "loss/train", "loss/validation", "format/"
-SHOWN = {  # columns and their widths in pixels; the names of metrics are long
-    "attributes.`Models`": 150,
-    "metrics.`spread/tested`": 130,
-    "metrics.`accuracy/tested worst`": 190,
-    "metrics.`accuracy/tested mean`": 190,
-    "metrics.`accuracy/named best`": 190,
-    f"metrics.`{GATE}`": 110,
-    "params.`model`": 90,
-    "params.`method`": 80,
-    "params.`data`": 90,
-    "params.`finetune.lr`": 100,
-    "params.`finetune.epochs`": 130,
-}
+SHOWN = (
+    "attributes.`Models`",
+    *(f"metrics.`{name}`" for name in ("spread/tested", "worst/tested", "mean/tested", "best/named", GATE)),
+    *(f"params.`{name}`" for name in ("model", "method", "data", "finetune.lr", "finetune.epochs")),
+)
 KEY = "steadyphi"
 TAG = f"mlflow.sharedViewState.{KEY}"
 
@@ -49,7 +41,7 @@ def share(client: Any, experiment: Any) -> None:
             "datasetsFilter": [],
             "selectedColumns": list(SHOWN),
             "columnOrder": [],
-            "columnWidths": SHOWN,
+            "columnWidths": {},
         }
     )
     if experiment.tags.get(TAG) != state:

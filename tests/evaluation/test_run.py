@@ -195,10 +195,14 @@ def test_read_back_and_compared_with_itself(
     assert len(asked) == sum(e.part == "long" for e in changes) and len(asked) > 4
     assert all(row.change == row.low == row.high == 0 for e in changes for row in e.measures)
     table = stored.experiment({"model": "phi-tiny"}, [one, other]).answers
-    assert table.variants == list(SUITE["formats"]) and len(table.items) == 24
+    unseen = [row.name for row in outcome.result.variants if row.family == "unseen"]
+    assert table.variants == [*SUITE["formats"], *unseen] and unseen and len(table.items) == 24
     first = table.items[0]
     row = next(r for r in outcome.scores if r["item"] == first.id and r["variant"] == "qa")
     assert first.prompts[2] == row["prompt"] and first.runs[1].chosen[2] == row["chosen"]
+    shares = np.exp(row["logprobs"]) / np.exp(row["logprobs"]).sum()
+    assert first.runs[0].probabilities[2] == pytest.approx(shares, abs=1e-4)
+    assert first.runs[0].probability[2] == first.runs[0].probabilities[2][first.answer]
 
 
 def test_only_the_same_questions_are_compared(
