@@ -17,11 +17,13 @@ import numpy as np
 
 from steadyphi.files import write_text
 from steadyphi.results import stored
-from steadyphi.results.cells import cells
+from steadyphi.results.cells import Cells, cells
 from steadyphi.stats import measures
+from steadyphi.stats.catalogue import CATALOGUE
+from steadyphi.stats.seeds import change_over_seeds
 
 PAGE, PLOT = Path("docs/results.md"), Path("docs/steadiness.png")
-START, END = "<!-- table -->\n", "<!-- end -->\n"
+DEFAULT = "full-grammar"  # the row whose change the second table shows, and whose skills the third
 EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi2-lower]"  # no held-out atom
 FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
 WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
@@ -87,10 +89,15 @@ def read(name: str, folder: Path) -> Experiment:
     return Experiment(*both)
 
 
+def answers(evaluation: stored.Evaluation) -> tuple[Cells, Cells]:
+    """Return the answers in the unseen formats, and in the named ones."""
+    unseen = [row.name for row in evaluation.result.variants if row.family == "unseen"]
+    return cells(evaluation.rows, unseen), cells(evaluation.rows, evaluation.formats)
+
+
 def numbers(evaluation: stored.Evaluation) -> dict[str, float]:
     """Return the values of `COLUMNS`: over the unseen formats, and over the named formats."""
-    unseen = [row.name for row in evaluation.result.variants if row.family == "unseen"]
-    asked, named = (cells(evaluation.rows, names) for names in (unseen, evaluation.formats))
+    asked, named = answers(evaluation)
     shares = asked.correct.mean(axis=0)
     return {
         "spread": measures.spread(asked.correct),
@@ -114,6 +121,54 @@ def table(groups: dict[str, list[dict[str, float]]]) -> str:
             parts.append(f"{np.mean(values):.1f}{seeds}")
         lines.append(f"| {name} | {len(rows)} | " + " | ".join(parts) + " |")
     return "\n".join(lines) + "\n"
+
+
+def changes(experiments: list[Experiment]) -> str:
+    """Return the Markdown table of the changes, with intervals over other seeds and questions."""
+    unseen, named = (
+        [
+            np.stack([answers(getattr(e, which))[part].correct for e in experiments])
+            for which in ("base", "tuned")
+        ]
+        for part in (0, 1)
+    )
+    phi2 = answers(experiments[0].base)[1].variants.index("phi2")
+    rows = {
+        "unseen formats: spread": ("spread", unseen),
+        "unseen formats: worst": ("accuracy_worst", unseen),
+        "unseen formats: mean": ("accuracy_mean", unseen),
+        "unseen formats: right in all": ("right_in_all_formats", unseen),
+        "named formats: mean": ("accuracy_mean", named),
+        "`phi2`": ("accuracy_mean", [correct[..., [phi2]] for correct in named]),
+    }
+    lines = ["| | change, points | 95% interval |", "|---|---|---|"]
+    for name, (key, (base, tuned)) in rows.items():
+        change = change_over_seeds(CATALOGUE[key], base, tuned)
+        value, low, high = (100 * number for number in (change.value, change.low, change.high))
+        lines.append(f"| {name} | {value:+.1f} | {low:+.1f} to {high:+.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def skills(experiments: list[Experiment]) -> str:
+    """Return the Markdown table of right answers by skill, in `phi2` and over the unseen formats."""
+    lines = ["| skill | `phi2`: base | tuned | unseen formats: base | tuned |", "|---|---|---|---|---|"]
+    shares: dict[str, list[list[float]]] = {}
+    for experiment in experiments:
+        for side, evaluation in enumerate((experiment.base, experiment.tuned)):
+            for part, of_part in enumerate(reversed(answers(evaluation))):
+                columns = [of_part.variants.index("phi2")] if part == 0 else slice(None)
+                for skill, right in zip(of_part.skills, of_part.correct[:, columns], strict=True):
+                    shares.setdefault(skill, [[] for _ in range(4)])[2 * part + side].append(right.mean())
+    for skill, groups in sorted(shares.items()):
+        lines.append(f"| {skill} | " + " | ".join(f"{100 * np.mean(group):.0f}" for group in groups) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def replaced(text: str, name: str, table_: str) -> str:
+    """Return a page with another table between the marks of this name."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, (_, after) = text.split(start)[0], text.split(start)[1].split(end)
+    return before + start + table_ + end + after
 
 
 def draw(groups: dict[str, list[dict[str, float]]]) -> None:
@@ -148,9 +203,10 @@ def main() -> None:
         done = {row: [read(name, Path(temporary)) for name in existing(row)] for row in ROWS}
     groups = {"nothing (base)": [numbers(e.base) for e in max(done.values(), key=len)]}
     groups |= {ROWS[row][0]: [numbers(e.tuned) for e in each] for row, each in done.items() if each}
-    text = PAGE.read_text(encoding="utf-8")
-    before, after = text.split(START)[0], text.split(END)[1]
-    write_text(PAGE, before + START + table(groups) + END + after)
+    text = replaced(PAGE.read_text(encoding="utf-8"), "table", table(groups))
+    if len(done[DEFAULT]) > 1:
+        text = replaced(text, "changes", changes(done[DEFAULT]))
+    write_text(PAGE, replaced(text, "skills", skills(done[DEFAULT])))
     draw(groups)
     print(table(groups))
 
