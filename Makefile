@@ -20,8 +20,7 @@ repro: .venv/ready  ## Run the whole pipeline: dvc repro
 test: .venv/ready  ## Run all tests
 	python -m pytest -n 2 --dist loadfile
 
-llama-cpp: .venv/ready  ## Install llama.cpp and run the tests that compare with it
-	python -m pip install --disable-pip-version-check -q --no-deps xllamacpp==2026.10.11549
+llama-cpp: .venv/llama-cpp  ## Install llama.cpp and run the tests that compare with it
 	python -m pytest -n 2 tests/checkpoint/test_llama_cpp.py tests/cli/test_everywhere.py
 
 lint: .venv/ready  ## Check style and types
@@ -57,6 +56,10 @@ clean:  ## Remove all outputs of the pipeline and the tools; keep .venv and the 
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/llama-cpp: .venv/ready
+	python -m pip install --disable-pip-version-check -q --no-deps xllamacpp==2026.10.11549
 	@touch $@
 
 .venv-peers/ready: benchmarks/peers.lock
