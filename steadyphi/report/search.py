@@ -24,7 +24,8 @@ def _article(run: Result, search: SearchResult) -> Markup:
         f"{unsigned_points(search.best.accuracy - search.worst.accuracy)} on these questions. "
         f"A model of the answers estimates the spread of all formats as {_points(search.spread)}; this "
         f"{run.confidence:.0%} interval is {unsigned_points(search.spread.high - search.spread.low)} wide. "
-        "On other questions like these, the best format is expected to be better than the worst by "
+        "Where formats hardly differ, the estimate is too high. On other questions like these, the best "
+        "format is expected to be better than the worst by "
         f"{_points(search.expected)}."
     )
     ends = {"best": search.best, "worst": search.worst}
