@@ -9,6 +9,7 @@ What people do here, in the folder of the project:
   dvc repro                               measure the model, fine-tune it and measure it again
   dvc exp run -S data=jsonl -S data_file=/path/to/rows.jsonl
                                           the same with your own data (docs/data.md)
+  steadyphi preview my-rows.jsonl         see your data as it will be trained on
   steadyphi experiments                   compare the experiments in a table
   steadyphi chat artifacts/model --tuned artifacts/tuned
                                           talk to the fine-tuned model
@@ -46,6 +47,18 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "compare": (
         "steadyphi compare artifacts/scores/base artifacts/scores/tuned",
         "steadyphi compare main my-experiment",
+    ),
+    "preview": (
+        "steadyphi preview my-rows.jsonl",
+        "steadyphi preview my-rows.jsonl --rows 1 --style qa --model phi-2",
+    ),
+    "plan": (
+        "steadyphi plan --formats 24 --detect 5",
+        "steadyphi plan --pilot artifacts/scores/base artifacts/scores/tuned --questions 400",
+    ),
+    "evaluate": (
+        "steadyphi evaluate answers --endpoint http://127.0.0.1:8000/v1",
+        "steadyphi evaluate answers --endpoint http://127.0.0.1:8000/v1 --model my-model --items 50",
     ),
     "experiments": (
         "steadyphi experiments",
