@@ -5,11 +5,14 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from steadyphi.prompts.formats import FORMATS
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,6 +23,15 @@ torch.set_num_threads(1)
 # A shell starts what runs in the background deaf to Ctrl-C, and so would be all that the tests start.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def built_in_formats() -> Iterator[None]:
+    """Undo what a test may have defined: the commands define the formats of conf/prompts."""
+    before = dict(FORMATS)
+    yield
+    FORMATS.clear()
+    FORMATS.update(before)
 
 
 @pytest.fixture(autouse=True)

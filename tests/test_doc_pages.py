@@ -22,7 +22,7 @@ def test_every_setting_is_in_the_table() -> None:
         "| `finetune.warmup_ratio` | `0.1` | share of the steps in which the learning rate rises to lr |"
         in page
     )
-    assert "| `finetune.lr` | `0.002` |" in page
+    assert "| `finetune.lr` | `0.0007` |" in page
 
 
 def test_every_command_is_on_the_page() -> None:

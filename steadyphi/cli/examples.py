@@ -9,7 +9,6 @@ What people do here, in the folder of the project:
   dvc repro                               measure the model, fine-tune it and measure it again
   dvc exp run -S data=jsonl -S data_file=/path/to/rows.jsonl
                                           the same with your own data (docs/data.md)
-  steadyphi preview my-rows.jsonl         see your data as it will be trained on
   steadyphi experiments                   compare the experiments in a table
   steadyphi chat artifacts/model --tuned artifacts/tuned
                                           talk to the fine-tuned model

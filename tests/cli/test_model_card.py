@@ -57,7 +57,7 @@ def test_the_card_of_a_merged_model(project: Path, tmp_path: Path) -> None:
         "expect +12.5 points against `phi2` (interval +5.0 to +20.0)",
         "12 questions in 3 formats. Depending on the format, ",
         "data_file: textbook.py",
-        "lr: 0.002",
+        "lr: 0.0007",
         'max_new_tokens=256, tokenizer=tokenizer, stop_strings=["\\nInstruct:"])',
         f"git revision `{revision}`; `dvc repro`",
         f"SHA-256 of `dvc.lock`: `{locked}`",

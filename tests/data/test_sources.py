@@ -60,7 +60,9 @@ def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     allowed = {f.name for f in held_out.trainable(settings.held_out.untrained)}
     styles = Counter(row["style"] for row in rows)
     assert set(styles) - allowed == set(settings.styles) and len(styles) == counted["train_formats"] > 300
-    assert styles["phi2"] / len(rows) == pytest.approx(1 - settings.grammar, abs=0.05)
+    assert sum(styles[n] for n in settings.styles) / len(rows) == pytest.approx(
+        1 - settings.grammar, abs=0.05
+    )
     for n in range(settings.renderings):  # each example once per rendering, in another format
         assert sorted(row["id"] for row in rows if row["rendering"] == n) == sorted({r["id"] for r in rows})
     assert len({(row["id"], row["style"]) for row in rows}) > 0.9 * len(rows)
@@ -91,7 +93,7 @@ def test_real_data(make: Make, shared: Path, lit_tiny: Path, tmp_path: Path, dat
     tokenizer = TextTokenizer(lit_tiny)
     counted = prepare(settings, path, tokenizer, tmp_path)
     left_out = counted["skipped_examples"] + counted["contaminated_rows"]
-    assert counted["train_examples"] + counted["valid_examples"] + left_out == 400 + 128
+    assert counted["train_examples"] + counted["valid_examples"] + left_out == 400 + 64
     assert counted["longest_example"] <= 512
     items = read_items(tmp_path / "items.parquet")
     assert len(items) + counted["skipped_items"] == 200
@@ -129,7 +131,7 @@ GOOD = [{"instruction": f"Say {n}.", "response": str(n)} for n in range(400)]
             r"row 1: there is no column 'response'; the columns are instruction",
         ),
         (lambda r: [x.update(response="a") for x in r], r"row \d+: too few different answers"),
-        (lambda r: r.__delitem__(slice(250, None)), r"too few for prepare.valid of 128"),
+        (lambda r: r.__delitem__(slice(250, None)), r"too few for prepare.valid of 64"),
     ],
 )
 def test_bad_rows_are_named(make: Make, tmp_path: Path, change: Any, message: str) -> None:

@@ -138,8 +138,7 @@ def test_places_of_options_are_those_of_one_format_in_several_orders(outcome: Ou
         pairs = [(a, b) for own in chosen.values() for n, a in enumerate(own) for b in own[:n]]
         assert found.flip_rate == pytest.approx(np.mean([a != b for a, b in pairs]))
         for measure in (found.position_bias, found.recall_deviation):
-            assert measure.low is not None and measure.high is not None
-            assert 0 <= measure.low <= measure.high <= 1
+            assert 0 <= measure.value <= 1
             assert 0 <= measure.unbiased <= 1
 
 

@@ -42,7 +42,7 @@ def test_development_formats_are_neither_trained_on_nor_tested() -> None:
         assert format_.separator == "colons3" and format_.gap in ("sep", "dashes")
         assert all(getattr(format_, factor) not in atoms for factor, atoms in ATOMS.items())
     assert not texts(drawn) & texts(list(held_out.trainable(both)))
-    assert not texts(drawn) & texts(held_out.unseen(100, 0, ATOMS))
+    assert not texts(drawn) & texts(held_out.unseen(40, 0, ATOMS))
     assert held_out.development(8, 0, {factor: () for factor in ATOMS}, ATOMS) == []
 
 

@@ -134,7 +134,7 @@ def test_an_exported_folder_records_the_format(tmp_path: Path, phi_tiny: Path, m
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(phi_tiny / name, tmp_path / name)
     tutor = own_formats.parsed(TUTOR)
-    chat = chat_files.Chat("tutor", chat_template(tutor), own_formats.written(tutor))
+    chat = chat_files.Chat("tutor", chat_template(tutor), texts=own_formats.written(tutor))
     chat_files.write(tmp_path, chat, phi_tiny)
     monkeypatch.setitem(FORMATS, "tutor", FORMATS["qa"])  # of a project with another format of this name
     options = Namespace(style=None, tuned=None, folder=tmp_path)

@@ -38,7 +38,9 @@ def answered(right: dict[str, str]) -> list[dict[str, Any]]:
 def result_of(families: dict[str, str]) -> Result:
     """Return a result with these variants and one style of options; only its settings are read."""
     position = PositionMeasure(0.0, 0.0)
-    row = VariantRow("", "", False, {}, 4, 0, "", "", 0, 0, 0, 1, None, None, None, None, None, 0, 0, 0, 1)
+    row = VariantRow(
+        "", "", False, {}, 4, 0, "", "", 0, 0, 0, 1, None, None, None, None, None, None, 0, 0, 0, 1
+    )
     return Result(
         label="base",
         confidence=0.95,

@@ -208,7 +208,7 @@ IN_CONF = [
     (TINY, "512", "???", "model.context: ???", ""),
     (TINY, "8.0e-3", "0", "model.lr.lora: should be greater than 0", ""),
     (TINY, "8.0e-3", "'1e-4'", "model.lr.lora: should be a valid number", "1.0e-4"),
-    (TINY, "lr: {lora: 8.0e-3, full: 2.0e-3, qlora: 8.0e-3}", "lr: 1.0", "model.lr: should be a mapping", ""),
+    (TINY, "lr: {lora: 8.0e-3, full: 7.0e-4, qlora: 8.0e-3}", "lr: 1.0", "model.lr: should be a mapping", ""),
     (TINY, "512", "${modl.x}", "model.context: ", "modl.x"),
     (TINY, "512", "${oc.env:HOME}", "model.context: ", "must not depend on the machine"),
     (TINY, "512", "${", "context: ", "${"),
@@ -222,7 +222,7 @@ IN_CONF = [
     (QUICK, "- bare", "- bear", "suite.formats: unknown format 'bear'", "did you mean bare?"),
     (QUICK, "- bare", "- qa", "suite.formats: should name qa once", ""),
     (QUICK, "200", "0", "suite.items: should be greater", ""),
-    (DATA, "[phi2]", "[phi3]", "data.styles: unknown format 'phi3'", "did you mean phi2?"),
+    (DATA, "[phi2, bare]", "[phi3]", "data.styles: unknown format 'phi3'", "did you mean phi2?"),
     (CONFIG, "[input, q]", "[input, Q]", "held_out.descriptor: unknown atom 'Q'", "choose from"),
     (
         CONFIG,

@@ -7,10 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
-from steadyphi.stats import paired, precision
+from steadyphi.stats import changes, paired, precision
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import CATALOGUE
-from steadyphi.stats.changes import tested_change
 from steadyphi.stats.planning import ASSUMED, Design, OfFormat, OfMean, measured
 from steadyphi.stats.simulated_power import OfExtreme, correlation, draw_runs
 
@@ -34,7 +33,7 @@ def test_the_mean_is_shown_as_often_as_planned() -> None:
     assert questions is not None
     for before, after in runs(SMALL, 0.06, questions, 300):
         arrays = {"correct": before}, {"correct": after}
-        low = tested_change(CATALOGUE["accuracy_mean"], *arrays, Resampling(draws=200)).low
+        low = changes.tested_change(CATALOGUE["accuracy_mean"], *arrays, Resampling(draws=200)).low
         shown.append(low > 0)
     assert power_of(shown) == pytest.approx(0.8, abs=0.07)  # three standard errors
 
@@ -58,7 +57,7 @@ def test_an_extreme_is_shown_as_often_as_planned(key: str) -> None:
     for n in range(200):
         before, now = draw_runs(SMALL, after, questions, rng)
         arrays = {"correct": before}, {"correct": now}
-        found = tested_change(test.measure, *arrays, Resampling(draws=200, seed=n))
+        found = changes.tested_change(test.measure, *arrays, Resampling(draws=200, seed=n))
         low, high = found.low, found.high
         shown.append(low > 0 or high < 0)
     # The number of questions is itself simulated, and rounded up.
