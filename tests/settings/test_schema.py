@@ -105,7 +105,7 @@ def test_params_of_the_repository_say_what_conf_says(root: Path, standard: Setti
 
 
 def test_values_that_others_rely_on(root: Path, standard: Settings) -> None:
-    assert (standard.model.context, standard.model.threads, standard.finetune.batch_tokens) == (512, 2, 1024)
+    assert (standard.model.context, standard.model.threads, standard.finetune.batch_tokens) == (512, 1, 1024)
     assert (standard.finetune.lr, standard.prepare.examples, standard.prepare.items) == (7e-4, 14400, 200)
     assert standard.method == Full("full")
     lora = compose({"method": "lora"}, root / "conf").method
