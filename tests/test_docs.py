@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 def test_every_metric_is_explained(path: object) -> None:
     page = (ROOT / "docs" / "metrics.md").read_text()
     for key in json.loads(path.read_text()):  # type: ignore[attr-defined]
-        stem = re.sub("_(base|tuned|change)$", "", key)
+        stem = re.sub("_(base|tuned|change|q)$", "", key)
         assert f"`{stem}`" in page, key
 
 
