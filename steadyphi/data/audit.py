@@ -91,9 +91,14 @@ def counts(findings: dict[str, Any]) -> dict[str, float]:
     return {k if "duplicates" in k else f"{k}_rows": found["count"] for k, found in findings.items()}
 
 
+def examined(counts: Mapping[str, float]) -> float:
+    """Return the number of rows of which the counts are a part: those trained on and those left out."""
+    return counts["train_examples"] + counts["contaminated_rows"] + counts["skipped_examples"]
+
+
 def alarms(counts: Mapping[str, float]) -> Iterator[str]:
     """Yield a line for each finding to look at before training, from the counts of `prepare`."""
-    rows = counts["train_examples"] + counts["contaminated_rows"]
+    rows = examined(counts)
     if share := 1 - counts["end_token_coverage"]:
         yield (
             f"{share:.1%} of the answers are not followed by the end token, so the model does not learn to "

@@ -104,14 +104,10 @@ def _section(section: Section) -> Markup:
 
 
 def _checks(findings: Found, counts: Mapping[str, float]) -> Markup:
-    total = counts["train_examples"] + counts["contaminated_rows"]
+    total = audit.examined(counts)
     found = {KINDS[kind]: (findings[kind]["count"], total) for kind in KINDS}
-    examples = counts["train_examples"] * counts["renderings"]
-    found["examples left out because they are longer than the context"] = (
-        counts["skipped_examples"],
-        total,
-    )
-    found["examples cut to the context"] = (counts["truncated_examples"], examples)
+    for what, key in (("left out because they are longer than", "skipped"), ("cut to", "truncated")):
+        found[f"examples {what} the context"] = (counts[f"{key}_examples"], total)
     rows = [
         (what[0].upper() + what[1:], f"{count:,}", f"{count / of:.1%}") for what, (count, of) in found.items()
     ]
