@@ -136,7 +136,9 @@ def _count(source: Mixed, places: Sequence[int]) -> int:
 
 
 def data_name(settings: Prepare) -> str:
-    """Return the name of the training data for error messages: a file, a folder, or a split on the Hub."""
+    """Return the name of the training data for people: a file, a folder, or data sets on the Hub."""
+    if settings.sources and not any(source.file for source in settings.sources):
+        return ", ".join(source.hub.dataset for source in settings.sources if source.hub)
     return settings.hub.dataset if settings.hub and settings.source == "hub" else settings.data_file
 
 

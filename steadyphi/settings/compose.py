@@ -292,12 +292,12 @@ def _unknown(parts: Parts, known: typing.Collection[Parts]) -> str:
     if "." in last and tuple(last.split(".")) in known:
         return f"unknown key; write it as {last.replace('.', ': {')}: ..." + "}" * last.count(".")
     beside = {k[-1]: k for k in sorted(known) if k[:-1] == parts[:-1]}
+    if not beside:
+        return f"unknown key; {'.'.join(parts[:-1])} is one value, not a mapping"
     anywhere = {k[-1]: k for k in sorted(known)}
     for pool in (beside, anywhere):
         if near := get_close_matches(last, pool, 1):
             return f"unknown key; did you mean {'.'.join(pool[near[0]])}?"
-    if not beside:
-        return f"unknown key; {'.'.join(parts[:-1])} is one value, not a mapping"
     return f"unknown key; {did_you_mean(last, beside)}"
 
 

@@ -17,7 +17,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_object
 from steadyphi.prompts.item import Item
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import HubSplit, Prepare
+from steadyphi.settings.schema import HubSplit, Mixed, Prepare
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
@@ -159,6 +159,10 @@ def test_too_much_contamination_is_refused(settings: Prepare, phi_tiny: Path) ->
             hub = HubSplit("me/rows", "train")
             one._settings = dataclasses.replace(settings, source="hub", hub=hub)
             with pytest.raises(SteadyPhiError, match="me/rows: 3 of 8"):
+                one.check()
+            mixed = (Mixed("a", hub=hub), Mixed("b", hub=HubSplit("me/more", "train")))
+            one._settings = dataclasses.replace(settings, source="mixture", sources=mixed)
+            with pytest.raises(SteadyPhiError, match="me/rows, me/more: 3 of 8"):
                 one.check()
         else:
             one.check()  # 0.25 is not more than 0.25

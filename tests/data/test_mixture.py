@@ -203,6 +203,14 @@ def test_mistakes_in_the_list(folder: Path, listed: list[dict[str, Any]], messag
     assert str(refused.value).startswith("params.yaml: ")
 
 
+def test_sources_that_are_no_list(folder: Path) -> None:
+    params = {"data": "mixture", "data_file": str(folder), "prepare": {"sources": {"name": "sums"}}}
+    with pytest.raises(
+        SteadyPhiError, match=r"prepare\.sources\.name: .*prepare.sources is one value, not a map"
+    ):
+        compose(params, ROOT / "conf")
+
+
 def test_sources_without_a_mixture_and_files_without_a_folder(folder: Path) -> None:
     for data, file, changes, message in (
         ("jsonl", folder, {"sources": [SUMS]}, "prepare.sources: several sources need data: mixture"),
