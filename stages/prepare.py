@@ -14,6 +14,7 @@ def main(run: StageRun) -> None:
     """Prepare `artifacts/data` from the data that `artifacts/config/prepare.yaml` names."""
     from steadyphi.data.audit import alarms
     from steadyphi.data.prepare import left_out, prepare
+    from steadyphi.data.sources import data_name
     from steadyphi.preview.page import NAME, write_page
     from steadyphi.tokenizer import TextTokenizer
 
@@ -24,7 +25,8 @@ def main(run: StageRun) -> None:
     write_json(common.METRICS / "prepare.json", metrics)
     for line in (*left_out(metrics, settings.context), *alarms(metrics)):
         print(line, file=sys.stderr)
-    write_page(common.DATA, tokenizer, metrics, settings.data_file)
+    mixed = [source.name for source in settings.sources]
+    write_page(common.DATA, tokenizer, metrics, data_name(settings), mixed)
     run.metrics(metrics)
     run.artifact(common.DATA / NAME)
     for path in sorted(common.DATA.glob("*.parquet")):

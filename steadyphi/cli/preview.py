@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from steadyphi.errors import SteadyPhiError, printable
 from steadyphi.files import read_object
 from steadyphi.prompts.formats import DEFAULT, FORMATS
-from steadyphi.settings.values import DEFAULT_TEMPLATES, RowFormatName
+from steadyphi.settings.values import DEFAULT_TEMPLATES, RowFormatName, template
 
 if TYPE_CHECKING:  # these imports take seconds, and the parser does not need them
     from steadyphi.data.row_formats import Dialogue, RowFormat
@@ -28,7 +28,7 @@ COLOURS, RESET = {"loss": "\x1b[1;32m", "mark": "\x1b[2m"}, "\x1b[0m"
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of `steadyphi`."""
     sub = commands.add_parser("preview", help="show the first rows of a data file as they will be trained on")
-    sub.add_argument("file", type=Path, help="the rows: .jsonl, .json, .csv or .parquet")
+    sub.add_argument("file", type=Path, help="the rows: .jsonl, .json, .csv or .parquet, or a folder")
     formats = typing.get_args(RowFormatName)
     sub.add_argument(
         "--format", choices=formats, default="auto", metavar="NAME", help="of the rows (recognized)"
@@ -37,11 +37,22 @@ def add_parser(commands: Any) -> None:
     named = "phi-tiny, phi-1.5, phi-2, or a folder with tokenizer.json (%(default)s)"
     sub.add_argument("--model", default="phi-tiny", metavar="MODEL", help=f"whose tokenizer is used: {named}")
     sub.add_argument("--rows", type=int, default=3, metavar="N", help="how many rows to show (%(default)s)")
-    for name, template in zip(("instruction", "response"), DEFAULT_TEMPLATES, strict=True):
+    for name, usual in zip(("instruction", "response"), DEFAULT_TEMPLATES, strict=True):
         sub.add_argument(
-            f"--{name}", default=template, metavar="TEMPLATE", help="of other columns (%(default)s)"
+            f"--{name}",
+            type=_template,
+            default=usual,
+            metavar="TEMPLATE",
+            help="of other columns (%(default)s)",
         )
     sub.set_defaults(run=run)
+
+
+def _template(text: str) -> str:
+    try:
+        return template(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -107,7 +118,9 @@ def _read(rows: "Sequence[Row]", format_: "RowFormat") -> "tuple[list[Dialogue],
         try:
             dialogues.append(format_.read(row))
         except SteadyPhiError as error:
-            bad.append(f"row {row.number}: {str(error).removeprefix(f'{row.where}: ')}")
+            bad.append(
+                f"{f'{row.part} row {row.number}'.strip()}: {str(error).removeprefix(f'{row.where}: ')}"
+            )
     return dialogues, bad
 
 

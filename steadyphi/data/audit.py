@@ -8,6 +8,8 @@ from steadyphi.data.contamination import Contamination
 from steadyphi.data.duplicates import Duplicates
 from steadyphi.data.row_checks import MEANINGS, RowChecks
 from steadyphi.data.row_formats import Dialogue
+from steadyphi.data.rows import original
+from steadyphi.data.sources import data_name
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Prepare
@@ -21,7 +23,8 @@ FILE = "audit.json"
 class Audit:
     """Examines training rows as they pass, and leaves out those that are contaminated.
 
-    It keeps the signatures of `Duplicates`, the rows' ids, and at most `LISTED` findings of each kind.
+    It keeps the signatures of `Duplicates`, the ids of these rows, and at most `LISTED` findings of each
+    kind.
     """
 
     def __init__(self, settings: Prepare, items: Iterable[Item], tokenizer: TextTokenizer) -> None:
@@ -32,7 +35,7 @@ class Audit:
         self._contamination = Contamination(list(items), runs=not generated)
         self._checks = RowChecks(tokenizer.special_texts)
         self._duplicates = Duplicates()
-        self._ids: list[str] = []  # of the rows that are kept
+        self._ids: list[str] = []  # of the rows that are compared with each other
         self._rows = 0
         self._found: dict[str, list[dict[str, str]]] = {kind: [] for kind in ("contaminated", *MEANINGS)}
         self._counts = dict.fromkeys(self._found, 0)
@@ -48,8 +51,10 @@ class Audit:
             for dialogue in kept:
                 for kind, text in self._checks.suspicions(dialogue).items():
                     self._add(kind, {"row": dialogue.id, "text": text})
-            self._duplicates.add(["\n".join((d.system, *itertools.chain(*d.turns))) for d in kept])
-            self._ids += [dialogue.id for dialogue in kept]
+            # A row that the weight of its source repeats is no duplicate.
+            once = [dialogue for dialogue in kept if dialogue.id == original(dialogue.id)]
+            self._duplicates.add(["\n".join((d.system, *itertools.chain(*d.turns))) for d in once])
+            self._ids += [dialogue.id for dialogue in once]
             self._rows += len(batch)
             yield from kept
 
@@ -59,7 +64,7 @@ class Audit:
         if count > most * self._rows:
             rows = ", ".join(found["row"] for found in self._found["contaminated"][:3])
             raise SteadyPhiError(
-                f"{self._settings.data_file}: {count:,} of {self._rows:,} training rows have text in common "
+                f"{data_name(self._settings)}: {count:,} of {self._rows:,} training rows have text in common "
                 f"with questions of the evaluation ({rows}, …), more than the share prepare.contamination of "
                 f"{most}; set task or task_file to other questions, or raise prepare.contamination"
             )
@@ -86,9 +91,14 @@ def counts(findings: dict[str, Any]) -> dict[str, float]:
     return {k if "duplicates" in k else f"{k}_rows": found["count"] for k, found in findings.items()}
 
 
+def examined(counts: Mapping[str, float]) -> float:
+    """Return the number of rows of which the counts are a part: those trained on and those left out."""
+    return counts["train_examples"] + counts["contaminated_rows"] + counts["skipped_examples"]
+
+
 def alarms(counts: Mapping[str, float]) -> Iterator[str]:
     """Yield a line for each finding to look at before training, from the counts of `prepare`."""
-    rows = counts["train_examples"] + counts["contaminated_rows"]
+    rows = examined(counts)
     if share := 1 - counts["end_token_coverage"]:
         yield (
             f"{share:.1%} of the answers are not followed by the end token, so the model does not learn to "

@@ -216,7 +216,9 @@ def _mixed(source: Mixed, folder: Path) -> tuple[str, RowFormat, Rows]:
         glob = "*" in source.file
         path, pattern = (folder, source.file) if glob else (folder / source.file, None)
         rows = Rows(stream_rows(path, pattern, source.name))
-    format_ = row_formats.recognize(rows, source.format, source.instruction, source.response)
+    format_ = row_formats.recognize(
+        rows, source.format, source.instruction, source.response, f"{source.name}'s "
+    )
     return source.name, replace(format_, as_columns=False), rows
 
 

@@ -15,7 +15,7 @@ from steadyphi.data.prepared import measures
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import NAMED
 from steadyphi.data.written import Part, Written
-from steadyphi.errors import SteadyPhiError
+from steadyphi.errors import SteadyPhiError, printable
 from steadyphi.files import write_json
 from steadyphi.progress import Progress
 from steadyphi.prompts import held_out, own_formats
@@ -23,7 +23,7 @@ from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
-from steadyphi.settings.schema import Prepare
+from steadyphi.settings.schema import Mixed, Prepare
 from steadyphi.tokenizer import TextTokenizer
 
 DEVELOPMENT = 8  # formats in which validation measures the model
@@ -66,7 +66,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
             )
     for name, recognized in material.recognized.items():
         if name in train.first:
-            print(f"{recognized}; {train.first[name][1]}", file=sys.stderr)
+            print(f"{printable(recognized)}; {train.first[name][1]}", file=sys.stderr)
     tables.write_items(into / "items.parquet", items)
     tables.write_items(into / "shots.parquet", shots)
     findings = audit.findings()
@@ -198,7 +198,9 @@ def _too_long(written: Written, settings: Prepare) -> str:
 
 def _development(settings: Prepare, dialogues: Sequence[Dialogue]) -> list[Format]:
     """Return the formats that validation uses; none if no training format is drawn from the grammar."""
-    if not settings.grammar or all(dialogue.plain for dialogue in dialogues):
+    names = [source.name for source in settings.sources] or [""]
+    drawn_from = any(_grammar(settings, name) for name in names)
+    if not drawn_from or all(dialogue.plain for dialogue in dialogues):
         return []
     held = settings.held_out
     drawn = held_out.development(DEVELOPMENT, settings.seed, held.development.atoms, held.atoms)
@@ -212,12 +214,21 @@ def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
     """
     if dialogue.plain:
         return PLAIN
-    source = next((source for source in settings.sources if source.name == dialogue.source), None)
-    grammar = settings.grammar if source is None or source.grammar is None else source.grammar
+    source = _mixed(settings, dialogue.source)
     rng = random.Random(f"{settings.seed} {dialogue.id} {rendering}")
-    if rng.random() < grammar:
+    if rng.random() < _grammar(settings, dialogue.source):
         return rng.choice(held_out.trainable(settings.held_out.untrained)).format
     return FORMATS[rng.choice(source.styles if source and source.styles else settings.styles)]
+
+
+def _mixed(settings: Prepare, name: str) -> Mixed | None:
+    return next((source for source in settings.sources if source.name == name), None)
+
+
+def _grammar(settings: Prepare, name: str) -> float:
+    """Return the share of the grammar in the renderings of a source."""
+    source = _mixed(settings, name)
+    return settings.grammar if source is None or source.grammar is None else source.grammar
 
 
 def encode_examples(tokenizer: TextTokenizer, asked: Sequence[tuple[Format, Dialogue]]) -> list[Example]:

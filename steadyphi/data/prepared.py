@@ -1,7 +1,7 @@
 """What `train.parquet` contains, read piece by piece: lengths, tokens with a loss, end tokens, samples."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -44,8 +44,11 @@ def measures(path: Path, end: int) -> dict[str, float]:
     }
 
 
-def read(path: Path, end: int) -> Prepared:
-    """Read a file that `tables.write_examples` wrote. Raises SteadyPhiError if it cannot be read."""
+def read(path: Path, end: int, sources: Collection[str] = ()) -> Prepared:
+    """Read a file that `tables.write_examples` wrote. Raises SteadyPhiError if it cannot be read.
+
+    sources: the names of the sources of a mixture. Without them, all rows have the source "".
+    """
     lengths = np.zeros(1, np.int64)
     supervised = answers = ended = 0
     styles: Counter[tuple[str, str]] = Counter()
@@ -62,11 +65,13 @@ def read(path: Path, end: int) -> Prepared:
         supervised += int((sizes - prompts + inner).sum() - (bounds[1::2] - bounds[::2]).sum())
         answers += int((inner + 1).sum())
         ended += int((inner + 1)[is_end].sum())
-        styles.update(zip(_sources(batch), batch.column("style").to_pylist(), strict=True))
+        styles.update(zip(_sources(batch, sources), batch.column("style").to_pylist(), strict=True))
     return Prepared(lengths, supervised, answers, ended, styles)
 
 
-def samples(path: Path, found: Prepared) -> dict[tuple[str, str], list[tuple[str, Example]]]:
+def samples(
+    path: Path, found: Prepared, sources: Collection[str] = ()
+) -> dict[tuple[str, str], list[tuple[str, Example]]]:
     """Return the first examples, with the ids of their rows, of each source's most frequent styles."""
     wanted: dict[tuple[str, str], list[tuple[str, Example]]] = {}
     for source in dict.fromkeys(source for source, _ in found.styles):
@@ -74,7 +79,7 @@ def samples(path: Path, found: Prepared) -> dict[tuple[str, str], list[tuple[str
         wanted |= {key: [] for key, _ in own.most_common(STYLES)}
     missing = sum(min(EACH, found.styles[key]) for key in wanted)
     for batch in _batches(path):
-        keys = zip(_sources(batch), batch.column("style").to_pylist(), strict=True)
+        keys = zip(_sources(batch, sources), batch.column("style").to_pylist(), strict=True)
         for number, key in enumerate(keys):
             if key in wanted and len(wanted[key]) < EACH:
                 (row,) = batch.slice(number, 1).to_pylist()
@@ -98,6 +103,10 @@ def _sizes(lists: pa.ListArray) -> NDArray[np.int64]:
     return pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _sources(batch: pa.RecordBatch) -> list[str]:
-    """Return the source of each example: the part of its row's id before the number."""
-    return [id_.rpartition("-")[0] for id_ in batch.column("id").to_pylist()]
+def _sources(batch: pa.RecordBatch, names: Collection[str]) -> list[str]:
+    """Return the source of each example: its row's id is `NAME-row-7`, or `NAME/FILE-row-7`."""
+    if not names:
+        return [""] * len(batch)
+    begins = {name: (f"{name}-row-", f"{name}/") for name in sorted(names, key=len, reverse=True)}
+    ids = batch.column("id").to_pylist()
+    return [next((name for name in begins if id_.startswith(begins[name])), "") for id_ in ids]

@@ -50,9 +50,14 @@ def files_of(path: Path, pattern: str | None = None) -> list[Path]:
     """Return the file `path`, or the files of rows in the folder `path` in the order of their names.
 
     pattern: only the files whose path in the folder matches, such as `*.jsonl` or `**/*.jsonl`; by default
-    all, those in folders below too, but no hidden ones. Raises SteadyPhiError if there is none.
+    all, those in folders below too, but no hidden ones.
+    Raises SteadyPhiError if there is none, and if `path` is a file of another kind.
     """
     if path.is_file():
+        if not rows_suffix(path.name):
+            raise SteadyPhiError(
+                f"{path}: the name of a file of rows should end in {', '.join(ROWS)}; rename it"
+            )
         return [path]
     if not path.is_dir():
         raise SteadyPhiError(f"{path}: no such file; set data_file or task_file in params.yaml to yours")

@@ -102,10 +102,11 @@ class RowFormat:
         return replace(row, values={**row.values, **asked}, system=dialogue.system)
 
 
-def recognize(rows: Rows, name: str, instruction: str, response: str) -> RowFormat:
+def recognize(rows: Rows, name: str, instruction: str, response: str, key: str = "prepare.") -> RowFormat:
     """Return the format `name` of the rows, or for `auto` the one that fits their columns.
 
     With `auto`, templates that name other columns than instruction and response are used as they are.
+    key: what an error says before the name of a setting.
     Raises SteadyPhiError that names the formats if several fit, and if the columns of the format are absent.
     """
     by_template = RowFormat("columns", (instruction, response), partial(_filled, instruction, response), True)
@@ -120,7 +121,7 @@ def recognize(rows: Rows, name: str, instruction: str, response: str) -> RowForm
     if len(suitable) > 1:
         raise SteadyPhiError(
             f"{rows[0].source}: the columns fit {' and '.join(map(str, suitable))}; name the right one in "
-            "prepare.format; for other columns, set prepare.instruction and prepare.response"
+            f"{key}format; for other columns, set {key}instruction and {key}response"
         )
     if suitable:
         return suitable[0]

@@ -16,6 +16,7 @@ T = TypeVar("T")
 NAMED = 10  # the maximum number of rows that an error lists
 FIELD = re.compile(r"(\s*)\{([^{}]+)\}")  # of a template
 WRITTEN = datetime.date | datetime.time | datetime.timedelta | decimal.Decimal  # cells of tables
+AGAIN = re.compile(r"(?<=\d)-again-\d+$")  # at the end of an id, see `again`
 END_STRINGS = ("<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<eos>", "<end_of_turn>")
 
 
@@ -148,6 +149,16 @@ class Questions:
 
     def _key(self, row: Row) -> str:
         return same(row.text(self.template))
+
+
+def again(id_: str, times: int) -> str:
+    """Return the id of a row that is trained on for the second time (`times` 1), the third, and so on."""
+    return f"{id_}-again-{times}" if times else id_
+
+
+def original(id_: str) -> str:
+    """Return the id of the row itself, for an id that `again` may have made."""
+    return AGAIN.sub("", id_)
 
 
 def digest(*texts: str) -> bytes:

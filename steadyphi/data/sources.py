@@ -13,7 +13,7 @@ from steadyphi.data.choices import Asker, offered
 from steadyphi.data.data_file import DataFile
 from steadyphi.data.hub_rows import read_hub, usable
 from steadyphi.data.row_formats import Dialogue
-from steadyphi.data.rows import Questions, Row, each, same
+from steadyphi.data.rows import Questions, Row, again, each, same
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.schema import Mixed, Prepare, Task
@@ -51,8 +51,8 @@ class Chosen(Sequence[Dialogue]):
         if isinstance(index, slice):
             return Chosen(self.dialogues, self.places[index], self.rounds[index])
         dialogue = self.dialogues[self.places[index]]
-        again = self.rounds[index] if self.rounds else 0
-        return replace(dialogue, id=f"{dialogue.id}-again-{again}") if again else dialogue
+        times = self.rounds[index] if self.rounds else 0
+        return replace(dialogue, id=again(dialogue.id, times)) if times else dialogue
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _weighted(settings: Prepare, dialogues: Sequence[Dialogue], train: Sequence[
         for number, place in enumerate(itertools.islice(itertools.cycle(places), _count(source, places)))
     ]
     random.Random(f"mixture {settings.seed}").shuffle(chosen)
-    return Chosen(dialogues, array("L", (p for p, _ in chosen)), array("L", (again for _, again in chosen)))
+    return Chosen(dialogues, array("L", (p for p, _ in chosen)), array("L", (times for _, times in chosen)))
 
 
 def _count(source: Mixed, places: Sequence[int]) -> int:
@@ -136,7 +136,9 @@ def _count(source: Mixed, places: Sequence[int]) -> int:
 
 
 def data_name(settings: Prepare) -> str:
-    """Return the name of the training data for error messages: a file, a folder, or a split on the Hub."""
+    """Return the name of the training data for people: a file, a folder, or data sets on the Hub."""
+    if settings.sources and not any(source.file for source in settings.sources):
+        return ", ".join(source.hub.dataset for source in settings.sources if source.hub)
     return settings.hub.dataset if settings.hub and settings.source == "hub" else settings.data_file
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from steadyphi.data.packing import Example
 from steadyphi.data.row_formats import Dialogue
-from steadyphi.data.rows import NAMED
+from steadyphi.data.rows import NAMED, original
 from steadyphi.data.token_view import flat, stretches
 from steadyphi.tokenizer import TextTokenizer
 
@@ -69,7 +69,7 @@ class Written:
 
 def _number(id_: str) -> int:
     """Return the number of the row in an id such as `row-7`, `chats-row-7` or `row-7-again-1`."""
-    return int(id_.partition("-again-")[0].rpartition("-")[2])
+    return int(original(id_).rpartition("-")[2])
 
 
 def _shown(part: Part, at: int, tokenizer: TextTokenizer) -> str:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,24 @@ KINDS = {
 }
 
 
-def write_page(folder: Path, tokenizer: TextTokenizer, counts: Mapping[str, float], source: str) -> None:
+def write_page(
+    folder: Path,
+    tokenizer: TextTokenizer,
+    counts: Mapping[str, float],
+    source: str,
+    mixed: Collection[str] = (),
+) -> None:
     """Write the page into the folder that `prepare` wrote. The same data give the same bytes.
 
-    counts: what `prepare` returned. source: the data file.
+    counts: what `prepare` returned. source: the name of the data. mixed: the names of its sources, if any.
     """
     path = folder / "train.parquet"
-    found = prepared.read(path, tokenizer.eos_id)
+    found = prepared.read(path, tokenizer.eos_id, mixed)
     findings = read_object(folder / audit.FILE, "findings")
     sections = [
         Section("checks", "Checks", _checks(findings, counts)),
         Section("lengths", "Lengths", lengths(found.lengths)),
-        Section("samples", "Samples", _samples(path, found, tokenizer)),
+        Section("samples", "Samples", _samples(path, found, tokenizer, mixed)),
     ]
     if any(entry["rows"] for entry in findings.values()):
         sections.append(Section("rows", "Rows that were found", _rows(findings)))
@@ -98,14 +104,10 @@ def _section(section: Section) -> Markup:
 
 
 def _checks(findings: Found, counts: Mapping[str, float]) -> Markup:
-    total = counts["train_examples"] + counts["contaminated_rows"]
+    total = audit.examined(counts)
     found = {KINDS[kind]: (findings[kind]["count"], total) for kind in KINDS}
-    examples = counts["train_examples"] * counts["renderings"]
-    found["examples left out because they are longer than the context"] = (
-        counts["skipped_examples"],
-        total,
-    )
-    found["examples cut to the context"] = (counts["truncated_examples"], examples)
+    for what, key in (("left out because they are longer than", "skipped"), ("cut to", "truncated")):
+        found[f"examples {what} the context"] = (counts[f"{key}_examples"], total)
     rows = [
         (what[0].upper() + what[1:], f"{count:,}", f"{count / of:.1%}") for what, (count, of) in found.items()
     ]
@@ -113,8 +115,10 @@ def _checks(findings: Found, counts: Mapping[str, float]) -> Markup:
     return table("What the audit counted", ("", "rows", "share"), rows)
 
 
-def _samples(path: Path, found: prepared.Prepared, tokenizer: TextTokenizer) -> Markup:
-    shown = prepared.samples(path, found)
+def _samples(
+    path: Path, found: prepared.Prepared, tokenizer: TextTokenizer, mixed: Collection[str]
+) -> Markup:
+    shown = prepared.samples(path, found, mixed)
     end = tokenizer.decode([tokenizer.eos_id])
     parts = [tokens.legend()]
     for source, group in itertools.groupby(shown.items(), lambda entry: entry[0][0]):

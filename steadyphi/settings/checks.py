@@ -251,7 +251,8 @@ def _held_out(s: Settings) -> Iterator[tuple[str, str]]:
                     yield f"{key}.{factor}", f"{name!r} is held out for the evaluation; choose another atom"
     if unknown:
         return
-    if s.prepare.grammar and not held_out.trainable(s.held_out.untrained):
+    shares = [s.prepare.grammar, *(source.grammar for source in s.prepare.sources)]
+    if any(shares) and not held_out.trainable(s.held_out.untrained):
         yield "held_out", "no format of the grammar is left to train on; hold out fewer atoms"
     try:
         held_out.unseen(s.evaluate.unseen, s.seed, s.held_out.atoms)

@@ -153,7 +153,7 @@ class _Composed:
         own = own_formats.read(self.conf_dir / "prompts")
         for key, problem in mistakes(settings, self.conf_dir.parent, FORMATS | own):
             raise self.refusal(key, problem)
-        return _with_prompts(settings, own)
+        return _with_formats(settings, own)
 
     def section(self, name: str, kind: Any) -> Any:
         """Return the section `name` of the settings, resolved and validated as `kind`."""
@@ -229,15 +229,26 @@ class _Composed:
         return key
 
 
-def _with_prompts(settings: Settings, own: dict[str, Format]) -> Settings:
-    """Return the settings with the prompt formats of conf/prompts that they name."""
+def _with_formats(settings: Settings, own: dict[str, Format]) -> Settings:
+    """Return the settings with the prompt formats of conf/prompts that they name.
+
+    `evaluate` gets the formats that any source is trained in, and the mean share of the grammar.
+    """
     prepare = settings.prepare
-    styles = {name for source in prepare.sources for name in source.styles or ()}
-    prompts = own_formats.named(own, {*prepare.styles, *prepare.formats, *styles})
+    shares = [prepare.grammar if s.grammar is None else s.grammar for s in prepare.sources]
+    styles = [
+        name
+        for source, share in zip(prepare.sources, shares, strict=True)
+        for name in (source.styles or prepare.styles)
+        if share < 1
+    ]
+    trained = tuple(dict.fromkeys(styles or prepare.styles))
+    grammar = sum(shares) / len(shares) if shares else prepare.grammar
+    prompts = own_formats.named(own, {*prepare.styles, *prepare.formats, *trained})
     return dataclasses.replace(
         settings,
         prepare=dataclasses.replace(prepare, prompts=prompts),
-        evaluate=dataclasses.replace(settings.evaluate, prompts=prompts),
+        evaluate=dataclasses.replace(settings.evaluate, prompts=prompts, styles=trained, grammar=grammar),
     )
 
 
@@ -281,12 +292,12 @@ def _unknown(parts: Parts, known: typing.Collection[Parts]) -> str:
     if "." in last and tuple(last.split(".")) in known:
         return f"unknown key; write it as {last.replace('.', ': {')}: ..." + "}" * last.count(".")
     beside = {k[-1]: k for k in sorted(known) if k[:-1] == parts[:-1]}
+    if not beside:
+        return f"unknown key; {'.'.join(parts[:-1])} is one value, not a mapping"
     anywhere = {k[-1]: k for k in sorted(known)}
     for pool in (beside, anywhere):
         if near := get_close_matches(last, pool, 1):
             return f"unknown key; did you mean {'.'.join(pool[near[0]])}?"
-    if not beside:
-        return f"unknown key; {'.'.join(parts[:-1])} is one value, not a mapping"
     return f"unknown key; {did_you_mean(last, beside)}"
 
 

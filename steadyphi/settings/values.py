@@ -29,7 +29,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return no_twice(names)
 
 
-def _template(text: str) -> str:
+def template(text: str) -> str:
     """Return a template. The name of a column alone needs no braces, because shells and Hydra read them."""
     if re.fullmatch(r"[\w.-]+", text):
         return f"{{{text}}}"
@@ -86,7 +86,7 @@ def _one_group(pattern: str) -> str:
 Text = Annotated[str, Field(min_length=1)]
 SourceName = Annotated[str, AfterValidator(_source_name)]  # it becomes a part of metrics' keys
 Names = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
-Template = Annotated[str, AfterValidator(_template)]
+Template = Annotated[str, AfterValidator(template)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy and torch both accept

@@ -63,7 +63,7 @@ def test_it_shows_what_the_pipeline_trains_on(
 ) -> None:
     rows = [{"messages": turns(n)} for n in range(12)]
     file = write(tmp_path / "chat.jsonl", rows)
-    own = {"valid": 1, "items": 4, "grammar": 0, "renderings": 1}
+    own = {"valid": 1, "items": 4, "styles": ["phi2"], "grammar": 0, "renderings": 1}
     params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": own}
     tokenizer = TextTokenizer(phi_tiny)
     prepare(compose(params, ROOT / "conf").prepare, file, tokenizer, tmp_path / "out")
@@ -109,6 +109,17 @@ def test_what_is_wrong_with_rows_is_said(tmp_path: Path, capsys: pytest.CaptureF
     assert "! 1 row with characters that look wrongly decoded: row-2 (" in text
     assert "! 1 row with an answer without a letter, a number or a symbol: row-3 (...)" in text
     assert "\x1b" not in text
+
+
+def test_columns_without_braces_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.jsonl", [{"task": "Double 2.", "solution": "4"}])
+    write(tmp_path / "b.jsonl", [{"task": "Double 3.", "solution": ""}])
+    text = preview(capsys, tmp_path, "--instruction", "task", "--response", "solution")
+    assert "Double␣2.⏎\n  Output:▸␣4<" in text.replace("·", "")
+    assert "b.jsonl row 1: the column 'solution' should hold a text" in text
+    with pytest.raises(SystemExit):
+        preview(capsys, tmp_path, "--instruction", "the task")
+    assert "--instruction: should name a column" in capsys.readouterr().err
 
 
 def test_another_tokenizer(

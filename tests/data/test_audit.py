@@ -17,7 +17,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_object
 from steadyphi.prompts.item import Item
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import Prepare
+from steadyphi.settings.schema import HubSplit, Mixed, Prepare
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
@@ -134,7 +134,8 @@ def test_findings(settings: Prepare, phi_tiny: Path) -> None:
     assert found["exact_duplicates"] == {"count": 1, "rows": [{"row": "row-3"}]}
     counts = audit.counts(found)
     assert counts["contaminated_rows"] == 1 and counts["exact_duplicates"] == 1
-    alarms = "\n".join(audit.alarms({**counts, "train_examples": 5, "end_token_coverage": 0.9}))
+    others = {"train_examples": 4, "skipped_examples": 1, "end_token_coverage": 0.9}
+    alarms = "\n".join(audit.alarms({**counts, **others}))
     for text in (
         "10.0% of the answers",
         "left out: 1 of 6",
@@ -142,7 +143,7 @@ def test_findings(settings: Prepare, phi_tiny: Path) -> None:
     ):
         assert text in alarms
     clean = dict.fromkeys(counts, 0)
-    assert not list(audit.alarms({**clean, "train_examples": 5, "end_token_coverage": 1}))
+    assert not list(audit.alarms({**clean, **others, "end_token_coverage": 1}))
 
 
 def test_too_much_contamination_is_refused(settings: Prepare, phi_tiny: Path) -> None:
@@ -153,6 +154,15 @@ def test_too_much_contamination_is_refused(settings: Prepare, phi_tiny: Path) ->
         assert len(list(one.kept(rows))) == 8 - count
         if refused:
             with pytest.raises(SteadyPhiError, match=r"3 of 8 training rows .* raise prepare.contamination"):
+                one.check()
+            # Rows of the Hub are not in data_file.
+            hub = HubSplit("me/rows", "train")
+            one._settings = dataclasses.replace(settings, source="hub", hub=hub)
+            with pytest.raises(SteadyPhiError, match="me/rows: 3 of 8"):
+                one.check()
+            mixed = (Mixed("a", hub=hub), Mixed("b", hub=HubSplit("me/more", "train")))
+            one._settings = dataclasses.replace(settings, source="mixture", sources=mixed)
+            with pytest.raises(SteadyPhiError, match="me/rows, me/more: 3 of 8"):
                 one.check()
         else:
             one.check()  # 0.25 is not more than 0.25

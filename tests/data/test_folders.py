@@ -154,6 +154,9 @@ def test_a_folder_without_rows_is_refused(folder: Path, tmp_path: Path) -> None:
         files_of(folder, "*.parquet")
     with pytest.raises(SteadyPhiError, match="no such file"):
         files_of(tmp_path / "absent")
+    (tmp_path / "rows.txt").write_text("{}")
+    with pytest.raises(SteadyPhiError, match=r"rows\.txt: the name of a file of rows should end in \.jsonl"):
+        files_of(tmp_path / "rows.txt")
     with pytest.raises(SteadyPhiError, match=r"deep/c\.csv: row 2 has 2 cells"):
         (folder / "deep" / "c.csv").write_text("a\n4\n5,6\n")
         list(stream_rows(folder))

@@ -78,8 +78,37 @@ def test_each_source_in_its_own_way(folder: Path, phi_tiny: Path, tmp_path: Path
     # Text of the CSV file stays text, and an optional column that is blank leaves nothing behind.
     texts = [tokenizer.decode(row["tokens"]) for row in rows if row["id"].startswith("notes")]
     assert {f"Note {n}{' Why?' * (n % 2)}\n00{n}<|endoftext|>" for n in range(20)} > set(texts) > set()
+    assert counts["exact_duplicates"] == 0  # a row that its weight repeats is none
     printed = capsys.readouterr().err.splitlines()
     assert [line.partition(": read as ")[2][:8] for line in printed] == ["question", "messages", "columns "]
+
+
+def test_names_with_the_mark_of_a_repeated_row(folder: Path, phi_tiny: Path, tmp_path: Path) -> None:
+    (folder / "chats" / "a.jsonl").rename(folder / "chats" / "x-again-b.jsonl")
+    settings = mixed(folder, SUMS | {"name": "a-again-1"}, CHATS)
+    counts = prepare(settings, folder, TextTokenizer(phi_tiny), tmp_path / "out")
+    assert counts["train_examples_a-again-1"] > 60 and counts["exact_duplicates"] == 0
+
+
+def test_validation_and_evaluation_use_what_the_sources_train_on(
+    folder: Path, phi_tiny: Path, tmp_path: Path
+) -> None:
+    tokenizer, params = TextTokenizer(phi_tiny), {"valid": 5, "items": 10}
+    none = mixed(folder, SUMS, CHATS | {"grammar": 0})
+    assert prepare(none, folder, tokenizer, tmp_path / "none")["valid_formats"] <= 3
+    some = mixed(folder, SUMS, CHATS | {"grammar": 0.5}, grammar=0)
+    assert prepare(some, folder, tokenizer, tmp_path / "some")["valid_formats"] == 8
+    params |= {"sources": [SUMS, CHATS], "grammar": 1}
+    chosen = {"data": "mixture", "data_file": str(folder), "prepare": params}
+    evaluate = compose(chosen, ROOT / "conf").evaluate
+    assert (evaluate.styles, evaluate.grammar) == (("qa",), 0.5)
+
+
+def test_a_source_whose_columns_fit_two_formats(folder: Path) -> None:
+    row = {"question": "a", "answer": "b", "prompt": "c", "completion": "d"}
+    (folder / "sums.jsonl").write_text(json.dumps(row))
+    with pytest.raises(SteadyPhiError, match="name the right one in sums's format; for other columns"):
+        sources.load(mixed(folder, SUMS), folder)
 
 
 def test_real_sources_together(shared: Path, phi_tiny: Path, tmp_path: Path) -> None:
@@ -172,6 +201,14 @@ def test_mistakes_in_the_list(folder: Path, listed: list[dict[str, Any]], messag
         mixed(folder, *listed)
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert str(refused.value).startswith("params.yaml: ")
+
+
+def test_sources_that_are_no_list(folder: Path) -> None:
+    params = {"data": "mixture", "data_file": str(folder), "prepare": {"sources": {"name": "sums"}}}
+    with pytest.raises(
+        SteadyPhiError, match=r"prepare\.sources\.name: .*prepare.sources is one value, not a map"
+    ):
+        compose(params, ROOT / "conf")
 
 
 def test_sources_without_a_mixture_and_files_without_a_folder(folder: Path) -> None:

@@ -225,7 +225,7 @@ def test_what_was_recognized_is_printed_with_the_first_example(
     make: Make, phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [said(("user", f"Who\x1b[2J {n}?"), ("assistant", "Ann.\nSam."), *TURNS[2:]) for n in range(9)]
-    settings, file = make(rows, "textbook", grammar=0, valid=1)
+    settings, file = make(rows, "textbook", grammar=0, styles=["phi2"], valid=1)
     prepare(settings, file, TextTokenizer(phi_tiny), tmp_path / "out")
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(

@@ -100,12 +100,15 @@ def test_dialogues_are_counted_turn_by_turn(tmp_path: Path, phi_tiny: Path) -> N
         Example([5, 6, 7, 8], 1),
     ]
     path = tmp_path / "train.parquet"
-    write_examples(path, ["a-1", "b-1", "b-2"], ["qa", "qa", "qa"], examples)
-    found = read(path, 0)
+    write_examples(path, ["a-row-1", "b-c-row-1-again-1", "b-c/x.jsonl-row-2"], ["qa", "qa", "qa"], examples)
+    assert read(path, 0).styles == {("", "qa"): 3}
+    sources = ["a", "b", "b-c"]
+    found = read(path, 0, sources)
     assert found.supervised == sum(e.supervised for e in examples)
     assert (found.answers, found.ended) == (4, 3)
-    assert found.styles == {("a", "qa"): 1, ("b", "qa"): 2}
-    assert [row for row, _ in samples(path, found)[("b", "qa")]] == ["b-1", "b-2"]
+    assert found.styles == {("a", "qa"): 1, ("b-c", "qa"): 2}
+    shown = [row for row, _ in samples(path, found, sources)[("b-c", "qa")]]
+    assert shown == ["b-c-row-1-again-1", "b-c/x.jsonl-row-2"]
 
 
 def test_what_was_found_is_on_the_page(made: tuple[Path, Counts]) -> None:
