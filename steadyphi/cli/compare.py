@@ -107,10 +107,10 @@ def dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def render(comparison: "RunComparison") -> str:
     """Return the tables of a comparison, its alarms and the result of the gate."""
     from steadyphi.report import families
-    from steadyphi.report.wording import percent, points
+    from steadyphi.report.wording import count, percent, points
 
     rows = comparison.variants
-    lines = [f"On {comparison.items:,} questions in {len(rows)} formats that both have.", ""]
+    lines = [f"On {count(comparison.items, 'question')} in {count(len(rows), 'format')} that both have.", ""]
     lines.append(_line("", "before", "after", "change", "interval"))
     lines += [_line(*families.texts(change)) for change in comparison.measures]
     lines += ["", _line("format", "before", "after", "change", "p (Holm)")]

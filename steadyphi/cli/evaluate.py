@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> None:
     endpoint, kept = _connect(options)
     try:
         with atomic_dir(options.target) as folder:
-            _evaluate(endpoint, items[: options.items], shots, settings, folder)
+            asked = _fitting(endpoint, items[: options.items], settings)
+            _evaluate(endpoint, asked, shots, settings, folder)
     finally:
         print(endpoint.client.usage)
         if endpoint.cache:
@@ -107,6 +108,20 @@ def _connect(options: argparse.Namespace) -> "tuple[Endpoint, Path]":
     # The numbers do not depend on this machine, so dtype and device are the same for all endpoints.
     endpoint.cache = ScoreCache(kept, digest, torch.float32, torch.device("cpu"))
     return endpoint, kept
+
+
+def _fitting(endpoint: "Endpoint", items: "list[Item]", settings: "Evaluate") -> "list[Item]":
+    """Return the questions that fit the server's context in all formats; say how many are left out."""
+    from steadyphi.evaluation.choices import ON_ALL_ITEMS
+    from steadyphi.evaluation.suite import fitting, variants_of
+
+    formats = [variant for variant in variants_of(settings) if variant.family in ON_ALL_ITEMS]
+    chosen = fitting(endpoint.tokenizer, formats, items, [], endpoint.context, settings.seed)
+    if not chosen:
+        raise SteadyPhiError(f"--context: no question fits {endpoint.context} tokens; give the server's")
+    if len(chosen) < len(items):
+        print(f"left out: {len(items) - len(chosen)} of {len(items)} questions, longer than --context")
+    return chosen
 
 
 def _evaluate(

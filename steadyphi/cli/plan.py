@@ -31,7 +31,10 @@ def add_parser(commands: Any) -> None:
 
 
 def _percent(text: str) -> float:
-    share = float(text) / 100
+    try:
+        share = float(text) / 100
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0.001 <= share <= 0.999:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.1 and 99.9")
     return share
@@ -83,7 +86,7 @@ def _heading(options: argparse.Namespace, formats: int) -> str:
 
 
 def _line(name: str, cells: list[str]) -> str:
-    return f"{name:44}" + "".join(f"{cell:>20}" for cell in cells)
+    return f"{name:44}" + "".join(f"  {cell:>18}" for cell in cells)
 
 
 def _tests(design: "Design", alpha: float, power: float) -> dict[str, "Test"]:

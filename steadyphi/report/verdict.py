@@ -9,7 +9,7 @@ from steadyphi.stats.comparison import MeasureChange
 def sentence(experiment: Experiment) -> str:
     """Return the verdict: how much the format matters, and with two runs what fine-tuning changed."""
     changes = reading.changes(experiment)
-    if not changes:
+    if not changes or ("spread_unseen" not in changes and experiment.runs[0].formats < 2):
         return _range(experiment)
     key = next((k for k in ("spread_unseen", "spread") if k in changes), None)
     if key is None:

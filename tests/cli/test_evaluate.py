@@ -1,6 +1,7 @@
 """steadyphi evaluate --endpoint: the result of our own engine, resumed after a failure, or texts alone."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +116,21 @@ def test_wrong_numbers_and_no_server(artifacts: Path, tmp_path: Path, server: Co
     with pytest.raises(SystemExit, match=r"config/evaluate\.yaml: No such file.*run `dvc repro compose`"):
         ask(server, tmp_path, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_questions_that_do_not_fit_the_context(
+    server: Completions, artifacts: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """`--context` of the call comes last, so it is the one that counts."""
+    with pytest.raises(SystemExit, match="error: --context: no question fits 9 tokens; give the server's"):
+        ask(server, artifacts, tmp_path / "out", "--context", "9")
+    assert not (tmp_path / "out").exists()
+    folder = tmp_path / "longer"
+    shutil.copytree(artifacts, folder)
+    long = dataclasses.replace(ITEMS[1], question="What is 7 plus " * 9)
+    write_items(folder / "data" / "items.parquet", [ITEMS[0], long, ITEMS[2]])
+    server.kind = "transformers"
+    ask(server, folder, tmp_path / "out", "--context", "48")
+    assert "left out: 1 of 3 questions, longer than --context" in capsys.readouterr().out
+    rows = read_table(tmp_path / "out" / "written.parquet")
+    assert {row["item"] for row in rows} == {ITEMS[0].id, ITEMS[2].id}

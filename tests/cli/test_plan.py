@@ -87,8 +87,17 @@ def test_what_cannot_be_planned(capsys: Capture, arguments: tuple[object, ...], 
     assert message in refused(capsys, *arguments)
 
 
-def test_a_change_that_is_none(capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"), [("0", "0 is not between 0.1 and 99.9"), ("five", "'five' is not a number")]
+)
+def test_a_change_that_is_none(capsys: Capture, text: str, problem: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        run("--detect", 0)
+        run("--detect", text)
     assert caught.value.code == 2
-    assert "argument --detect: 0 is not between 0.1 and 99.9" in capsys.readouterr().err
+    assert f"argument --detect: {problem}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unsimulated")
+def test_long_heads_keep_their_distance(capsys: Capture) -> None:
+    run("--detect", 5, "--questions", 10_000)
+    assert re.search(r"for 5 points +with 10,000 questions$", capsys.readouterr().out.splitlines()[0])

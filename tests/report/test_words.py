@@ -61,6 +61,15 @@ def test_the_verdict_on_one_run() -> None:
     )
 
 
+def test_the_verdict_on_one_format_before_and_after() -> None:
+    one = {"accuracy_best": Estimate(0.9), "accuracy_worst": Estimate(0.9)}
+    row = MeasureChange("spread", 0.0, 0.0, 0.0, 0.0, 0.0)
+    comparison = RunComparison([row], [], [], Gate(True, []), 200, [])
+    assert verdict.sentence(compared(small(formats=1, measures=one), comparison)).endswith(
+        "; one format alone says nothing of steadiness."
+    )
+
+
 NAMED = "in 2 prompt formats, its best and worst accuracy differ by"
 
 
