@@ -76,4 +76,6 @@ def _filled(template: str, style: Format) -> str:
     opening, _, closing = style.system.partition("{system}")
     texts = {"SEPARATOR": SEPARATOR, "BEFORE": before, "AFTER": after, "LEAD": style.lead}
     texts |= {"OPENING": opening, "CLOSING": closing}
-    return re.sub("|".join(texts), lambda match: json.dumps(texts[match[0]]), template)
+    # Letters beyond ASCII as they are, because JSON writes an emoji as two escapes, two letters there.
+    literals = {name: json.dumps(text, ensure_ascii=False) for name, text in texts.items()}
+    return re.sub("|".join(texts), lambda match: literals[match[0]], template)

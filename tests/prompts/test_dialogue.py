@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from steadyphi.prompts.dialogue import chat_template
+from steadyphi.prompts.dialogue import chat_template, ollama_template
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.instructions import INSTRUCTIONS
 from steadyphi.prompts.item import Item
@@ -122,3 +122,12 @@ def test_roles_that_the_format_cannot_show(roles: tuple[str, ...]) -> None:
         ValueError, match=r"should follow a user message|roles are system, user and assistant"
     ):
         rendered("phi2", *roles)
+
+
+def test_letters_that_json_writes_as_two_escapes() -> None:
+    """Jinja would make two letters of them, which no tokenizer reads, and Go refuses such a literal."""
+    style = Format("smile", "\U0001f600 Größe: {question}\nA:", " ")
+    template = jinja2.Template(chat_template(style))
+    messages = [{"role": "user", "content": "why?"}]
+    assert template.render(messages=messages, add_generation_prompt=True) == style.prompt("why?")
+    assert "\\ud" not in ollama_template(style)
