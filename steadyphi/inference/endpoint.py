@@ -137,10 +137,10 @@ class Endpoint:
         settings = {**self.common, "max_tokens": 1, "echo": True, "logprobs": 1}
         bodies = [{**settings, "prompt": [[*r.context, *r.continuation] for r in part]} for part in parts]
         for part, answer in zip(parts, self.client.post_all(PATH, bodies), strict=True):
-            choices = sorted(self._choices(answer, len(part)), key=lambda choice: choice.get("index", 0))
+            choices = sorted(self._choices(answer, len(part)), key=_index)
             for request, choice in zip(part, choices, strict=True):
                 first, last = len(request.context), len(request.context) + len(request.continuation)
-                values = (choice.get("logprobs") or {}).get("token_logprobs") or []
+                values = _list(_dict(choice.get("logprobs")).get("token_logprobs"))
                 # The prompt, and at most the token that had to be generated.
                 if len(values) not in (last, last + 1) or not all(map(_is_number, values[first:last])):
                     raise _Missing(f"{request.name}: {self.client.url} returned no log-probabilities for it")
@@ -158,9 +158,11 @@ class Endpoint:
         known: dict[Tokens, float] = {}
         for (text, tokens), answer in zip(texts.items(), self.client.post_all(PATH, bodies), strict=True):
             (choice,) = self._choices(answer, 1)
-            content = (choice.get("logprobs") or {}).get("content") or [{}]
-            entries = content[0].get("top_logprobs") or []
-            found = {entry["id"]: entry["logprob"] for entry in entries if type(entry.get("id")) is int}
+            content = _list(_dict(choice.get("logprobs")).get("content")) or [{}]
+            entries = map(_dict, _list(_dict(content[0]).get("top_logprobs")))
+            found: dict[int, Any] = {
+                entry["id"]: entry.get("logprob") for entry in entries if type(entry.get("id")) is int
+            }
             for token in tokens:
                 if not _is_number(found.get(token)):
                     raise _Missing(f"{self.client.url}: returned no log-probability for the token {token}")
@@ -182,7 +184,8 @@ class Endpoint:
             text = self._choices(answer, 1)[0].get("text")
             if not isinstance(text, str):
                 raise SteadyPhiError(f"{self.client.url}: returned no text")
-            tokens = (answer.get("usage") or {}).get("completion_tokens")
+            text = text.encode(errors="replace").decode()  # JSON may hold half of a character
+            tokens = _dict(answer.get("usage")).get("completion_tokens")
             texts.append(Generated(text, tokens if type(tokens) is int else len(self.tokenizer.encode(text))))
         return texts
 
@@ -199,6 +202,21 @@ class Endpoint:
 
 class _Missing(SteadyPhiError):
     """An answer without the log-probabilities that were asked for."""
+
+
+def _dict(value: object) -> dict[str, Any]:
+    """Return a JSON object, or an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    """Return a JSON array, or an empty one in place of anything else."""
+    return value if isinstance(value, list) else []
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if type(index) is int else 0
 
 
 def _is_number(value: object) -> bool:

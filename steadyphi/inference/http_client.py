@@ -55,7 +55,10 @@ class Client:
     usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:  # such as brackets without an IPv6 address
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise SteadyPhiError("--endpoint: should be the URL of an API, such as http://127.0.0.1:8000/v1")
         self.url = self.url.rstrip("/")

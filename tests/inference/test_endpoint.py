@@ -9,7 +9,7 @@ import torch
 from benchmarks import phi_tiny as textbook
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference import http_client
-from steadyphi.inference.endpoint import Endpoint
+from steadyphi.inference.endpoint import Endpoint, Way
 from steadyphi.inference.http_client import Client
 from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.load import load_model
@@ -156,7 +156,9 @@ def test_several_requests_at_a_time(server: Completions, requests: list[Request]
     assert server.together == 3
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x/v1", "http://a:b@x/v1", "http://x/v1?key=3"])
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "127.0.0.1:8000", "ftp://x/v1", "http://a:b@x/v1", "http://x/v1?key=3"]
+)
 def test_what_is_no_url_of_an_api(url: str) -> None:
     with pytest.raises(SteadyPhiError, match="--endpoint: should be the URL of an API"):
         Client(url)
@@ -165,3 +167,25 @@ def test_what_is_no_url_of_an_api(url: str) -> None:
 def test_no_server_there() -> None:
     with pytest.raises(SteadyPhiError, match=r"no answer \(ConnectionError\); does the server run there\?"):
         Client("http://127.0.0.1:9/v1", tries=2).post("/completions", {})
+
+
+@pytest.mark.parametrize(
+    "logprobs", ["none", [], {"token_logprobs": 3}, {"content": {"a": 1}}, {"content": ["b"]}]
+)
+@pytest.mark.parametrize("way", ["echo", "next"])
+def test_an_answer_of_another_shape_is_one_line(
+    way: Way, logprobs: object, server: Completions, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = endpoint(server)
+    found.way = way
+    answers = [{"choices": [{"logprobs": logprobs, "index": "first"}]}]
+    monkeypatch.setattr(Client, "post_all", lambda *_: answers)
+    with pytest.raises(SteadyPhiError, match="returned no log-probabilit"):
+        found.score(requests[:1])
+
+
+def test_half_of_a_character_in_a_text(server: Completions, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {"choices": [{"text": "a\ud83d"}], "usage": [1]}
+    monkeypatch.setattr(Client, "post_all", lambda *_: [answer])
+    (found,) = endpoint(server).generate(["Hello"], 4, "texts")
+    assert found.text == "a?"
