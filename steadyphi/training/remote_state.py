@@ -64,8 +64,7 @@ class RemoteState:
     def clear(self) -> None:
         """Remove the run's folder."""
         try:
-            if self.files.exists(self.root):  # a short run sends nothing
-                self.files.rm(self.root, recursive=True)
+            self.files.rm(self.root, recursive=True)
         except Exception as error:
             print(f"warning: {URL}: cannot be cleared: {_reason(error)}", file=sys.stderr, flush=True)
 

@@ -88,10 +88,3 @@ def test_the_url_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(URL, "abacus://bucket")
     with pytest.raises(SteadyPhiError, match=f"{URL}: abacus://bucket/0a: "):
         remote_state("0a")
-
-
-def test_a_run_that_sent_nothing_is_cleared_without_a_word(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    RemoteState(f"file://{tmp_path}/never").clear()
-    assert capsys.readouterr().err == ""
