@@ -146,7 +146,7 @@ def changes(experiments: list[Experiment]) -> str:
         change = change_over_seeds(CATALOGUE[key], base, tuned)
         value, low, high = (100 * number for number in (change.value, change.low, change.high))
         lines.append(f"| {name} | {value:+.1f} | {low:+.1f} to {high:+.1f} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("-", "−").replace("−−−", "---") + "\n"
 
 
 def skills(experiments: list[Experiment]) -> str:
