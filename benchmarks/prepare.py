@@ -48,7 +48,8 @@ def write_rows(count: int, folder: Path) -> None:
 def run_once(side: str, folder: Path) -> None:
     """Run one of our sides in this process, and print what `prepare_trl` prints."""
     from steadyphi.data import sources, tables  # noqa: F401  # imported before the clock starts
-    from steadyphi.data.prepare import encode_examples, prepare
+    from steadyphi.data.encoding import encode_examples
+    from steadyphi.data.prepare import prepare
     from steadyphi.data.row_files import read_rows
     from steadyphi.data.row_formats import recognize
     from steadyphi.prompts.formats import FORMATS

@@ -9,7 +9,7 @@ import torch
 
 from steadyphi.checkpoint import configs, layouts
 from steadyphi.checkpoint.convert import convert
-from steadyphi.data.prepare import encode_examples
+from steadyphi.data.encoding import encode_examples
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.model import WEIGHTS, Phi
 from steadyphi.model_config import PhiConfig

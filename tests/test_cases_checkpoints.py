@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steadyphi.cli.main import main
-from steadyphi.data.prepare import encode_examples
+from steadyphi.data.encoding import encode_examples
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.tokenizer import TextTokenizer

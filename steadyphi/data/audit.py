@@ -93,7 +93,12 @@ def counts(findings: dict[str, Any]) -> dict[str, float]:
 
 def examined(counts: Mapping[str, float]) -> float:
     """Return the number of rows of which the counts are a part: those trained on and those left out."""
-    return counts["train_examples"] + counts["contaminated_rows"] + counts["skipped_examples"]
+    return trained(counts) + counts["contaminated_rows"] + counts["skipped_examples"]
+
+
+def trained(counts: Mapping[str, float]) -> float:
+    """Return the number of rows that are trained on; a row that was split is several examples."""
+    return counts["train_examples"] - counts.get("split_added", 0)
 
 
 def alarms(counts: Mapping[str, float]) -> Iterator[str]:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from steadyphi.data import sources, tables
 from steadyphi.data.audit import FILE, Audit, counts
-from steadyphi.data.packing import Example
+from steadyphi.data.encoding import encode_examples
 from steadyphi.data.prepared import measures
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import NAMED
+from steadyphi.data.splitting import split
 from steadyphi.data.written import Part, Written
 from steadyphi.errors import SteadyPhiError, printable
 from steadyphi.files import write_json
 from steadyphi.progress import Progress
 from steadyphi.prompts import held_out, own_formats
-from steadyphi.prompts.dialogue import SEPARATOR
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
@@ -81,7 +81,7 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "valid_formats": len(valid.styles),
         "longest_example": train.longest,
         "skipped_examples": train.dropped + valid.dropped,
-        "truncated_examples": train.long - train.dropped + valid.long - valid.dropped,
+        "truncated_examples": 0,
         "items": len(items),
         "skipped_items": len(material.items) - len(items),
         "shots": len(shots),
@@ -89,8 +89,13 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         "dialogues": material.dialogues,
         "stripped_responses": train.stripped + valid.stripped,
         **counts(findings),
-        **measures(into / "train.parquet", tokenizer.eos_id),
+        **measures(into / "train.parquet", tokenizer.eos_id, train.continued),
     }
+    changed = train.long - train.dropped + valid.long - valid.dropped
+    if settings.too_long == "split":
+        counted |= {"split_examples": changed, "split_added": train.added}
+    else:
+        counted["truncated_examples"] = changed
     for source in settings.sources:
         counted[f"train_examples_{source.name}"] = train.sources[source.name] // settings.renderings
         counted[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
@@ -118,8 +123,11 @@ def _write(
             progress.add(len(chunk))
     if progress:
         progress.close()
-    if written.long and settings.too_long == "error":
-        raise SteadyPhiError(_too_long(written, settings))
+    if written.long:
+        named = _too_long(written, settings)
+        if settings.too_long == "error":
+            raise SteadyPhiError(f"{named}; shorten them, or set prepare.too_long to drop, truncate or split")
+        print(named, file=sys.stderr)
     return written
 
 
@@ -134,6 +142,11 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
     if counts["truncated_examples"]:
         yield (
             f"truncated: {counts['truncated_examples']:.0f} examples are longer than prepare.context of "
+            f"{context} tokens"
+        )
+    if counts.get("split_examples"):
+        yield (
+            f"split: {counts['split_examples']:.0f} examples are longer than prepare.context of "
             f"{context} tokens"
         )
     if counts["unusable_rows"]:
@@ -168,22 +181,29 @@ def tokenize(
     ]
     encoded = encode_examples(tokenizer, asked)
     size = len(dialogues)
-    examples = [replace(example, rendering=n // size) for n, example in enumerate(encoded)]
-    lengths = [max(len(example.tokens) for example in examples[n::size]) for n in range(size)]
+    lengths = [max(len(example.tokens) for example in encoded[n::size]) for n in range(size)]
     long = [n for n, length in enumerate(lengths) if length > settings.context]
+    examples = [[example] for example in encoded]  # those that each of `asked` becomes
     dropped = set(long)
     if settings.too_long == "truncate":
-        examples = [example.shortened(settings.context) for example in examples]
-        dropped = {n for n in long if not all(example.supervised for example in examples[n::size])}
-    if settings.supervise == "last":
-        examples = [example.last_answer() for example in examples]
-    kept = [n for n in range(len(examples)) if n % size not in dropped]
+        examples = [[example.shortened(settings.context)] for example in encoded]
+        dropped = {n for n in long if not all(example.supervised for (example,) in examples[n::size])}
+    elif settings.too_long == "split":
+        for n in long:
+            examples[n::size] = split(asked[n::size], encoded[n::size], settings.context, tokenizer)
+        dropped = {n for n in long if not examples[n]}
+    kept = [(n, e) for n, several in enumerate(examples) if n % size not in dropped for e in several]
     return Part(
-        [dialogues[n % size].id for n in kept],
-        [asked[n][0].name for n in kept],
-        [examples[n] for n in kept],
+        [dialogues[n % size].id for n, _ in kept],
+        [asked[n][0].name for n, _ in kept],
+        [
+            replace(e.last_answer() if settings.supervise == "last" else e, rendering=n // size)
+            for n, e in kept
+        ],
         [(dialogues[n].id, lengths[n]) for n in long],
         len(dropped),
+        sum(len(examples[n]) - 1 for n in long if n not in dropped),
+        sum(len(several) - 1 for n, several in enumerate(examples) if dialogues[n % size].plain and several),
     )
 
 
@@ -192,7 +212,7 @@ def _too_long(written: Written, settings: Prepare) -> str:
     more = f" and {written.long - NAMED} more" if written.long > NAMED else ""
     return (
         f"{sources.data_name(settings)}: longer than prepare.context of {settings.context} tokens: "
-        f"{named}{more}; shorten them, or set prepare.too_long to drop or truncate"
+        f"{named}{more}"
     )
 
 
@@ -229,42 +249,6 @@ def _grammar(settings: Prepare, name: str) -> float:
     """Return the share of the grammar in the renderings of a source."""
     source = _mixed(settings, name)
     return settings.grammar if source is None or source.grammar is None else source.grammar
-
-
-def encode_examples(tokenizer: TextTokenizer, asked: Sequence[tuple[Format, Dialogue]]) -> list[Example]:
-    """Tokenize dialogues, each in its format, with the token ids of a chat of the same turns.
-
-    Prompt, answer and separator are tokenized separately, as during generation. Every answer is supervised,
-    and the end token after it, so that the model learns to stop.
-    """
-    prompts, answers = list[str](), list[str]()
-    for format_, dialogue in asked:
-        prompts += dialogue.prompts(format_)
-        answers += [format_.answer(answer) for _, answer in dialogue.turns]
-    ids = _encoded(tokenizer, [*prompts, *answers])
-    encoded = zip(map(ids.__getitem__, prompts), map(ids.__getitem__, answers), strict=True)
-    between = tokenizer.encode(SEPARATOR)
-    return [
-        _example(list(itertools.islice(encoded, len(dialogue.turns))), between, tokenizer.eos_id)
-        for _, dialogue in asked
-    ]
-
-
-def _encoded(tokenizer: TextTokenizer, texts: Sequence[str]) -> dict[str, list[int]]:
-    """Return the ids of each text. One that occurs again, as an answer in each rendering, costs nothing."""
-    distinct = list(dict.fromkeys(texts))
-    return dict(zip(distinct, tokenizer.encode_batch(distinct), strict=True))
-
-
-def _example(turns: list[tuple[list[int], list[int]]], between: list[int], end: int) -> Example:
-    """Join the turns of a document, each the ids of its prompt and of its answer."""
-    (prompt, answer), *more = turns
-    tokens, later = [*prompt, *answer], list[int]()
-    for question, reply in more:
-        later += [len(tokens), len(tokens) + len(between) + len(question)]
-        tokens += [*between, *question, *reply]
-    tokens.append(end)
-    return Example(tokens, len(prompt), later=later)
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:

@@ -35,12 +35,15 @@ class Prepared:
         return int(self.lengths @ np.arange(len(self.lengths)))
 
 
-def measures(path: Path, end: int) -> dict[str, float]:
-    """Return the share of tokens with a loss, and the share of answers that end with the end token `end`."""
+def measures(path: Path, end: int, continued: int = 0) -> dict[str, float]:
+    """Return the share of tokens with a loss, and the share of answers that end with the end token `end`.
+
+    continued: the number of examples that the next one continues, so that no end token should follow.
+    """
     found = read(path, end)
     return {
         "supervised_share": round(found.supervised / found.tokens, 6),
-        "end_token_coverage": round(found.ended / found.answers, 6),
+        "end_token_coverage": round(found.ended / (found.answers - continued), 6),
     }
 
 

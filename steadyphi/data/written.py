@@ -18,7 +18,9 @@ class Part:
     """A tokenized set of examples.
 
     long: the ids of the dialogues that are longer than the context, with their length in tokens.
-    dropped: the number of those that are left out; the others are shortened.
+    dropped: the number of those that are left out; the others are shortened or split.
+    added: the number of examples of one rendering that splitting added.
+    continued: the number of examples that are pieces of plain text and not the last.
     """
 
     ids: list[str]
@@ -26,6 +28,8 @@ class Part:
     examples: list[Example]
     long: list[tuple[str, int]]
     dropped: int
+    added: int
+    continued: int
 
 
 @dataclass
@@ -38,6 +42,8 @@ class Written:
     longest: int = 0
     long: int = 0
     dropped: int = 0
+    added: int = 0
+    continued: int = 0
     stripped: int = 0
     styles: set[str] = field(default_factory=set)
     first_long: list[tuple[str, int]] = field(default_factory=list)
@@ -54,6 +60,8 @@ class Written:
         self.longest = max(self.longest, *lengths, 0)
         self.long += len(part.long)
         self.dropped += part.dropped
+        self.added += part.added
+        self.continued += part.continued
         self.first_long += part.long[: NAMED - len(self.first_long)]
         self.stripped += sum(dialogue.ended for dialogue in dialogues)
         self.styles.update(part.styles)

@@ -83,9 +83,9 @@ def _header(sections: list[Section], counts: Mapping[str, float], source: str) -
 
 
 def _sentences(counts: Mapping[str, float], source: str) -> Iterator[str]:
-    rows, renderings = counts["train_examples"], counts["renderings"]
+    rows, renderings = audit.trained(counts), counts["renderings"]
     formats = "1 prompt format" if renderings == 1 else f"{renderings:,} prompt formats"
-    yield f"{rows:,} rows of {source}, each in {formats}: {rows * renderings:,} examples."
+    yield f"{rows:,} rows of {source}, each in {formats}: {counts['train_examples'] * renderings:,} examples."
     share = counts["supervised_share"]
     yield f"Of their {counts['train_tokens']:,} tokens, {share:.1%} have a loss."
     if counts["end_token_coverage"] == 1:
@@ -106,8 +106,14 @@ def _section(section: Section) -> Markup:
 def _checks(findings: Found, counts: Mapping[str, float]) -> Markup:
     total = audit.examined(counts)
     found = {KINDS[kind]: (findings[kind]["count"], total) for kind in KINDS}
-    for what, key in (("left out because they are longer than", "skipped"), ("cut to", "truncated")):
-        found[f"examples {what} the context"] = (counts[f"{key}_examples"], total)
+    long = {
+        "left out because they are longer than": "skipped",
+        "cut to": "truncated",
+        "split to fit": "split",
+    }
+    for what, key in long.items():
+        if f"{key}_examples" in counts:
+            found[f"examples {what} the context"] = (counts[f"{key}_examples"], total)
     rows = [
         (what[0].upper() + what[1:], f"{count:,}", f"{count / of:.1%}") for what, (count, of) in found.items()
     ]

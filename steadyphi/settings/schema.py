@@ -330,7 +330,7 @@ class Prepare:
     seed: Seed
     task_file: Text
     shots: Whole
-    too_long: Literal["drop", "truncate", "error"]
+    too_long: Literal["drop", "truncate", "split", "error"]
     bad_rows: Literal["refuse", "skip"]
     supervise: Literal["all", "last"]
     contamination: Share

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from steadyphi.cli.conversation import Conversation
+from steadyphi.data.encoding import encode_examples
 from steadyphi.data.packing import collate
-from steadyphi.data.prepare import encode_examples
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.instructions import INSTRUCTIONS

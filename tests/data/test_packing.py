@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steadyphi.data.encoding import encode_examples
 from steadyphi.data.packing import Example, collate, pack
-from steadyphi.data.prepare import encode_examples
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.tables import read_examples, write_examples
 from steadyphi.prompts.formats import FORMATS
