@@ -10,6 +10,10 @@ other, for its batches want prompts of one length; transformers pads on the left
 
 A random Phi-2 of full size in bfloat16, memory-mapped, beside transformers: seconds to load, to the first
 token after 32, tokens/s, and peak memory; each in a process of its own.
+
+    make llama-cpp && taskset -c 0 python -m benchmarks.generate --llama [--quick]
+
+Beside llama.cpp instead, on one core: see benchmarks/generate_llama.py.
 """
 
 import argparse
@@ -19,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -186,13 +191,18 @@ def our_way(folder: Path, device: str) -> Callable[[list[list[int]], int], list[
     return run
 
 
+def tasks_of(vocab: int) -> dict[str, tuple[list[list[int]], int]]:
+    """Return the prompts, and the number of new tokens of each, by the name of the task."""
+    rng = random.Random(0)
+    single = [[rng.randrange(1, vocab) for _ in range(32)]]
+    ragged = [[rng.randrange(1, vocab) for _ in range(rng.randint(8, 200))] for _ in range(32)]
+    return {"single": (single, SINGLE), "ragged": (ragged, RAGGED)}
+
+
 def compare(hub: Path, vocab: int, options: argparse.Namespace, repeats: int) -> dict[str, Any]:
     """Time both tasks on one model; return tokens/s of each way and how many times ours is as fast."""
     from steadyphi.checkpoint.convert import convert
 
-    rng = random.Random(0)
-    single = [[rng.randrange(1, vocab) for _ in range(32)]]
-    ragged = [[rng.randrange(1, vocab) for _ in range(rng.randint(8, 200))] for _ in range(32)]
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         convert(hub, Path(folder))
@@ -202,8 +212,8 @@ def compare(hub: Path, vocab: int, options: argparse.Namespace, repeats: int) ->
             "transformers": transformers_way(hub, options.device),
             "litgpt": peer.run,
         }
-        for name, prompts, new in (("single", single, SINGLE), ("ragged", ragged, RAGGED)):
-            tasks = {way: (lambda run=run, p=prompts, n=new: run(p, n)) for way, run in ways.items()}
+        for name, (prompts, new) in tasks_of(vocab).items():
+            tasks: dict[str, Callable[[], Any]] = {w: partial(r, prompts, new) for w, r in ways.items()}
             seconds, tokens = alternate(tasks, repeats)
             for way in ("transformers", "litgpt"):
                 assert tokens["steadyphi"] == tokens[way], f"{name}: other tokens than {way}'s"
@@ -247,6 +257,8 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="phi-tiny alone")
     parser.add_argument("--full", action="store_true", help="a random Phi-2 of full size, instead")
+    parser.add_argument("--llama", action="store_true", help="beside llama.cpp instead, with one thread")
+    parser.add_argument("--repeats", type=int, default=3, help="with --llama (%(default)s)")
     parser.add_argument("--new", type=int, default=32, help="new tokens with --full (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has LitGPT (%(default)s)")
@@ -254,6 +266,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.full:
         print(json.dumps(full(options)))
+        return
+    if options.llama:
+        from benchmarks.generate_llama import beside_llama
+
+        print(json.dumps(beside_llama(options.quick, options.repeats, options.work)))
         return
     if not options.peers.exists():
         sys.exit(f"error: {options.peers}: not found; make peers installs LitGPT into it")
