@@ -23,7 +23,8 @@ from benchmarks.convert import make_phi
 from benchmarks.generate import MIDDLE, TINY, Ids, tasks_of
 
 TYPES = ("bf16", "f16", "q8_0")
-LEAST_CONTEXT = 512  # tokens of each prompt and its continuation
+CONTEXT = 512  # the most tokens of a prompt and its continuation
+END = 0  # phi-tiny's end token
 BESIDE = {  # whose tokens are compared
     "steadyphi bf16": "llama.cpp bf16",
     "steadyphi bf16, rounded to 8 bits": "llama.cpp q8_0",
@@ -42,7 +43,7 @@ class Llama:
 
         parameters = xllamacpp.CommonParams()
         parameters.model.path, parameters.n_parallel = str(path), prompts
-        parameters.n_ctx = LEAST_CONTEXT * prompts
+        parameters.n_ctx = CONTEXT * prompts
         parameters.n_batch = parameters.n_ctx  # by default smaller than the prompts together
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
         parameters.cache_ram_mib, parameters.verbosity = 0, 0
@@ -123,15 +124,16 @@ def spread(rates: list[float]) -> list[float]:
 
 
 def agreement(ours: list[list[int]], theirs: list[list[int]]) -> dict[str, float]:
-    """Return how many texts and first tokens are equal, and the median number of equal tokens."""
-    common = []
-    for a, b in zip(ours, theirs, strict=True):
-        assert len(a) == len(b), f"{len(a)} and {len(b)} tokens"
-        pairs = zip(a, b, strict=True)
-        common.append(next((at for at, (x, y) in enumerate(pairs) if x != y), len(a)))
-    whole = sum(at == len(a) for at, a in zip(common, ours, strict=True))
-    first = sum(at > 0 for at in common)
-    return {"texts": len(ours), "equal": whole, "first_token": first, "same": statistics.median(common)}
+    """Return how many texts and first tokens are equal, and the median number of equal tokens.
+
+    llama.cpp never chooses the end token where it has to ignore it, so texts are compared up to our first.
+    """
+    ends = [a.index(END) if END in a else len(a) for a in ours]
+    pairs = [list(zip(a[:end], b, strict=False)) for a, b, end in zip(ours, theirs, ends, strict=True)]
+    same = [next((at for at, (x, y) in enumerate(text) if x != y), len(text)) for text in pairs]
+    whole = sum(at == end for at, end in zip(same, ends, strict=True))
+    first = sum(at > 0 for at in same)
+    return {"texts": len(ours), "equal": whole, "first_token": first, "same": statistics.median(same)}
 
 
 def beside_llama(quick: bool, repeats: int, work: Path | None) -> dict[str, Any]:
