@@ -15,6 +15,7 @@ import torch
 from steadyphi.prompts.formats import FORMATS
 
 ROOT = Path(__file__).parent.parent
+BUILT_IN = dict(FORMATS)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Several test processes share the cores, and OpenMP's threads would wait for one another by spinning.
@@ -28,10 +29,9 @@ if threading.current_thread() is threading.main_thread():
 @pytest.fixture(autouse=True)
 def built_in_formats() -> Iterator[None]:
     """Undo what a test may have defined: the commands define the formats of conf/prompts."""
-    before = dict(FORMATS)
     yield
     FORMATS.clear()
-    FORMATS.update(before)
+    FORMATS.update(BUILT_IN)
 
 
 @pytest.fixture(autouse=True)

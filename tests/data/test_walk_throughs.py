@@ -94,6 +94,6 @@ def test_walk_through(
         assert counts["train_examples_sums"] + counts["train_examples_chats"] == 132
         assert {row["style"] for row in rows if row["id"].startswith("chats")} == {"chat"}
     if title == "A prompt format of your own":
-        assert 0.1 < sum(row["style"] == "tutor" for row in rows) / len(rows) < 0.3
+        assert 0.3 < sum(row["style"] == "tutor" for row in rows) / len(rows) < 0.5
     if title == "The last answer alone":
         assert not any(row["later"] for row in rows) and min(row["prompt"] for row in rows) > 15
