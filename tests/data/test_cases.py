@@ -45,7 +45,7 @@ def test_every_cell_comes_through_in_training_and_in_questions(
     assert read == list(dict.fromkeys(rows))
     if name == "late-text.csv":
         return  # 12,000 rows: reading them is the case
-    counts = prepared(data / name, tmp_path, phi_tiny, grammar=0, bad_rows="skip")
+    counts = prepared(data / name, tmp_path, phi_tiny, grammar=0, styles=["phi2"], bad_rows="skip")
     assert counts["unusable_rows"] == (name == "ids.csv")  # its last answer is blank
     answers = dict(rows)
     items = read_items(tmp_path / "items.parquet")
