@@ -4,6 +4,7 @@ The functions here may raise MLflow's exceptions. Repeating a call with the same
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from steadyphi.tracking.values import allowed_name, finite, same
 
 NOTE = "mlflow.note.content"
 CONTEXT = "mlflow.data.context"
+FORBIDDEN = re.compile(r"[/:.%\"']")  # in the name of a logged model
 Curve = Sequence[tuple[int, float]]  # steps and values
 
 
@@ -103,11 +105,15 @@ def _log_data(client: Any, run_id: str, data: Sequence[Data]) -> None:
 
 
 def _log_model(client: Any, run: Any, name: str, tags: Mapping[str, str]) -> None:
-    """Log the model by name and tags. Its weights are DVC's, and they are not copied."""
+    """Log the model by name and tags. Its weights are DVC's, and they are not copied.
+
+    MLflow forbids some characters in the name, such as the dot of phi-1.5.
+    """
     from mlflow.entities import LoggedModelOutput
 
     if run.outputs and run.outputs.model_outputs:
         return
-    made = client.create_logged_model(run.info.experiment_id, name, run.info.run_id, dict(tags))
+    allowed = FORBIDDEN.sub("_", name)
+    made = client.create_logged_model(run.info.experiment_id, allowed, run.info.run_id, dict(tags))
     client.finalize_logged_model(made.model_id, "READY")
     client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
