@@ -162,7 +162,8 @@ def test_the_picture_has_a_mark_for_each_format_and_run(
     assert amount(seen, colours["run0"]) > 8 * formats
     tab.value("document.querySelectorAll('.slot').forEach((slot) => slot.remove())")
     without = pixels(tab, tmp_path / "without.png")
-    assert amount(seen, colours["run1"]) - amount(without, colours["run1"]) > 15 * formats  # some out of sight
+    # On a phone a part of the picture is out of sight.
+    assert amount(seen, colours["run1"]) - amount(without, colours["run1"]) > 15 * formats
 
 
 def test_the_axis_stays_in_sight(tab: chromium.Tab, report: Path) -> None:
