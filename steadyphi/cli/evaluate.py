@@ -101,8 +101,8 @@ def _connect(options: argparse.Namespace) -> "tuple[Endpoint, Path]":
 
     client = Client(options.endpoint, os.environ.get(KEY), options.concurrency)
     endpoint = Endpoint(client, TextTokenizer(options.tokenizer), options.context, options.model)
-    said = endpoint.connect()
-    facts = "\n".join([client.url, options.model or "", said])
+    answered = endpoint.connect()
+    facts = "\n".join([client.url, options.model or "", answered])
     digest = hashlib.sha256(facts.encode()).hexdigest()
     kept = options.target.with_name(f".{options.target.name}.answers.sqlite")
     # The numbers do not depend on this machine, so dtype and device are the same for all endpoints.
