@@ -37,7 +37,7 @@ def main(run: StageRun) -> None:
     from steadyphi.training.adapters import load_for_training, save
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
-    from steadyphi.training.plan import efficiency
+    from steadyphi.training.plan import efficiency, together
     from steadyphi.training.remote_state import remote_state
 
     device = pick_device()
@@ -50,6 +50,7 @@ def main(run: StageRun) -> None:
     formats = read_formats(inputs[1])
     longest = max(len(example.tokens) for example in itertools.chain(train, valid))
     config, machines = PhiConfig.from_folder(common.MODEL), world // ranks.shards()
+    longest *= together(settings)  # because they stay in one micro-batch
     needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples], formats)
     digest = run_store.digest(settings, dtype, device, inputs)

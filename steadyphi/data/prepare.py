@@ -237,7 +237,8 @@ def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
     source = _mixed(settings, dialogue.source)
     rng = random.Random(f"{settings.seed} {dialogue.id} {rendering}")
     if rng.random() < _grammar(settings, dialogue.source):
-        return rng.choice(held_out.trainable(settings.held_out.untrained)).format
+        untrained, count = settings.held_out.untrained, settings.grammar_formats
+        return rng.choice(held_out.trainable(untrained, count, settings.seed)).format
     return FORMATS[rng.choice(source.styles if source and source.styles else settings.styles)]
 
 

@@ -17,9 +17,9 @@ from steadyphi.prompts.grammar import NONE, GrammarFormat, formats
 Atoms = Mapping[str, tuple[str, ...]]  # from a factor, a field of `GrammarFormat`, to its held-out atoms
 
 
-def trainable(held_out: Atoms) -> tuple[GrammarFormat, ...]:
-    """Return the formats of the grammar without a held-out atom."""
-    return _split(_key(held_out))[0]
+def trainable(held_out: Atoms, count: int | None = None, seed: int = 0) -> tuple[GrammarFormat, ...]:
+    """Return the formats of the grammar without a held-out atom, or `count` of them, drawn at random."""
+    return _trainable(_key(held_out), count, seed)
 
 
 def unseen(count: int, seed: int, held_out: Atoms) -> list[GrammarFormat]:
@@ -52,14 +52,24 @@ def development(count: int, seed: int, atoms: Atoms, tested: Atoms) -> list[Gram
     return random.Random(f"development {seed}").sample(matching, min(count, len(matching)))
 
 
-def is_trainable(format_: Format, held_out: Atoms) -> bool:
-    """Return whether the grammar contains this format and no atom of it is held out."""
-    texts = {(f.format.template, f.format.lead) for f in trainable(held_out)}
+def is_trainable(format_: Format, held_out: Atoms, count: int | None = None, seed: int = 0) -> bool:
+    """Return whether `trainable` returns a format with the text of this one."""
+    texts = {(f.format.template, f.format.lead) for f in trainable(held_out, count, seed)}
     return (format_.template, format_.lead) in texts
 
 
 def _key(held_out: Atoms) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(sorted((factor, tuple(atoms)) for factor, atoms in held_out.items() if atoms))
+
+
+@functools.cache
+def _trainable(
+    held_out: tuple[tuple[str, tuple[str, ...]], ...], count: int | None, seed: int
+) -> tuple[GrammarFormat, ...]:
+    free = _split(held_out)[0]
+    if count is None or count >= len(free):
+        return free
+    return tuple(random.Random(f"trainable {seed}").sample(free, count))
 
 
 @functools.cache

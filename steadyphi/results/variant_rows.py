@@ -81,7 +81,8 @@ def _family_rows(
 
 def _trained_on(variant: Variant, settings: Evaluate) -> bool:
     """Return whether training could have used the format of this variant."""
-    drawn = settings.grammar > 0 and held_out.is_trainable(variant.format, settings.held_out.untrained)
+    untrained, count = settings.held_out.untrained, settings.grammar_formats
+    drawn = settings.grammar > 0 and held_out.is_trainable(variant.format, untrained, count, settings.seed)
     named = settings.grammar < 1 and variant.name in settings.styles
     return drawn or named
 

@@ -112,6 +112,7 @@ class Data:
     read with the source `hub`. sources: those that are mixed with the source `mixture`.
     Every example is rendered `renderings` times, and epoch n trains on rendering n. A share `grammar` of the
     renderings has formats drawn from the grammar, the others have one of the `styles`.
+    grammar_formats: the number of formats of the grammar, chosen at random, that are drawn; None means all.
     """
 
     name: Text
@@ -124,6 +125,7 @@ class Data:
     styles: Names
     grammar: Share
     renderings: Count
+    grammar_formats: Count | None = None
     files: Text | None = None
     hub: HubSplit | None = None
     sources: tuple[Mixed, ...] = ()
@@ -336,6 +338,7 @@ class Prepare:
     contamination: Share
     held_out: HeldOut
     prompts: tuple[Format, ...]
+    grammar_formats: Count | None = None
     files: Text | None = None
     hub: HubSplit | None = None
     sources: tuple[Mixed, ...] = ()
@@ -386,6 +389,7 @@ class Evaluate:
     quantized: Annotated[tuple[Literal[8, 4], ...], AfterValidator(no_twice)]
     styles: Names
     grammar: Share
+    grammar_formats: Count | None
     held_out: HeldOut
     scorer: Literal["raw", "mean"]
     confidence: Annotated[Real, Field(gt=0, lt=1)]

@@ -84,7 +84,7 @@ class _Run:
         self.together = together(settings)
         self.steps = plan_steps(train, settings)
         self.seen = list(itertools.accumulate(sum(self.lengths[i] for i in step) for step in self.steps))
-        self.epoch = sum(self.lengths) / rendering_count(train)  # tokens of an epoch
+        self.epoch = self.together * sum(self.lengths) / rendering_count(train)  # tokens of an epoch
         per_epoch = len(self.steps) * self.epoch / self.seen[-1]
         self.every = max(1, int(per_epoch / settings.evals_per_epoch))
         self.device = model.device

@@ -64,7 +64,8 @@ class RemoteState:
     def clear(self) -> None:
         """Remove the run's folder."""
         try:
-            self.files.rm(self.root, recursive=True)
+            if self.files.exists(self.root):  # a short run sends nothing
+                self.files.rm(self.root, recursive=True)
         except Exception as error:
             print(f"warning: {URL}: cannot be cleared: {_reason(error)}", file=sys.stderr, flush=True)
 

@@ -49,6 +49,15 @@ def write_rows(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+def test_a_few_formats_of_the_grammar(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
+    file = "steadyphi/data/textbook.py"
+    settings = make("textbook", file, examples=300, items=9, grammar_formats=4)
+    prepare(settings, Path(file), TextTokenizer(lit_tiny), tmp_path)
+    styles = {row["style"] for row in read_table(tmp_path / "train.parquet")}
+    pool = held_out.trainable(settings.held_out.untrained, 4, settings.seed)
+    assert styles == {*settings.styles, *(f.name for f in pool)}
+
+
 def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     settings = make("textbook", "steadyphi/data/textbook.py", examples=300, items=90)
     tokenizer = TextTokenizer(lit_tiny)

@@ -51,6 +51,15 @@ def test_all_of_the_grammar_without_held_out_atoms() -> None:
     assert len(held_out.trainable(none)) == grammar.count_formats(False) and held_out.unseen(0, 0, none) == []
 
 
+def test_some_of_the_training_formats() -> None:
+    few = held_out.trainable(ATOMS, 8, seed=1)
+    assert len(texts(list(few))) == 8 and set(few) <= set(held_out.trainable(ATOMS))
+    assert few == held_out.trainable(ATOMS, 8, seed=1) != held_out.trainable(ATOMS, 8, seed=2)
+    assert held_out.trainable(ATOMS, 10_000) == held_out.trainable(ATOMS)
+    assert held_out.is_trainable(few[0].format, ATOMS, 8, 1)
+    assert not held_out.is_trainable(few[0].format, ATOMS, 8, 2)
+
+
 def test_more_than_there_are() -> None:
     with pytest.raises(SteadyPhiError, match="hold out more atoms"):
         held_out.unseen(10_000, 0, ATOMS)
