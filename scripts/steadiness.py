@@ -41,6 +41,13 @@ ROWS = {
     "full-fast": ("the same at a rate of 2e-3", ["method=full", "finetune.lr=0.002"]),
     "full-slow": ("the same at a rate of 5e-4", ["method=full", "finetune.lr=0.0005"]),
 }
+COUNTED = (1, 2, 4, 8, 64)  # formats of the grammar, chosen at random, beside phi2 and bare questions
+THIRD = ["method=full", "+prepare.examples=4800"]  # a third of the default's questions
+COUNTS = {
+    f"count-{n}": (f"{n} format{'s' * (n > 1)} of the grammar", [*THIRD, f"+prepare.grammar_formats={n}"])
+    for n in COUNTED
+}
+COUNTS["count-all"] = ("all 1,139 that training may use", THIRD)
 COLUMNS = {
     "spread": "spread",
     "worst": "worst",
@@ -74,7 +81,8 @@ def run_missing(row: str, seed: int) -> None:
     """Run the experiment of a row and a seed, if it does not exist."""
     name = f"steady-{row}-{seed}"
     if name not in existing(row):
-        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *ONE_THREAD, *ROWS[row][1]]
+        settings = (ROWS | COUNTS)[row][1]
+        changes = ["suite=formats", "+prepare.items=200", f"seed={seed}", *ONE_THREAD, *settings]
         sets = [part for change in changes for part in ("-S", change)]
         run(sys.executable, "-m", "dvc", "exp", "run", "--temp", "-n", name, *sets)
 
