@@ -30,12 +30,14 @@ WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
 WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,wte]", "finetune.lr=0.002"]
 ONE_THREAD = ["+finetune.threads=1", "+evaluate.threads=1"]  # so that two experiments can run at once
 PAIRS = ["+finetune.consistency=1.0", "+prepare.examples=10800", "+prepare.renderings=4", "finetune.epochs=2"]
+TAUGHT = "+prepare.answers=[phi2]"
 ROWS = {
     "lora-fixed": ("LoRA, 8 fixed formats", ["method=lora", *FIXED]),
     "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
     "lora-grammar": ("LoRA, formats drawn anew", ["method=lora"]),
     "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", ["method=lora", *WIDE]),
     "full-grammar": ("every weight, drawn anew (default)", ["method=full"]),
+    "full-taught": ("the same, without labels: the base's answers in phi2", ["method=full", TAUGHT]),
     "full-average": ("the same, a fifth of the base", ["method=full", "+finetune.method.base_share=0.2"]),
     "full-pairs": ("the same, two renderings of 10,800 rows compared", ["method=full", *PAIRS]),
     "full-fast": ("the same at a rate of 2e-3", ["method=full", "finetune.lr=0.002"]),
@@ -47,7 +49,7 @@ COUNTS = {
     f"count-{n}": (f"{n} format{'s' * (n > 1)} of the grammar", [*THIRD, f"+prepare.grammar_formats={n}"])
     for n in COUNTED
 }
-COUNTS["count-all"] = ("all 1,139 that training may use", THIRD)
+COUNTS["count-all"] = ("all formats that training may use", THIRD)
 COLUMNS = {
     "spread": "spread",
     "worst": "worst",

@@ -1,13 +1,21 @@
 """Stage `prepare`: tokenize the instruction data, and select evaluation items that are not in it."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages import common
 from steadyphi.files import sha256, write_json
 from steadyphi.settings.schema import Prepare
 from steadyphi.tracking.stage_run import StageRun
+
+if TYPE_CHECKING:
+    from steadyphi.data.taught import Answer
+    from steadyphi.tokenizer import TextTokenizer
+
+LONGEST_ANSWER = 256  # tokens of an answer of the base; a longer one is not trained on
 
 
 def main(run: StageRun) -> None:
@@ -21,7 +29,8 @@ def main(run: StageRun) -> None:
     settings = common.settings("prepare", Prepare)
     run.params(asdict(settings))
     tokenizer = TextTokenizer(common.MODEL)
-    metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA)
+    answer = _base_answers(tokenizer) if settings.answers else None
+    metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA, answer)
     write_json(common.METRICS / "prepare.json", metrics)
     for line in (*left_out(metrics, settings.context), *alarms(metrics)):
         print(line, file=sys.stderr)
@@ -31,6 +40,28 @@ def main(run: StageRun) -> None:
     run.artifact(common.DATA / NAME)
     for path in sorted(common.DATA.glob("*.parquet")):
         run.output(path.stem, sha256(path))
+
+
+def _base_answers(tokenizer: "TextTokenizer") -> "Answer":
+    """Return the function that asks the base; its answers are kept, so that an interrupted stage goes on."""
+    from steadyphi.inference.language_model import LanguageModel
+    from steadyphi.inference.load import load_tuned
+    from steadyphi.inference.packed import pack
+    from steadyphi.inference.score_cache import ScoreCache, digest_of
+    from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
+
+    device = pick_device()
+    make_repeatable(0, None, device)
+    dtype = pick_dtype("auto", device)
+    cache = ScoreCache(common.cache("prepare") / "answers.sqlite", digest_of([common.MODEL]), dtype, device)
+    model = pack(load_tuned(common.MODEL, None, dtype, device), least=0)
+    base = LanguageModel(model, tokenizer, batch_tokens=16384, cache=cache)
+
+    def answer(prompts: Sequence[str]) -> list[str | None]:
+        generated = base.generate(prompts, LONGEST_ANSWER, "answers of the base")
+        return [g.text if g.tokens < LONGEST_ANSWER else None for g in generated]
+
+    return answer
 
 
 if __name__ == "__main__":

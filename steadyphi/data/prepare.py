@@ -15,6 +15,7 @@ from steadyphi.data.prepared import measures
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.rows import NAMED
 from steadyphi.data.splitting import split
+from steadyphi.data.taught import Answer, taught
 from steadyphi.data.written import Part, Written
 from steadyphi.errors import SteadyPhiError, printable
 from steadyphi.files import write_json
@@ -31,13 +32,22 @@ CHUNK = 8192  # dialogues that are tokenized at a time
 PLAIN = Format("plain", "{question}", "")  # of plain text, which has no question
 
 
-def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path) -> dict[str, float]:
+def prepare(
+    settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path, answer: Answer | None = None
+) -> dict[str, float]:
     """Write train, valid, items and shots as .parquet files into the folder `into`; return the counts.
 
+    answer: the teacher's, if `settings.answers` names formats.
     Raises SteadyPhiError if the data cannot be used or nothing fits the context.
     """
     own_formats.define(settings.prompts)
     material = sources.load(settings, file)
+    asked = len(material.train) + len(material.valid)
+    if answer and settings.answers:
+        train_taught, valid_taught = (
+            taught(dialogues, settings.answers, answer) for dialogues in (material.train, material.valid)
+        )
+        material = replace(material, train=train_taught, valid=valid_taught)
     audit = Audit(settings, material.items, tokenizer)
     with (
         tables.examples_file(into / "train.parquet") as write_train,
@@ -91,6 +101,8 @@ def prepare(settings: Prepare, file: Path, tokenizer: TextTokenizer, into: Path)
         **counts(findings),
         **measures(into / "train.parquet", tokenizer.eos_id, train.continued),
     }
+    if answer:
+        counted["unanswered_rows"] = asked - len(material.train) - len(material.valid)
     changed = train.long - train.dropped + valid.long - valid.dropped
     if settings.too_long == "split":
         counted |= {"split_examples": changed, "split_added": train.added}
@@ -154,6 +166,8 @@ def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
             f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer "
             "that can be used"
         )
+    if counts.get("unanswered_rows"):
+        yield f"left out: {counts['unanswered_rows']:.0f} rows to which the base gives no answer that ends"
     if counts["dialogues"]:
         yield f"no question was taken from {counts['dialogues']:.0f} rows of several turns or of plain text"
     if counts["stripped_responses"]:

@@ -219,8 +219,10 @@ def _context(s: Settings) -> Iterator[tuple[str, str]]:
 def _formats(s: Settings, formats: Collection[str]) -> Iterator[tuple[str, str]]:
     lists = {
         "data.styles": s.data.styles,
+        "data.answers": s.data.answers or (),
         "suite.formats": s.suite.formats,
         "prepare.styles": s.prepare.styles,
+        "prepare.answers": s.prepare.answers or (),
         "prepare.formats": s.prepare.formats,
     }
     for key, names in lists.items():

@@ -244,7 +244,7 @@ def _with_formats(settings: Settings, own: dict[str, Format]) -> Settings:
     ]
     trained = tuple(dict.fromkeys(styles or prepare.styles))
     grammar = sum(shares) / len(shares) if shares else prepare.grammar
-    prompts = own_formats.named(own, {*prepare.styles, *prepare.formats, *trained})
+    prompts = own_formats.named(own, {*prepare.styles, *(prepare.answers or ()), *prepare.formats, *trained})
     return dataclasses.replace(
         settings,
         prepare=dataclasses.replace(prepare, prompts=prompts),

@@ -113,6 +113,8 @@ class Data:
     Every example is rendered `renderings` times, and epoch n trains on rendering n. A share `grammar` of the
     renderings has formats drawn from the grammar, the others have one of the `styles`.
     grammar_formats: the number of formats of the grammar, chosen at random, that are drawn; None means all.
+    answers: the formats in which the base answers the questions; its most frequent answers are trained on.
+    None means those of the rows.
     """
 
     name: Text
@@ -126,6 +128,7 @@ class Data:
     grammar: Share
     renderings: Count
     grammar_formats: Count | None = None
+    answers: Names | None = None
     files: Text | None = None
     hub: HubSplit | None = None
     sources: tuple[Mixed, ...] = ()
@@ -339,6 +342,7 @@ class Prepare:
     held_out: HeldOut
     prompts: tuple[Format, ...]
     grammar_formats: Count | None = None
+    answers: Names | None = None
     files: Text | None = None
     hub: HubSplit | None = None
     sources: tuple[Mixed, ...] = ()
