@@ -7,6 +7,7 @@ interrupted. Then it writes the table and the plot of docs/results.md from all e
 SEEDS 0 it only does that. All rows are measured on formats of held-out atoms, which no row was trained on.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from steadyphi.files import write_text
+from steadyphi.report.effects import FAMILIES
 from steadyphi.results import stored
 from steadyphi.results.cells import Cells, cells
 from steadyphi.stats import measures
@@ -23,6 +25,8 @@ from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.seeds import change_over_seeds
 
 PAGE, PLOT = Path("docs/results.md"), Path("docs/steadiness.png")
+COMPARISON = Path("artifacts/report/comparison.json")
+LONG = "long prompt: "
 DEFAULT = "full-grammar"  # the row whose change the second table shows, and whose skills the third
 EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi2-lower]"  # no held-out atom
 FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
@@ -31,7 +35,8 @@ WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,w
 ONE_THREAD = ["+finetune.threads=1", "+evaluate.threads=1"]  # so that two experiments can run at once
 PAIRS = ["+finetune.consistency=1.0", "+prepare.examples=10800", "+prepare.renderings=4", "finetune.epochs=2"]
 TAUGHT = "+prepare.answers=[phi2]"
-ROWS = {
+Rows = dict[str, tuple[str, list[str]]]
+ROWS: Rows = {
     "lora-fixed": ("LoRA, 8 fixed formats", ["method=lora", *FIXED]),
     "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
     "lora-grammar": ("LoRA, formats drawn anew", ["method=lora"]),
@@ -45,7 +50,7 @@ ROWS = {
 }
 COUNTED = (1, 2, 4, 8, 64)  # formats of the grammar, chosen at random, beside phi2 and bare questions
 THIRD = ["method=full", "+prepare.examples=4800"]  # a third of the default's questions
-COUNTS = {
+COUNTS: Rows = {
     f"count-{n}": (f"{n} format{'s' * (n > 1)} of the grammar", [*THIRD, f"+prepare.grammar_formats={n}"])
     for n in COUNTED
 }
@@ -174,6 +179,25 @@ def skills(experiments: list[Experiment]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def carried() -> str:
+    """Return the Markdown table of the changes in what was not trained, in the workspace's last run."""
+    shown = {"accuracy_mean": "mean accuracy", "spread": "spread", "right": "right answers"}
+    lines = ["| asked | questions × variants | measure | base | tuned | change, points | 95% interval |"]
+    lines.append("|" + "---|" * len(lines[0].strip("|").split("|")))
+    for family in json.loads(COMPARISON.read_text(encoding="utf-8"))["families"]:
+        asked = FAMILIES.get(family["name"], "") if family["part"] == "family" else LONG + family["name"]
+        if family["part"] == "options" or family["name"] in ("unseen", "grammar"):
+            continue
+        for change in (c for c in family["measures"] if c["key"] in shown):
+            before, after = (f"{100 * change[key]:.1f}" for key in ("before", "after"))
+            value, low, high = (
+                f"{100 * change[key]:+.1f}".replace("-", "−") for key in ("change", "low", "high")
+            )
+            cells = (asked, f"{family['items']} × {family['variants']}", shown[change["key"]], before, after)
+            lines.append(f"| {' | '.join(cells)} | {value} | {low} to {high} |")
+    return "\n".join(lines) + "\n"
+
+
 def replaced(text: str, name: str, table_: str) -> str:
     """Return a page with another table between the marks of this name."""
     start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
@@ -203,17 +227,25 @@ def draw(groups: dict[str, list[dict[str, float]]]) -> None:
     figure.savefig(PLOT, dpi=120, metadata={"Software": None})
 
 
+def tuned(rows: Rows, done: dict[str, list[Experiment]]) -> dict[str, list[dict[str, float]]]:
+    """Return the numbers of the tuned models of those rows that have experiments, by the rows' names."""
+    return {name: [numbers(e.tuned) for e in done[row]] for row, (name, _) in rows.items() if done[row]}
+
+
 def main() -> None:
     """Run the missing experiments, and write the table and the plot."""
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
     for seed in seeds:
-        for row in ROWS:
+        for row in ROWS | COUNTS:
             run_missing(row, seed)
     with tempfile.TemporaryDirectory() as temporary:
-        done = {row: [read(name, Path(temporary)) for name in existing(row)] for row in ROWS}
+        done = {row: [read(n, Path(temporary)) for n in existing(row)] for row in ROWS | COUNTS}
     groups = {"nothing (base)": [numbers(e.base) for e in max(done.values(), key=len)]}
-    groups |= {ROWS[row][0]: [numbers(e.tuned) for e in each] for row, each in done.items() if each}
+    groups |= tuned(ROWS, done)
     text = replaced(PAGE.read_text(encoding="utf-8"), "table", table(groups))
+    text = replaced(text, "counts", table(tuned(COUNTS, done)))
+    if COMPARISON.exists():
+        text = replaced(text, "carried", carried())
     if len(done[DEFAULT]) > 1:
         text = replaced(text, "changes", changes(done[DEFAULT]))
     write_text(PAGE, replaced(text, "skills", skills(done[DEFAULT])))
