@@ -24,12 +24,12 @@ MOST = 10_000  # characters of a template
 
 
 def read(folder: Path) -> dict[str, Format]:
-    """Return the formats of the .yaml files in a folder by their names; none if there is no folder.
+    """Return the formats of the .yaml and .yml files in a folder by their names; none if there is no folder.
 
     Raises SteadyPhiError that names the file and the mistake.
     """
     formats: dict[str, Format] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("*.y*ml")):
         where = f"{folder.parent.name}/{folder.name}/{path.name}"
         try:
             format_ = parsed(read_object(path))

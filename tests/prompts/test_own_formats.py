@@ -40,6 +40,12 @@ def test_without_a_place_for_the_system_text() -> None:
     assert own_formats.written(format_) == values
 
 
+def test_both_names_of_yaml_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(TUTOR))
+    (tmp_path / "b.yml").write_text(yaml.safe_dump(TUTOR | {"name": "coach"}))
+    assert set(own_formats.read(tmp_path)) == {"tutor", "coach"}
+
+
 def test_no_folder_has_no_formats(tmp_path: Path) -> None:
     assert own_formats.read(tmp_path / "prompts") == {}
 
