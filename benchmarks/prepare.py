@@ -7,8 +7,8 @@ by best fit decreasing (in the peers' environment: make peers). Ours is measured
 `prepare`, with the audit and the questions, and its core, which reads, renders, tokenizes and writes. The
 bare tokenizer, which is the library's, encodes the same texts in one batch. All have the same tokenizer,
 phi-tiny's, and two workers: TRL two processes, ours two threads. They run in turn, each in a process of its
-own, without its imports. The documents and their masks are compared. The last line is JSON: median seconds, of the clock and
-of the CPU, tokens per second, ratios, and the peak memory of each process tree.
+own, without its imports. The documents and their masks are compared. The last line is JSON: median seconds,
+of the clock and of the CPU, tokens per second, ratios, and the peak memory of each process tree.
 """
 
 import argparse
