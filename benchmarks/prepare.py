@@ -30,6 +30,7 @@ SOURCE = ROOT.parent / "shared" / "data" / "gsm8k" / "train.jsonl"
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 TOKENIZER = ROOT / "assets" / "phi-tiny"
 WORKERS = 2
+TIMED = "timed"  # a file that a side writes when its time has ended, before the documents are compared
 SIDES = ("core", "prepare", "tokenizer", "trl")
 
 
@@ -74,6 +75,7 @@ def run_once(side: str, folder: Path) -> None:
         start = time.perf_counter(), time.process_time()
         assert [encoding.ids for encoding in bare.encode_batch(texts)]
         print(json.dumps(_since(start)))
+        (folder / TIMED).touch()
         return
     start = time.perf_counter(), time.process_time()
     if side == "prepare":
@@ -84,6 +86,7 @@ def run_once(side: str, folder: Path) -> None:
         examples = encode_examples(tokenizer, [(format_, read(row)) for row in rows])
         tables.write_examples(into / "train.parquet", [r.id for r in rows], ["phi2"] * len(rows), examples)
     taken = _since(start)
+    (folder / TIMED).touch()
     names = ("train", "valid") if side == "prepare" else ("train",)
     print(json.dumps({**taken, **_digest([into / f"{name}.parquet" for name in names])}))
 
@@ -111,18 +114,20 @@ def measured(side: str, folder: Path) -> tuple[dict[str, Any], int]:
     if side == "trl":
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             command = [PEERS, "benchmarks/prepare_trl.py", folder / "trl.jsonl", TOKENIZER, WORKERS, cache]
-            return _watched([str(part) for part in command])
-    return _watched([sys.executable, "-m", "benchmarks.prepare", "--one", side, str(folder)])
+            return _watched([str(part) for part in command], folder / TIMED)
+    return _watched([sys.executable, "-m", "benchmarks.prepare", "--one", side, str(folder)], folder / TIMED)
 
 
-def _watched(command: list[str]) -> tuple[dict[str, Any], int]:
+def _watched(command: list[str], timed: Path) -> tuple[dict[str, Any], int]:
+    timed.unlink(missing_ok=True)
     env = os.environ | {"RAYON_NUM_THREADS": str(WORKERS), "HF_HUB_OFFLINE": "1"}
     peak = 0
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True) as p:
         tree = psutil.Process(p.pid)
         while p.poll() is None:
-            peak = max(peak, sum(map(_resident, [tree, *_children(tree)])))
+            if not timed.exists():
+                peak = max(peak, sum(map(_resident, [tree, *_children(tree)])))
             time.sleep(0.5)
         assert p.stdout and p.stderr
         out, err = p.stdout.read(), p.stderr.read()
