@@ -62,8 +62,14 @@ def run_once(side: str, folder: Path) -> None:
     file, into = folder / "ours.jsonl", folder / "out"
     tokenizer = TextTokenizer(TOKENIZER)
     into.mkdir(exist_ok=True)
-    own = {"styles": ["phi2"], "grammar": 0, "renderings": 1, "valid": 1, "items": 8}
-    params = {"data": "gsm8k", "data_file": str(file), "task": "textbook", "model": "phi-1.5", "prepare": own}
+    changes = {"styles": ["phi2"], "grammar": 0, "renderings": 1, "valid": 1, "items": 8}
+    params = {
+        "data": "gsm8k",
+        "data_file": str(file),
+        "task": "textbook",
+        "model": "phi-1.5",
+        "prepare": changes,
+    }
     settings = compose(params, ROOT / "conf").prepare
     format_ = FORMATS["phi2"]
     if side == "tokenizer":

@@ -143,19 +143,21 @@ def read(settings: Prepare, file: Path, question: str) -> DataFile:
     Raises SteadyPhiError as `stream_rows` and `recognize` do, and for bad rows unless `settings.bad_rows`
     skips them.
     """
-    rows = _FirstPass(question)
+    first_pass = _FirstPass(question)
     skip = settings.bad_rows == "skip"
     if settings.source == "mixture":
-        sources = [rows.usable(*_mixed(source, file), skip) for source in settings.sources]
+        sources = [first_pass.usable(*_mixed(source, file), skip) for source in settings.sources]
     else:
-        sources = [rows.usable("", *_read(settings, file), skip)]
+        sources = [first_pass.usable("", *_read(settings, file), skip)]
     dialogues = Dialogues(sources)
     return DataFile(
         dialogues,
-        Questions(_Askable(dialogues, rows.askable), question, settings.seed, digests=rows.digests()),
-        rows.askable,
-        [[rows.others[n] for n in group] for group in grouped(rows.other_keys)],
-        rows.keys,
+        Questions(
+            _Askable(dialogues, first_pass.askable), question, settings.seed, digests=first_pass.digests()
+        ),
+        first_pass.askable,
+        [[first_pass.others[n] for n in group] for group in grouped(first_pass.other_keys)],
+        first_pass.keys,
         sum(len(source.rows) - len(source.usable) for source in sources),
     )
 
