@@ -59,7 +59,7 @@ clean:  ## Remove all outputs of the pipeline and the tools; keep .venv and the 
 	@touch $@
 
 .venv/llama-cpp: .venv/ready
-	python -m pip install --disable-pip-version-check -q --no-deps xllamacpp==2026.10.11549
+	python -m pip install --disable-pip-version-check -q --no-deps xllamacpp==2026.10.11549 llama-cpp-py-sync==0.11739
 	@touch $@
 
 .venv-peers/ready: benchmarks/peers.lock

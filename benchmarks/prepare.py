@@ -5,10 +5,10 @@
 The training rows of GSM8K, repeated, in the format phi2. TRL tokenizes, makes the completion mask and packs
 by best fit decreasing (in the peers' environment: make peers). Ours is measured twice: the whole of
 `prepare`, with the audit and the questions, and its core, which reads, renders, tokenizes and writes. The
-bare tokenizer encodes the same texts in one batch. All have the same tokenizer, phi-tiny's, and two
-workers: TRL two processes, ours two threads. They run in turn, each in a process of its own, without its
-imports. The documents and their masks are compared. The last line is JSON: median seconds, of the clock and
-of the CPU, tokens per second, ratios, and the peak memory of each process tree.
+bare tokenizer, which is the library's, encodes the same texts in one batch. All have the same tokenizer,
+phi-tiny's, and two workers: TRL two processes, ours two threads. They run in turn, each in a process of its
+own, without its imports. The documents and their masks are compared. The last line is JSON: median seconds,
+of the clock and of the CPU, tokens per second, ratios, and the peak memory of each process tree.
 """
 
 import argparse
@@ -30,6 +30,7 @@ SOURCE = ROOT.parent / "shared" / "data" / "gsm8k" / "train.jsonl"
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 TOKENIZER = ROOT / "assets" / "phi-tiny"
 WORKERS = 2
+TIMED = "timed"  # a file that a side writes when its time has ended, before the documents are compared
 SIDES = ("core", "prepare", "tokenizer", "trl")
 
 
@@ -47,6 +48,8 @@ def write_rows(count: int, folder: Path) -> None:
 
 def run_once(side: str, folder: Path) -> None:
     """Run one of our sides in this process, and print what `prepare_trl` prints."""
+    from tokenizers import Tokenizer
+
     from steadyphi.data import sources, tables  # noqa: F401  # imported before the clock starts
     from steadyphi.data.encoding import encode_examples
     from steadyphi.data.prepare import prepare
@@ -59,8 +62,14 @@ def run_once(side: str, folder: Path) -> None:
     file, into = folder / "ours.jsonl", folder / "out"
     tokenizer = TextTokenizer(TOKENIZER)
     into.mkdir(exist_ok=True)
-    own = {"grammar": 0, "renderings": 1, "valid": 1, "items": 8}
-    params = {"data": "gsm8k", "data_file": str(file), "task": "textbook", "model": "phi-1.5", "prepare": own}
+    changes = {"styles": ["phi2"], "grammar": 0, "renderings": 1, "valid": 1, "items": 8}
+    params = {
+        "data": "gsm8k",
+        "data_file": str(file),
+        "task": "textbook",
+        "model": "phi-1.5",
+        "prepare": changes,
+    }
     settings = compose(params, ROOT / "conf").prepare
     format_ = FORMATS["phi2"]
     if side == "tokenizer":
@@ -68,9 +77,11 @@ def run_once(side: str, folder: Path) -> None:
         read = recognize(rows, "columns", "{question}", "{answer}").read
         dialogues = [read(row) for row in rows]
         texts = [text for d in dialogues for text in (*d.prompts(format_), format_.answer(d.response))]
+        bare = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
         start = time.perf_counter(), time.process_time()
-        tokenizer.encode_batch(texts)
+        assert [encoding.ids for encoding in bare.encode_batch(texts)]
         print(json.dumps(_since(start)))
+        (folder / TIMED).touch()
         return
     start = time.perf_counter(), time.process_time()
     if side == "prepare":
@@ -81,6 +92,7 @@ def run_once(side: str, folder: Path) -> None:
         examples = encode_examples(tokenizer, [(format_, read(row)) for row in rows])
         tables.write_examples(into / "train.parquet", [r.id for r in rows], ["phi2"] * len(rows), examples)
     taken = _since(start)
+    (folder / TIMED).touch()
     names = ("train", "valid") if side == "prepare" else ("train",)
     print(json.dumps({**taken, **_digest([into / f"{name}.parquet" for name in names])}))
 
@@ -108,18 +120,20 @@ def measured(side: str, folder: Path) -> tuple[dict[str, Any], int]:
     if side == "trl":
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             command = [PEERS, "benchmarks/prepare_trl.py", folder / "trl.jsonl", TOKENIZER, WORKERS, cache]
-            return _watched([str(part) for part in command])
-    return _watched([sys.executable, "-m", "benchmarks.prepare", "--one", side, str(folder)])
+            return _watched([str(part) for part in command], folder / TIMED)
+    return _watched([sys.executable, "-m", "benchmarks.prepare", "--one", side, str(folder)], folder / TIMED)
 
 
-def _watched(command: list[str]) -> tuple[dict[str, Any], int]:
+def _watched(command: list[str], timed: Path) -> tuple[dict[str, Any], int]:
+    timed.unlink(missing_ok=True)
     env = os.environ | {"RAYON_NUM_THREADS": str(WORKERS), "HF_HUB_OFFLINE": "1"}
     peak = 0
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True) as p:
         tree = psutil.Process(p.pid)
         while p.poll() is None:
-            peak = max(peak, sum(map(_resident, [tree, *_children(tree)])))
+            if not timed.exists():
+                peak = max(peak, sum(map(_resident, [tree, *_children(tree)])))
             time.sleep(0.5)
         assert p.stdout and p.stderr
         out, err = p.stdout.read(), p.stderr.read()

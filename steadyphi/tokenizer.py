@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_bytes, read_object
+from steadyphi.pre_tokens import pieces_of
 
 END_OF_TEXT = "<|endoftext|>"  # Phi's only special token; config.json of Phi-1.5 does not name its id
 END_OF_TEXT_ID = 50256  # its id in Phi-1.5 and Phi-2, for a checkpoint without a tokenizer
@@ -38,13 +40,13 @@ class TextTokenizer:
         self._tokenizer.encode_special_tokens = True
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         # The library renumbers added tokens after a gap, but the weights may have rows for the stated ids.
-        stated = [
-            token.get("id") for token in _settings(path).get("added_tokens", []) if isinstance(token, dict)
-        ]
+        settings = _settings(path)
+        stated = [token.get("id") for token in settings.get("added_tokens", []) if isinstance(token, dict)]
         ids = [*vocabulary.values(), *(number for number in stated if type(number) is int)]
         self.size: int = max(ids, default=-1) + 1
         added = self._tokenizer.get_added_tokens_decoder()
         self._special = {token.content: number for number, token in added.items() if token.special}
+        self._pieces = pieces_of(settings, [token.content for token in added.values() if not token.special])
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys(self._end_tokens(folder)))
         if not self.eos_ids:
             raise SteadyPhiError(
@@ -63,8 +65,12 @@ class TextTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text. Several times faster than one call of `encode` per text."""
-        return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        """Return the ids of each text, as `encode` does. Pieces that texts share are encoded once."""
+        cut = [self._pieces(text) for text in texts]
+        distinct = list(dict.fromkeys(chain.from_iterable(cut)))
+        encoded = self._tokenizer.encode_batch(distinct, add_special_tokens=False)
+        ids = {piece: encoding.ids for piece, encoding in zip(distinct, encoded, strict=True)}
+        return [list(chain.from_iterable(map(ids.__getitem__, pieces))) for pieces in cut]
 
     def encode_template(self, text: str) -> list[int]:
         """Return the ids of `text`, with special tokens recognized. Only for text that no user wrote."""

@@ -129,10 +129,10 @@ def _adapted(
 
     Raises SteadyPhiError when the tensors of the adapter do not fit the model.
     """
-    found = adapter_format.modules(stored)
+    adapted = adapter_format.modules(stored)
     candidates = [_matrices(layout, config) for layout in layouts.LAYOUTS.values()]
-    matrices = max(candidates, key=lambda known: len(known.keys() & found.keys()))
-    for name, module in found.items():
+    matrices = max(candidates, key=lambda known: len(known.keys() & adapted.keys()))
+    for name, module in adapted.items():
         if name not in matrices:
             raise SteadyPhiError(
                 f"{path}: {module.a}: this model has no {name}; was it trained on this model?"
@@ -148,9 +148,9 @@ def _adapted(
     cut = [values.get(key) for key in ("exclude_modules", "layers_to_transform")]
     targets = adapter_format.listed_targets(values) if cut == [None, None] else None
     for name in matrices:
-        if name not in found and layouts.is_target(name, targets or ()):
+        if name not in adapted and layouts.is_target(name, targets or ()):
             raise SteadyPhiError(f"{path}: has no LoRA tensors of {name}; was it trained on this model?")
-    return {name: (module, matrices[name]) for name, module in found.items()}
+    return {name: (module, matrices[name]) for name, module in adapted.items()}
 
 
 def _matrices(layout: layouts.Layout, config: PhiConfig) -> dict[str, layouts.Tensor]:

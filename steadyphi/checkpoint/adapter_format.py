@@ -74,7 +74,7 @@ def write(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, "Tensor
 
 def modules(tensors: Mapping[str, Stored]) -> dict[str, Module]:
     """Return the adapted modules by name, without peft's prefix. A half of a pair is left out."""
-    before, found = prefix(tensors), dict[str, Module]()
+    before, adapted = prefix(tensors), dict[str, Module]()
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None or match[3] != "A" or len(tensor.shape) != 2:
@@ -82,8 +82,8 @@ def modules(tensors: Mapping[str, Stored]) -> dict[str, Module]:
         magnitude = f"{match[1]}.lora_magnitude_vector"
         if (b := _counterpart(name)) in tensors:
             length = magnitude if magnitude in tensors else None
-            found[match[1][len(before) :]] = Module(name, b, length, tensor.shape[0], bool(match[2]))
-    return found
+            adapted[match[1][len(before) :]] = Module(name, b, length, tensor.shape[0], bool(match[2]))
+    return adapted
 
 
 def prefix(names: Mapping[str, Stored]) -> str:
@@ -129,16 +129,16 @@ def problems(
     if cause := causes.placeholders(path, tensors):
         yield cause
         return
-    found = [*_others(tensors, rows), *_pairs(tensors), *_contradictions(values or {}, tensors)]
-    yield from (f"{path}: {message}" for message in _by_kind(found))
-    if not found and not modules(tensors):
+    problems = [*_others(tensors, rows), *_pairs(tensors), *_contradictions(values or {}, tensors)]
+    yield from (f"{path}: {message}" for message in _by_kind(problems))
+    if not problems and not modules(tensors):
         yield f"{path}: has no LoRA tensors (lora_A, lora_B)"
 
 
-def _by_kind(found: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _by_kind(problems: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield the first message of each kind, and how many more there are."""
     messages: dict[str, list[str]] = {}
-    for kind, message in found:
+    for kind, message in problems:
         messages.setdefault(kind, []).append(message)
     for first, *more in messages.values():
         yield first + (f" ({len(more)} more like it)" if more else "")

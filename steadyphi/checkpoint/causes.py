@@ -17,13 +17,13 @@ _UNMERGED = re.compile(r"(^|\.)(lora_(embedding_)?[AB]|base_layer)(\.|$)")
 
 def prefix(names: Collection[str]) -> str:
     """Return the prefix that wrappers of the model left on every name, or an empty text."""
-    found = ""
+    wrappers = ""
     for _ in range(_DEEPEST):
-        wrapper = next((w for w in WRAPPERS if all(n.startswith(found + w) for n in names)), None)
+        wrapper = next((w for w in WRAPPERS if all(n.startswith(wrappers + w) for n in names)), None)
         if wrapper is None or not names:
             break
-        found += wrapper
-    return found
+        wrappers += wrapper
+    return wrappers
 
 
 def of_model(folder: Path, tensors: Mapping[str, Stored]) -> str | None:

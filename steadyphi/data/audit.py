@@ -37,8 +37,8 @@ class Audit:
         self._duplicates = Duplicates()
         self._ids: list[str] = []  # of the rows that are compared with each other
         self._rows = 0
-        self._found: dict[str, list[dict[str, str]]] = {kind: [] for kind in ("contaminated", *MEANINGS)}
-        self._counts = dict.fromkeys(self._found, 0)
+        self._listed: dict[str, list[dict[str, str]]] = {kind: [] for kind in ("contaminated", *MEANINGS)}
+        self._counts = dict.fromkeys(self._listed, 0)
 
     def kept(self, dialogues: Iterable[Dialogue]) -> Iterator[Dialogue]:
         """Yield the rows that are not contaminated, and examine each."""
@@ -62,7 +62,7 @@ class Audit:
         """Raise SteadyPhiError if more than the share `prepare.contamination` of the rows is contaminated."""
         count, most = self._counts["contaminated"], self._settings.contamination
         if count > most * self._rows:
-            rows = ", ".join(found["row"] for found in self._found["contaminated"][:3])
+            rows = ", ".join(entry["row"] for entry in self._listed["contaminated"][:3])
             raise SteadyPhiError(
                 f"{data_name(self._settings)}: {count:,} of {self._rows:,} training rows have text in common "
                 f"with questions of the evaluation ({rows}, …), more than the share prepare.contamination of "
@@ -72,23 +72,23 @@ class Audit:
     def findings(self) -> dict[str, Any]:
         """Return what was found: for each kind the number of rows, and the first `LISTED` of them."""
         exact, near = self._duplicates.exact(), self._duplicates.near()
-        found: dict[str, Any] = {
-            kind: {"count": self._counts[kind], "rows": rows} for kind, rows in self._found.items()
+        findings: dict[str, Any] = {
+            kind: {"count": self._counts[kind], "rows": rows} for kind, rows in self._listed.items()
         }
         for kind, at in (("exact_duplicates", exact), ("near_duplicates", near)):
             rows = [{"row": self._ids[n]} for n in at[:LISTED]]
-            found[kind] = {"count": len(at), "rows": rows}
-        return found
+            findings[kind] = {"count": len(at), "rows": rows}
+        return findings
 
     def _add(self, kind: str, row: dict[str, str]) -> None:
         self._counts[kind] += 1
-        if len(self._found[kind]) < LISTED:
-            self._found[kind].append(row)
+        if len(self._listed[kind]) < LISTED:
+            self._listed[kind].append(row)
 
 
 def counts(findings: dict[str, Any]) -> dict[str, float]:
     """Return the number of rows of each kind, as metrics."""
-    return {k if "duplicates" in k else f"{k}_rows": found["count"] for k, found in findings.items()}
+    return {k if "duplicates" in k else f"{k}_rows": entry["count"] for k, entry in findings.items()}
 
 
 def examined(counts: Mapping[str, float]) -> float:

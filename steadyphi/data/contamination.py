@@ -36,17 +36,17 @@ class Contamination:
         """Return the contaminated ones: their index, the id of a question, and what they share with it."""
         pieces = [(n, text) for n, dialogue in enumerate(dialogues) for text in _texts(dialogue)]
         texts = WordGrams([text for _, text in pieces])
-        found: dict[int, tuple[str, str]] = {}
+        overlaps: dict[int, tuple[str, str]] = {}
         if self._runs:
             grams, owner = texts.grams(WORDS)
             at = np.searchsorted(self._grams, grams).clip(max=len(self._grams) - 1)
             for hit in np.flatnonzero(self._grams[at] == grams):
                 question = self._ids[self._owner[at[hit]]]
-                found.setdefault(pieces[owner[hit]][0], (question, f"{WORDS} words"))
+                overlaps.setdefault(pieces[owner[hit]][0], (question, f"{WORDS} words"))
         for (n, _), whole in zip(pieces, texts.whole().tolist(), strict=True):
             if whole in self._whole:
-                found[n] = (self._whole[whole], "the whole question")
-        return found
+                overlaps[n] = (self._whole[whole], "the whole question")
+        return overlaps
 
 
 def _rare(grams: Hashes, owner: NDArray[np.int64], most: int) -> tuple[Hashes, NDArray[np.int64]]:

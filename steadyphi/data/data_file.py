@@ -13,7 +13,7 @@ from steadyphi.data.hub_rows import read_split
 from steadyphi.data.row_files import read_rows, stream_rows
 from steadyphi.data.row_formats import Dialogue, RowFormat
 from steadyphi.data.row_store import Rows
-from steadyphi.data.rows import Questions, Refused, Row, digest, each, grouped
+from steadyphi.data.rows import Questions, Refused, Row, digest, each, grouped, question_digest
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.schema import Mixed, Prepare
 
@@ -143,27 +143,32 @@ def read(settings: Prepare, file: Path, question: str) -> DataFile:
     Raises SteadyPhiError as `stream_rows` and `recognize` do, and for bad rows unless `settings.bad_rows`
     skips them.
     """
-    found = _Found()
+    first_pass = _FirstPass(question)
     skip = settings.bad_rows == "skip"
     if settings.source == "mixture":
-        sources = [found.usable(*_mixed(source, file), skip) for source in settings.sources]
+        sources = [first_pass.usable(*_mixed(source, file), skip) for source in settings.sources]
     else:
-        sources = [found.usable("", *_read(settings, file), skip)]
+        sources = [first_pass.usable("", *_read(settings, file), skip)]
     dialogues = Dialogues(sources)
     return DataFile(
         dialogues,
-        Questions(_Askable(dialogues, found.askable), question, settings.seed),
-        found.askable,
-        [[found.others[n] for n in group] for group in grouped(found.other_keys)],
-        found.keys,
+        Questions(
+            _Askable(dialogues, first_pass.askable), question, settings.seed, digests=first_pass.digests()
+        ),
+        first_pass.askable,
+        [[first_pass.others[n] for n in group] for group in grouped(first_pass.other_keys)],
+        first_pass.keys,
         sum(len(source.rows) - len(source.usable) for source in sources),
     )
 
 
-class _Found:
-    """What one pass over the rows of all sources finds."""
+class _FirstPass:
+    """What one pass over the rows of all sources finds. question: the template of their questions."""
 
-    def __init__(self) -> None:
+    def __init__(self, question: str) -> None:
+        self._question = question
+        self._digests: list[bytes] = []
+        self._unasked = Refused()
         self.askable, self.others = array("L"), array("L")
         self.other_keys: list[bytes] = []
         self.keys = Keys()
@@ -176,15 +181,34 @@ class _Found:
         usable, refused = array("L"), Refused()
         for place, row in enumerate(rows):
             try:
-                self._add(format_.read(row))
-                usable.append(place)
+                dialogue = format_.read(row)
             except SteadyPhiError as error:
                 refused.add(row, error)
+            else:
+                usable.append(place)
+                self._add(dialogue)
+                if dialogue.asks_once:
+                    self._ask(format_.as_question(row, dialogue))
         if refused.count and not skip:
             raise refused.error()
         if not usable:
             raise SteadyPhiError(f"{rows[0].source}: no row can be used as {format_}")
         return SourceRows(name, format_, rows, usable)
+
+    def digests(self) -> list[bytes]:
+        """Return what identifies the question of each row that asks one, see `rows.question_digest`.
+
+        Raises one SteadyPhiError for all rows in which a column of the template is absent or empty.
+        """
+        if self._unasked.count:
+            raise self._unasked.error()
+        return self._digests
+
+    def _ask(self, row: Row) -> None:
+        try:
+            self._digests.append(question_digest(row, self._question))
+        except SteadyPhiError as error:
+            self._unasked.add(row, error)
 
     def _add(self, dialogue: Dialogue) -> None:
         place, keys = len(self.askable) + len(self.others), dialogue.keys

@@ -38,6 +38,8 @@ def _encoded(tokenizer: TextTokenizer, texts: Sequence[str]) -> dict[str, list[i
 def _example(turns: list[tuple[list[int], list[int]]], between: list[int], end: int) -> Example:
     """Join the turns of a document, each the ids of its prompt and of its answer."""
     (prompt, answer), *more = turns
+    if not more:
+        return Example([*prompt, *answer, end], len(prompt))
     tokens, later = [*prompt, *answer], list[int]()
     for question, reply in more:
         later += [len(tokens), len(tokens) + len(between) + len(question)]

@@ -119,8 +119,8 @@ def collate(examples: Sequence[Example], pairs: bool = False) -> Batch:
     aligned: list[tuple[int, int]] = []
     if pairs:
         for first, second in zip(bounds[::2], bounds[1::2], strict=True):
-            for one, other in zip(first, second, strict=False):  # fewer if one was shortened
-                aligned += _aligned(targets, one, other)
+            for left, right in zip(first, second, strict=False):  # fewer if one was shortened
+                aligned += _aligned(targets, left, right)
     return Batch(
         torch.tensor(tokens),
         lengths,
@@ -130,12 +130,12 @@ def collate(examples: Sequence[Example], pairs: bool = False) -> Batch:
     )
 
 
-def _aligned(targets: Sequence[int], one: range, other: range) -> Iterator[tuple[int, int]]:
+def _aligned(targets: Sequence[int], left: range, right: range) -> Iterator[tuple[int, int]]:
     """Yield the places of the longest common end of two answers, from the last.
 
     Two formats differ in the white space before an answer, so the first tokens may differ.
     """
-    for pair in zip(reversed(one), reversed(other), strict=False):
+    for pair in zip(reversed(left), reversed(right), strict=False):
         if targets[pair[0]] != targets[pair[1]]:
             return
         yield pair

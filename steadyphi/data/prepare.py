@@ -56,6 +56,7 @@ def prepare(
         rows = audit.kept(material.train)
         train = _write(write_train, rows, len(material.train), settings, tokenizer, settings.renderings)
         audit.check()
+        _check_sources(settings, material.train, train)
         development = _development(settings, material.valid)
         valid_count = max(1, len(development))
         valid = _write(
@@ -112,6 +113,22 @@ def prepare(
         counted[f"train_examples_{source.name}"] = train.sources[source.name] // settings.renderings
         counted[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
     return counted
+
+
+def _check_sources(settings: Prepare, rows: Sequence[Dialogue], train: Written) -> None:
+    """Raise SteadyPhiError if one of the sources of a mixture is not trained on at all."""
+    for name in (source.name for source in settings.sources if not train.sources[source.name]):
+        left = sum(row.source == name for row in rows)
+        reason = (
+            f"its {left:,} rows have text in common with questions of the evaluation, or are longer than "
+            f"prepare.context of {settings.context} tokens"
+            if left
+            else "its rows are all used for evaluation and validation, or left out by prepare.examples"
+        )
+        raise SteadyPhiError(
+            f"{sources.data_name(settings)}: the source {name} is not trained on: {reason}; "
+            "add rows to it, or remove it from prepare.sources"
+        )
 
 
 def _write(
@@ -217,7 +234,11 @@ def tokenize(
         [(dialogues[n].id, lengths[n]) for n in long],
         len(dropped),
         sum(len(examples[n]) - 1 for n in long if n not in dropped),
-        sum(len(several) - 1 for n, several in enumerate(examples) if dialogues[n % size].plain and several),
+        sum(
+            len(several) - 1
+            for n, several in enumerate(examples)
+            if len(dialogues[n % size].turns) == 1 and several
+        ),
     )
 
 

@@ -40,10 +40,10 @@ def measures(path: Path, end: int, continued: int = 0) -> dict[str, float]:
 
     continued: the number of examples that the next one continues, so that no end token should follow.
     """
-    found = read(path, end)
+    contents = read(path, end)
     return {
-        "supervised_share": round(found.supervised / found.tokens, 6),
-        "end_token_coverage": round(found.ended / (found.answers - continued), 6),
+        "supervised_share": round(contents.supervised / contents.tokens, 6),
+        "end_token_coverage": round(contents.ended / (contents.answers - continued), 6),
     }
 
 
@@ -73,14 +73,14 @@ def read(path: Path, end: int, sources: Collection[str] = ()) -> Prepared:
 
 
 def samples(
-    path: Path, found: Prepared, sources: Collection[str] = ()
+    path: Path, contents: Prepared, sources: Collection[str] = ()
 ) -> dict[tuple[str, str], list[tuple[str, Example]]]:
     """Return the first examples, with the ids of their rows, of each source's most frequent styles."""
     wanted: dict[tuple[str, str], list[tuple[str, Example]]] = {}
-    for source in dict.fromkeys(source for source, _ in found.styles):
-        own = Counter({key: count for key, count in found.styles.items() if key[0] == source})
-        wanted |= {key: [] for key, _ in own.most_common(STYLES)}
-    missing = sum(min(EACH, found.styles[key]) for key in wanted)
+    for source in dict.fromkeys(source for source, _ in contents.styles):
+        counts = Counter({key: count for key, count in contents.styles.items() if key[0] == source})
+        wanted |= {key: [] for key, _ in counts.most_common(STYLES)}
+    missing = sum(min(EACH, contents.styles[key]) for key in wanted)
     for batch in _batches(path):
         keys = zip(_sources(batch, sources), batch.column("style").to_pylist(), strict=True)
         for number, key in enumerate(keys):

@@ -94,7 +94,7 @@ def distinct(
             raise SteadyPhiError(
                 f'{source}: row {number}: should be a JSON object such as {{"question": "…"}}'
             )
-        content = as_json(row, sort_keys=True)
+        content = _as_sorted_json(row)
         total += len(content)  # in a Parquet file, a few bytes can stand for millions of equal long cells
         if total > MOST_BYTES:
             raise too_large(source, MOST_BYTES)
@@ -111,13 +111,13 @@ def distinct(
         raise SteadyPhiError(f"{source}: there are no rows in it")
 
 
-def as_json(values: dict[str, Any], sort_keys: bool = False) -> str:
-    """Return the values of a row as JSON. Dates and decimals become texts, and cells of bytes become null."""
-    return json.dumps(values, sort_keys=sort_keys, default=_written, ensure_ascii=False)
-
-
 def _written(value: Any) -> str | None:
     return str(value) if isinstance(value, WRITTEN) else None
+
+
+# A row as JSON. Dates and decimals become texts, and cells of bytes become null.
+as_json = json.JSONEncoder(default=_written, ensure_ascii=False).encode
+_as_sorted_json = json.JSONEncoder(default=_written, ensure_ascii=False, sort_keys=True).encode
 
 
 def parse(text: str, where: str) -> Any:

@@ -45,4 +45,4 @@ class Rows(Sequence[Row]):
         begin = self._ends[index - 1] if index else 0
         content = os.pread(self._file.fileno(), self._ends[index] - begin, begin)
         source, part = self._names[self._sources[index]]
-        return Row(source, self._numbers[index], json.loads(content), part)
+        return Row(source, self._numbers[index], json.loads(content.decode()), part)

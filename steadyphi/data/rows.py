@@ -113,19 +113,25 @@ class Questions:
     """
 
     def __init__(
-        self, rows: Sequence[Row], template: str, seed: int, also: Callable[[Row], str] | None = None
+        self,
+        rows: Sequence[Row],
+        template: str,
+        seed: int,
+        also: Callable[[Row], str] | None = None,
+        digests: Iterable[bytes] | None = None,
     ) -> None:
         """Group rows by their question, which is the text of `template` and the row's system text.
 
         also: a function that distinguishes rows with equal questions further.
+        digests: what `question_digest` returns for each row, if it is known.
         """
         self.rows, self.template = rows, template
         self.taken: set[str] = set()
         self.taken_rows: list[int] = []
         # A question that occurs twice, even with different answers, must not be in training and evaluation.
-        self._groups = grouped(
-            each(rows, lambda row: digest(self._key(row), row.system, also(row) if also else ""))
-        )
+        if digests is None:
+            digests = each(rows, lambda row: question_digest(row, template, also(row) if also else ""))
+        self._groups = grouped(digests)
         random.Random(f"rows {seed}").shuffle(self._groups)
 
     def __len__(self) -> int:
@@ -164,6 +170,14 @@ def original(id_: str) -> str:
 def digest(*texts: str) -> bytes:
     """Return 16 bytes that identify the texts, because a million of them take less memory than the texts."""
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).digest()
+
+
+def question_digest(row: Row, template: str, also: str = "") -> bytes:
+    """Return what identifies a row's question: the text of `template`, the system text and the text `also`.
+
+    Raises SteadyPhiError as `Row.text` does.
+    """
+    return digest(same(row.text(template)), row.system, also)
 
 
 def grouped(digests: Iterable[bytes]) -> list[list[int]]:

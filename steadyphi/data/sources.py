@@ -81,8 +81,8 @@ def load(settings: Prepare, file: Path) -> Material:
     """
     data = None
     if settings.source != "textbook":
-        own = DEFAULT_TEMPLATES[0] if settings.source == "mixture" else settings.instruction
-        template = settings.task.question if _asks_data_file(settings) else own
+        question = DEFAULT_TEMPLATES[0] if settings.source == "mixture" else settings.instruction
+        template = settings.task.question if _asks_data_file(settings) else question
         assert template  # compose ensures it
         data = data_file.read(settings, file, template)
     asked = _asked(settings, data)

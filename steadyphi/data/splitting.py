@@ -17,11 +17,14 @@ def split(
 
     asked: the document in the format of each rendering. wholes: the same, tokenized.
     All renderings are split at the same places, so that the examples of two can be compared. A dialogue is
-    split before a question. If one of its turns alone is too long, there are no examples.
+    split before a question. If one of its turns alone is too long, there are no examples. A single answer is
+    cut; if its question leaves no room for an answer, there are no examples.
     """
     document = asked[0][1]
     if document.plain and most > 1:
         return [pieces(whole, most) for whole in wholes]
+    if document.asks_once:
+        return _answers(wholes, most)
     parts = _dialogues(asked, wholes, most, tokenizer)
     return [encode_examples(tokenizer, [(format_, part) for part in parts]) for format_, _ in asked]
 
@@ -34,6 +37,21 @@ def pieces(text: Example, most: int) -> list[Example]:
     """
     begins = range(0, len(text.tokens) - 1, most - 1)
     return [replace(text, tokens=text.tokens[begin : begin + most]) for begin in begins]
+
+
+def _answers(wholes: Sequence[Example], most: int) -> list[list[Example]]:
+    """Cut the answer to one question: the first example has the question, the others continue the answer.
+
+    The places are counted from the end, because the formats of two renderings differ before the answer.
+    """
+    prompt = max(whole.prompt for whole in wholes)
+    sizes = [len(whole.tokens) - whole.prompt for whole in wholes]
+    rest = prompt + max(sizes) - most  # tokens that do not fit into the first example in every rendering
+    if min(sizes) <= rest:
+        return [[] for _ in wholes]
+    firsts = [replace(whole, tokens=whole.tokens[:-rest]) for whole in wholes]
+    others = [pieces(replace(whole, tokens=whole.tokens[-rest - 1 :], prompt=0), most) for whole in wholes]
+    return [[first, *more] for first, more in zip(firsts, others, strict=True)]
 
 
 def _dialogues(

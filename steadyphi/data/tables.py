@@ -1,11 +1,13 @@
 """Write and read prepared data as Parquet files."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -66,10 +68,22 @@ def examples_file(path: Path) -> Iterator[Write]:
     with atomic_file(path) as temporary, pq.ParquetWriter(temporary, EXAMPLES, compression="zstd") as writer:
 
         def write(ids: Sequence[str], styles: Sequence[str], examples: Sequence[Example]) -> None:
-            columns = {name: [getattr(e, name) for e in examples] for name in EXAMPLES.names[2:]}
-            writer.write_table(pa.table({"id": ids, "style": styles, **columns}, EXAMPLES))
+            columns = [pa.array(ids, pa.string()), pa.array(styles, pa.string())]
+            columns += [_integers([e.rendering for e in examples]), _integers([e.prompt for e in examples])]
+            columns += [_lists([e.later for e in examples]), _lists([e.tokens for e in examples])]
+            writer.write_table(pa.table(columns, EXAMPLES))
 
         yield write
+
+
+def _integers(values: Iterable[int]) -> pa.Array:
+    return pa.array(np.fromiter(values, np.int32))
+
+
+def _lists(values: Sequence[Sequence[int]]) -> pa.Array:
+    """Return lists as one column. Arrow itself converts them several times slower, number by number."""
+    ends = itertools.accumulate(map(len, values), initial=0)
+    return pa.ListArray.from_arrays(_integers(ends), _integers(itertools.chain.from_iterable(values)))
 
 
 def write_examples(

@@ -3,7 +3,6 @@
 Words are what is between white space, in lower case and without punctuation around them.
 """
 
-import functools
 import itertools
 from collections.abc import Sequence
 
@@ -24,9 +23,17 @@ def word(text: str) -> str:
     return text.strip(PUNCTUATION) or text
 
 
-@functools.lru_cache(1 << 18)  # of most texts, nearly all words are in it
-def _hash(text: str) -> int:
-    return int(xxhash.xxh3_64_intdigest(word(text).encode()))
+class _WordHashes(dict[str, int]):
+    """The hashes of the last words, at most 2**18; of most texts, nearly all words are among them."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= 1 << 18:
+            self.clear()
+        self[text] = int(xxhash.xxh3_64_intdigest(word(text).encode()))
+        return self[text]
+
+
+_hashes = _WordHashes()
 
 
 class WordGrams:
@@ -38,7 +45,7 @@ class WordGrams:
     def __init__(self, texts: Sequence[str]) -> None:
         split = [text.casefold().split() for text in texts]
         self.counts = np.fromiter(map(len, split), np.int64, len(split))  # the number of words of each text
-        every = map(_hash, itertools.chain.from_iterable(split))
+        every = map(_hashes.__getitem__, itertools.chain.from_iterable(split))
         self._hashes = np.fromiter(every, np.uint64, int(self.counts.sum()))
 
     def grams(self, size: int) -> tuple[Hashes, NDArray[np.int64]]:

@@ -20,7 +20,7 @@ class Part:
     long: the ids of the dialogues that are longer than the context, with their length in tokens.
     dropped: the number of those that are left out; the others are shortened or split.
     added: the number of examples of one rendering that splitting added.
-    continued: the number of examples that are pieces of plain text and not the last.
+    continued: the number of examples that are pieces of plain text or of an answer, and not the last.
     """
 
     ids: list[str]

@@ -52,6 +52,7 @@ DECIDING = (
     "inference/tree.py",
     "model.py",
     "model_config.py",
+    "pre_tokens.py",
     "runtime/device.py",
     "runtime/workers.py",
     "tokenizer.py",

@@ -19,7 +19,7 @@ from steadyphi.tokenizer import TextTokenizer
 
 NAME = "preview.html"
 LISTED = 50  # rows of each kind on the page; audit.json has more
-Found = dict[str, Any]
+Findings = dict[str, Any]
 KINDS = {
     "contaminated": "left out: text in common with a question of the evaluation",
     "exact_duplicates": "the same words as an earlier row",
@@ -40,12 +40,12 @@ def write_page(
     counts: what `prepare` returned. source: the name of the data. mixed: the names of its sources, if any.
     """
     path = folder / "train.parquet"
-    found = prepared.read(path, tokenizer.eos_id, mixed)
+    contents = prepared.read(path, tokenizer.eos_id, mixed)
     findings = read_object(folder / audit.FILE, "findings")
     sections = [
         Section("checks", "Checks", _checks(findings, counts)),
-        Section("lengths", "Lengths", lengths(found.lengths)),
-        Section("samples", "Samples", _samples(path, found, tokenizer, mixed)),
+        Section("lengths", "Lengths", lengths(contents.lengths)),
+        Section("samples", "Samples", _samples(path, contents, tokenizer, mixed)),
     ]
     if any(entry["rows"] for entry in findings.values()):
         sections.append(Section("rows", "Rows that were found", _rows(findings)))
@@ -103,9 +103,9 @@ def _section(section: Section) -> Markup:
     )
 
 
-def _checks(findings: Found, counts: Mapping[str, float]) -> Markup:
+def _checks(findings: Findings, counts: Mapping[str, float]) -> Markup:
     total = audit.examined(counts)
-    found = {KINDS[kind]: (findings[kind]["count"], total) for kind in KINDS}
+    shares = {KINDS[kind]: (findings[kind]["count"], total) for kind in KINDS}
     long = {
         "left out because they are longer than": "skipped",
         "cut to": "truncated",
@@ -113,18 +113,19 @@ def _checks(findings: Found, counts: Mapping[str, float]) -> Markup:
     }
     for what, key in long.items():
         if f"{key}_examples" in counts:
-            found[f"examples {what} the context"] = (counts[f"{key}_examples"], total)
+            shares[f"examples {what} the context"] = (counts[f"{key}_examples"], total)
     rows = [
-        (what[0].upper() + what[1:], f"{count:,}", f"{count / of:.1%}") for what, (count, of) in found.items()
+        (what[0].upper() + what[1:], f"{count:,}", f"{count / of:.1%}")
+        for what, (count, of) in shares.items()
     ]
     rows.append(("Answers that end with the end token", "", f"{counts['end_token_coverage']:.1%}"))
     return table("What the audit counted", ("", "rows", "share"), rows)
 
 
 def _samples(
-    path: Path, found: prepared.Prepared, tokenizer: TextTokenizer, mixed: Collection[str]
+    path: Path, contents: prepared.Prepared, tokenizer: TextTokenizer, mixed: Collection[str]
 ) -> Markup:
-    shown = prepared.samples(path, found, mixed)
+    shown = prepared.samples(path, contents, mixed)
     end = tokenizer.decode([tokenizer.eos_id])
     parts = [tokens.legend()]
     for source, group in itertools.groupby(shown.items(), lambda entry: entry[0][0]):
@@ -132,20 +133,20 @@ def _samples(
             parts.append(tag("h3", source))
         styles = list(group)
         for (_, style), examples in styles:
-            count = found.styles[source, style]
+            count = contents.styles[source, style]
             noun = "example" if count == 1 else "examples"
             parts.append(tag("h4", tag("code", style), tag("small", f"{count:,} {noun}")))
             for row, example in examples:
                 drawn = list(stretches(example, tokenizer))
                 sizes = f"{row}: {len(example.tokens):,} tokens, {example.supervised:,} with a loss"
                 parts += [tag("p", sizes, class_="quiet"), tokens.example(drawn, end)]
-        more = sum(key[0] == source for key in found.styles) - len(styles)
+        more = sum(key[0] == source for key in contents.styles) - len(styles)
         if more:
             parts.append(tag("p", f"And {more:,} other formats.", class_="quiet"))
     return join(parts)
 
 
-def _rows(findings: Found) -> Markup:
+def _rows(findings: Findings) -> Markup:
     """Return the rows that were found, for each kind a list that can be unfolded."""
     parts = []
     for kind, meaning in KINDS.items():

@@ -137,9 +137,11 @@ def _split(key: str, split: HubSplit | None) -> Iterator[tuple[str, str]]:
     if not HUB_ID.fullmatch(split.dataset):
         yield f"{key}.dataset", f"{split.dataset!r} is not a Hub id such as tatsu-lab/alpaca"
     elif split.revision is None:
-        page = f"huggingface.co/datasets/{split.dataset}/commits/main"
-        problem = f"null; write the commit of {split.dataset} to read, 40 hex digits: {page} lists them"
-        yield f"{key}.revision", problem
+        yield (
+            f"{key}.revision",
+            f"null; write the commit of {split.dataset} to read, 40 hex digits; the newest is printed by "
+            f"git ls-remote https://huggingface.co/datasets/{split.dataset} HEAD",
+        )
 
 
 def _task(s: Settings) -> Iterator[tuple[str, str]]:

@@ -181,7 +181,7 @@ def test_training_data_by_hub_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["open-platypus", "slimorca", "code-alpaca"])
 def test_a_data_set_without_a_commit_says_where_they_are_listed(name: str) -> None:
     with pytest.raises(
-        SteadyPhiError, match=r"hub\.revision: null; write the commit of .*/commits/main lists"
+        SteadyPhiError, match=r"hub\.revision: null; write the commit of .* git ls-remote https://h"
     ):
         compose({"data": name}, ROOT / "conf")
     commit = {"hub": {"revision": "0" * 40}}

@@ -104,6 +104,25 @@ def test_validation_and_evaluation_use_what_the_sources_train_on(
     assert (evaluate.styles, evaluate.grammar) == (("qa",), 0.5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"context": 40}, "its 1 rows have text in common .* longer than prepare.context of 40 tokens"),
+        ({"examples": 1}, "its rows are all used for evaluation and validation, or left out by prepare.exam"),
+    ],
+)
+def test_a_source_that_is_not_trained_on(
+    folder: Path, phi_tiny: Path, tmp_path: Path, changes: dict[str, int], reason: str
+) -> None:
+    turns = [("user", "Why?"), ("assistant", "Because. " * 40), ("user", "Oh?"), ("assistant", "Yes.")]
+    long = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    (folder / "long.jsonl").write_text(json.dumps(long))
+    settings = mixed(folder, SUMS, {"name": "tales", "file": "long.jsonl"}, seed=3, formats=["qa"], **changes)
+    with pytest.raises(SteadyPhiError, match=f"the source tales is not trained on: {reason}"):
+        prepare(settings, folder, TextTokenizer(phi_tiny), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("train*"))
+
+
 def test_a_source_whose_columns_fit_two_formats(folder: Path) -> None:
     row = {"question": "a", "answer": "b", "prompt": "c", "completion": "d"}
     (folder / "sums.jsonl").write_text(json.dumps(row))
