@@ -35,6 +35,7 @@ def main(run: StageRun) -> None:
     from steadyphi.tokenizer import TextTokenizer
     from steadyphi.training import parallel, run_store
     from steadyphi.training.adapters import load_for_training, save
+    from steadyphi.training.background import room
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
     from steadyphi.training.plan import efficiency
@@ -53,7 +54,7 @@ def main(run: StageRun) -> None:
     needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples], formats)
     digest = run_store.digest(settings, dtype, device, inputs)
-    store = run_store.Store(common.cache("finetune") / digest, remote_state(digest))
+    store = run_store.Store(common.cache("finetune") / digest, remote_state(digest), room(*needs))
     with store.held():
         with ranks.joined(device), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)
