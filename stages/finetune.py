@@ -28,6 +28,7 @@ def main(run: StageRun) -> None:
     settings = common.settings("finetune", Finetune)
     fix_instructions(settings.precision)  # before anything imports torch
     from steadyphi.budget import memory
+    from steadyphi.budget.spare_memory import room
     from steadyphi.data.tables import read_examples, read_formats
     from steadyphi.model_config import PhiConfig
     from steadyphi.runtime import ranks
@@ -35,7 +36,6 @@ def main(run: StageRun) -> None:
     from steadyphi.tokenizer import TextTokenizer
     from steadyphi.training import parallel, run_store
     from steadyphi.training.adapters import load_for_training, save
-    from steadyphi.training.background import room
     from steadyphi.training.interrupts import Stopped
     from steadyphi.training.loop import fit
     from steadyphi.training.plan import efficiency

@@ -7,12 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from steadyphi.budget.free_memory import FreeMemory
-from steadyphi.budget.memory import Estimate
 from steadyphi.errors import SteadyPhiError
-from steadyphi.training import background
 from steadyphi.training.run_store import Store
-from tests.training.made import settings, small_phi
 
 
 class Held(Store):
@@ -95,13 +91,3 @@ def test_the_lock_is_held_until_the_state_is_written(tmp_path: Path) -> None:
         store.save(2, tensors(), {"step": 2}, 0)
         raise ValueError("of the run")
     assert (tmp_path / "key" / "step-00000002").is_dir()
-
-
-def test_the_copy_is_planned_beside_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU in what the run leaves free; on a GPU in the memory of the host."""
-    estimate = Estimate(small_phi().config, settings(), "float32", gpu=False)
-    free = FreeMemory(10 * estimate.total, "this machine", gpu=False)
-    assert background.room(estimate, free) == pytest.approx(8 * estimate.total, abs=1)
-    assert background.room(estimate, FreeMemory(estimate.total, "this machine", gpu=False)) < 0
-    monkeypatch.setattr(background, "free_memory", lambda device, ranks: FreeMemory(1000, device, gpu=False))
-    assert background.room(estimate, FreeMemory(10, "the GPU", gpu=True)) == 900
