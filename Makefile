@@ -18,7 +18,7 @@ repro: .venv/ready  ## Run the whole pipeline: dvc repro
 	python -m dvc repro
 
 test: .venv/ready  ## Run all tests
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
 llama-cpp: .venv/llama-cpp  ## Install llama.cpp and run the tests that compare with it
 	python -m pytest -n 2 tests/checkpoint/test_llama_cpp.py tests/cli/test_everywhere.py
@@ -30,6 +30,10 @@ lint: .venv/ready  ## Check style and types
 	python -m ruff check .
 	python -m ruff format --check .
 	python -m mypy
+
+.PHONY: slurm
+slurm: .venv/ready  ## Run the tests on a Slurm of two nodes, which they start here; needs root and Slurm
+	python -m pytest -rs tests/slurm
 
 ui: .venv/ready  ## Open the MLflow UI on 127.0.0.1 (PORT=5000)
 	python -m steadyphi.tracking.ui $(PORT)
