@@ -28,6 +28,7 @@ def main(run: StageRun) -> None:
     settings = common.settings("finetune", Finetune)
     fix_instructions(settings.precision)  # before anything imports torch
     from steadyphi.budget import memory
+    from steadyphi.budget.spare_memory import room
     from steadyphi.data.tables import read_examples, read_formats
     from steadyphi.model_config import PhiConfig
     from steadyphi.runtime import ranks
@@ -54,7 +55,7 @@ def main(run: StageRun) -> None:
     needs = memory.check(config, settings, str(device), world, longest, machines)
     recorder = Recorder(run, TextTokenizer(common.MODEL), valid[: settings.samples], formats)
     digest = run_store.digest(settings, dtype, device, inputs)
-    store = run_store.Store(common.cache("finetune") / digest, remote_state(digest))
+    store = run_store.Store(common.cache("finetune") / digest, remote_state(digest), room(*needs))
     with store.held():
         with ranks.joined(device), memory.explained(*needs):
             model = load_for_training(common.MODEL, settings, dtype, device)

@@ -28,6 +28,7 @@ RUN = {
     r"(STEADYPHI_NPROC=4 )?dvc repro": "tests/pipeline/test_repro.py",
     r"dvc exp run.* data_file=/tmp/": "tests/data/test_walk_throughs.py",
     r"make (repro|ui|lint|test)$": "tests/stages/test_makefile.py",
+    r"make slurm$": "tests/slurm/test_two_nodes.py",
     r"python -c": "tests/data/test_walk_throughs.py",
     r"python scripts/document_measures.py": "tests/stats/test_catalogue.py",
     r"python -m stages.finetune": "tests/pipeline/test_repro.py",

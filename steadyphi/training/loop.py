@@ -139,6 +139,8 @@ class _Run:
 
     def finish(self) -> None:
         """Load the best weights if those are kept, and switch to evaluation mode."""
+        if self.store:
+            self.store.wait()
         best = self.history.best_step
         if self.store and self.settings.keep != "last" and best not in (0, self.history.step):
             self.store.load_best(best, trained_weights(self.model))
@@ -262,6 +264,8 @@ class _Run:
 
     def _stop(self, number: int) -> None:
         self._save()
+        if self.store:
+            self.store.wait()
         raise Stopped(number or signal.SIGTERM, self.history.step)
 
     def _note(self, row: LogRow, speed: Speed | None) -> str:

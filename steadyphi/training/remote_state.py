@@ -62,9 +62,10 @@ class RemoteState:
             print(f"warning: {URL}: {state.name} was not sent: {_reason(error)}", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Remove the run's folder."""
+        """Remove the run's folder, if anything was sent there."""
         try:
-            if self.files.exists(self.root):  # a short run sends nothing
+            self.files.invalidate_cache()
+            if self.files.exists(self.root):
                 self.files.rm(self.root, recursive=True)
         except Exception as error:
             print(f"warning: {URL}: cannot be cleared: {_reason(error)}", file=sys.stderr, flush=True)

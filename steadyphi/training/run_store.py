@@ -4,33 +4,33 @@
     <folder>/best-00000090/   the weights of the best validation
 
 torch.distributed.checkpoint writes each state under a hidden name. It is then renamed, and only after that
-are older states removed.
+are older states removed. Training goes on meanwhile if memory has room for a copy of the state: the copy is
+written by a thread, and the next state waits for that.
 """
 
 import contextlib
 import hashlib
-import io
 import json
-import pickle
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, distributed, nn
 from torch.distributed import checkpoint
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata, StorageMeta
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 import steadyphi
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import fsync, sha256, write_json
 from steadyphi.runtime import ranks
+from steadyphi.training.background import Background, Copies, local
 from steadyphi.training.remote_state import RemoteState
+from steadyphi.training.state_reader import StateReader
 
 RECORD = "record.json"
 THREADS = 4  # that write the state of a process, each into its own file
@@ -47,6 +47,7 @@ DECIDING = (
     "runtime/ranks.py",
     "runtime/workers.py",
     "training/adapters.py",
+    "training/background.py",
     "training/history.py",
     "training/loop.py",
     "training/lora.py",
@@ -57,6 +58,7 @@ DECIDING = (
     "training/quantized.py",
     "training/rounding.py",
     "training/run_store.py",
+    "training/state_reader.py",
 )
 
 
@@ -74,14 +76,31 @@ class Store:
     """The saved states in a folder; each folder belongs to one configuration and its inputs.
 
     remote: where the states are copied to, and fetched from if they are newer there.
+    room: the bytes that the copy of a state may take in this process; training waits for a larger one to be
+        written. If it is None, any state may be copied.
     """
 
-    def __init__(self, folder: Path, remote: RemoteState | None = None) -> None:
-        self.folder, self.remote = folder, remote
+    def __init__(self, folder: Path, remote: RemoteState | None = None, room: int | None = None) -> None:
+        self.folder, self.remote, self.room = folder, remote, room
+        self._copies, self._writer, self._told = Copies(), Background(), False
+        self._group: distributed.ProcessGroup | None = None
+        # Said of a run of one process.
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Lock the folder; another run with the same settings and inputs waits until this run ends."""
+        with self._locked():
+            try:
+                yield
+            except Exception:
+                with contextlib.suppress(Exception):  # the first error counts
+                    self.wait()
+                raise
+            self.wait()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         if ranks.rank():
             yield
             return
@@ -102,55 +121,110 @@ class Store:
     def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any], best: int) -> None:
         """Save the state after `step` and remove all others except the weights of step `best`.
 
-        All processes must call it. If a state of this step exists, it is identical, and nothing is done.
+        All processes must call it. The state may be written only after the call: see `wait`. If a state of
+        this step exists, it is identical, and nothing is done.
         """
-        if ranks.gather((self.folder / f"step-{step:08}").exists())[0]:
+        self.wait()
+        name = f"step-{step:08}"
+        if ranks.gather((self.folder / name).exists())[0]:
             return
-        self._write(f"step-{step:08}", tensors, record)
-        if ranks.rank() == 0:
-            kept = {f"step-{step:08}", f"best-{best:08}"}
+        kept = {name, f"best-{best:08}"}
+
+        def written() -> None:
             if self.remote:
-                self.remote.send(self.folder / f"step-{step:08}", kept)
+                self.remote.send(self.folder / name, kept)
             for folder in self.folder.iterdir():
                 if folder.name not in kept:
                     shutil.rmtree(folder, ignore_errors=True)
 
+        self._write(name, tensors, record, written)
+
+    def wait(self) -> None:
+        """Wait until the state that was saved last is on the disk, and has been sent.
+
+        Raises SteadyPhiError if it could not be written.
+        """
+        self._writer.wait()
+
     def record(self) -> dict[str, Any] | None:
         """Return the record of the newest state, or None if there is no state."""
+        self.wait()
         newest = max(self.folder.glob("step-*"), default=None)
         return json.loads((newest / RECORD).read_text()) if newest else None
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Fill `tensors` in place from the newest state."""
+        self.wait()
         self._read(max(self.folder.glob("step-*")), tensors)
 
     def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Save the weights of the best validation so far; the weights that the last state names are kept."""
-        self._write(f"best-{step:08}", tensors, {})
-        if self.remote and ranks.rank() == 0:
-            others = {path.name for path in self.folder.iterdir()}  # as the last state still names its own
-            self.remote.send(self.folder / f"best-{step:08}", others)
+        self.wait()
+        name = f"best-{step:08}"
+
+        def written() -> None:
+            if self.remote:
+                # The last state still names its own best weights.
+                self.remote.send(self.folder / name, {path.name for path in self.folder.iterdir()})
+
+        self._write(name, tensors, {}, written)
 
     def load_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Fill `tensors` in place with the weights of the validation at `step`."""
+        self.wait()
         self._read(self.folder / f"best-{step:08}", tensors)
 
     def clear(self) -> None:
         """Remove all states; called after the result has been written."""
+        self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.remote:
             self.remote.clear()
 
-    def _write(self, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    def _write(
+        self, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any], written: Callable[[], None]
+    ) -> None:
+        """Write a state, in a thread if there is room for a copy; then the first process calls `written`."""
+        if self._group is None and ranks.world_size() > 1:
+            # The thread's messages must not mix with those of training.
+            self._group = distributed.new_group(backend="gloo")
+        if self._fits(sum(local(tensor).nbytes for tensor in tensors.values())):
+            copies = self._copies.of(tensors)
+            self._writer.start(lambda: self._put(name, copies, record, written))
+        else:
+            self._put(name, tensors, record, written)
+
+    def _fits(self, size: int) -> bool:
+        """Return whether there is room for a copy of `size` bytes; if not, say so once."""
+        if self.room is None or size <= self.room:
+            return True
+        if not self._told and ranks.rank() == 0:
+            free = f"{max(0, self.room) / 1e9:.2f} GB"
+            print(
+                f"finetune: waits whenever its state is written, because a copy of {size / 1e9:.2f} GB does "
+                f"not fit into the {free} of memory that are left",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._told = True
+        return False
+
+    def _put(
+        self, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any], written: Callable[[], None]
+    ) -> None:
         hidden, final = self.folder / f".{name}.tmp", self.folder / name
         if ranks.rank() == 0:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir(parents=True)
-        _meet()
+        self._meet()
         writer = FileSystemWriter(str(hidden), thread_count=THREADS)  # it fsyncs what it writes
         try:
-            with _alone() as alone:
-                checkpoint.save(dict(tensors), storage_writer=writer, no_dist=alone)
+            checkpoint.save(
+                dict(tensors),
+                storage_writer=writer,
+                process_group=self._group,
+                no_dist=ranks.world_size() == 1,
+            )
         except (checkpoint.CheckpointException, OSError) as error:
             raise SteadyPhiError(
                 f"{hidden}: the state cannot be saved ({_reason(error)}); "
@@ -161,14 +235,19 @@ class Store:
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)
             fsync(self.folder)
-        _meet()
+        self._meet()
+        if ranks.rank() == 0:
+            written()
+
+    def _meet(self) -> None:
+        if self._group is not None:
+            distributed.barrier(group=self._group)
 
     def _read(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
         try:
-            reader = _Reader(str(folder))
+            reader = StateReader(str(folder))
             reader.read_metadata()  # first, because torch would log pages about a damaged one
-            with _alone() as alone:
-                checkpoint.load(dict(tensors), storage_reader=reader, no_dist=alone)
+            checkpoint.load(dict(tensors), storage_reader=reader, no_dist=ranks.world_size() == 1)
         except (checkpoint.CheckpointException, Exception) as error:  # the first derives from BaseException
             raise SteadyPhiError(
                 f"{folder}: the saved state cannot be read ({_reason(error)}); "
@@ -203,57 +282,3 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[bool]:
-    """Yield whether the run is a single process, and suppress torch's warning about it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled")
-        yield ranks.world_size() == 1
-
-
-def _meet() -> None:
-    if ranks.world_size() > 1:
-        distributed.barrier()
-
-
-class _Reader(FileSystemReader):
-    """torch's reader, except that its metadata, a pickle, is unpickled without running any code."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        metadata: Metadata = _Unpickler(io.BytesIO((Path(self.path) / ".metadata").read_bytes())).load()
-        metadata.storage_meta = metadata.storage_meta or StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that allows only the names that a checkpoint's metadata contains."""
-
-    NAMES: ClassVar = {
-        "torch.distributed.checkpoint.metadata": {
-            *("Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata", "TensorProperties"),
-            *("ChunkStorageMetadata", "_MEM_FORMAT_ENCODING"),
-        },
-        "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-        "torch.serialization": {"_get_layout"},
-        "torch": {"Size", "float32", "bfloat16", "float64"},
-        "collections": {"OrderedDict"},
-        "pathlib": {"PosixPath", "WindowsPath"},
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        # Early releases of Python 3.11 pickle an enum member as a call of getattr.
-        if (module, name) == ("builtins", "getattr"):
-            return _enum_member
-        if name not in self.NAMES.get(module, ()):
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _enum_member(kind: Any, name: str) -> Any:
-    """Return a member of the only enum that a checkpoint's metadata contains; nothing else is looked up."""
-    if kind is not _MEM_FORMAT_ENCODING or name not in kind.__members__:
-        raise pickle.UnpicklingError("it names builtins.getattr")
-    return kind[name]

@@ -17,6 +17,7 @@ NOT_IN_OUTPUTS = (
     "steadyphi/budget/footprint.py",
     "steadyphi/budget/free_memory.py",
     "steadyphi/budget/memory.py",
+    "steadyphi/budget/spare_memory.py",
     "steadyphi/errors.py",
     "steadyphi/progress.py",
     "steadyphi/runtime/launch.py",

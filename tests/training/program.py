@@ -22,6 +22,7 @@ from steadyphi.training.history import LogRow, Watcher
 from steadyphi.training.interrupts import Stopped
 from steadyphi.training.loop import fit
 from steadyphi.training.lora import adapt
+from steadyphi.training.remote_state import remote_state
 from steadyphi.training.run_store import Store
 from steadyphi.training.speed import Speed
 from tests.training.made import examples, settings, small_phi
@@ -53,8 +54,8 @@ def main(folder: Path, name: str, seconds: float) -> None:
     if isinstance(method, Lora):
         torch.manual_seed(3)
         adapt(model, method)
-    with ranks.joined():
-        store = Store(folder / "state")
+    store = Store(folder / "state", remote_state("run"))
+    with store.held(), ranks.joined():
         try:
             history = fit(model, train, examples(4), chosen, torch.float32, Slow(seconds), store, 0.0)
         except Stopped as stopped:

@@ -53,12 +53,21 @@ def test_a_state_that_was_not_sent_whole_is_not_fetched(url: str, tmp_path: Path
     here = Store(tmp_path / "here", RemoteState(url))
     here.folder.mkdir()
     here.save(1, tensors(1), {"step": 1}, 0)
+    here.wait()
     remote = RemoteState(url)
     remote.files.makedirs(f"{remote.root}/step-00000002", exist_ok=True)
     remote.files.pipe_file(f"{remote.root}/step-00000002/.metadata", b"half")
     there = Store(tmp_path / "there", remote)
     with there.held():
         assert there.record() == {"step": 1}
+
+
+def test_clearing_is_silent_where_nothing_was_sent(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run may end before its first state is due."""
+    Store(tmp_path / "here", RemoteState(url)).clear()
+    assert capsys.readouterr().err == ""
 
 
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:

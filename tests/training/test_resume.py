@@ -116,6 +116,7 @@ def saved(folder: Path, step: int = 7) -> tuple[Store, dict[str, torch.Tensor]]:
     history = History(step, best_step=3, best_loss=1 / 3, rows=[LogRow(1, 0.1, 1e-4, None, 0.1 + 0.2)])
     store.save_best(3, {"weight/x": torch.arange(3.0)})
     store.save(step, tensors, history.record(), best=3)
+    store.wait()
     return store, tensors
 
 
@@ -137,8 +138,10 @@ def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
 def test_the_newest_state_alone_is_kept_with_the_best_weights(tmp_path: Path) -> None:
     store, tensors = saved(tmp_path)
     store.save_best(9, {"weight/x": torch.ones(1)})
+    store.wait()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best-00000003", "best-00000009", "step-00000007"]
     store.save(10, tensors, {}, best=9)
+    store.wait()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best-00000009", "step-00000010"]
 
 
@@ -148,6 +151,7 @@ def test_what_a_killed_write_leaves_is_no_state(tmp_path: Path) -> None:
     (tmp_path / ".step-00000008.tmp" / "half").write_text("")
     assert store.record() == json.loads((tmp_path / "step-00000007" / RECORD).read_text())
     store.save(8, tensors, {}, best=0)
+    store.wait()
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000008"]
 
 
@@ -164,6 +168,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) ->
     (tmp_path / ".step-00000008.tmp").write_text("in the way")
     with pytest.raises((SteadyPhiError, OSError)):
         store.save(8, tensors, {}, best=0)
+        store.wait()
     assert store.record() is not None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata
 
-from steadyphi.training.run_store import _Unpickler
+from steadyphi.training.state_reader import _Unpickler
 
 
 class _Lookup:
