@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test llama-cpp lint ui docs bench peers clean
+.PHONY: help repro test llama-cpp cloud lint ui docs bench peers clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -22,6 +22,9 @@ test: .venv/ready  ## Run all tests
 
 llama-cpp: .venv/llama-cpp  ## Install llama.cpp and run the tests that compare with it
 	python -m pytest -n 2 tests/checkpoint/test_llama_cpp.py tests/cli/test_everywhere.py
+
+cloud: .venv/cloud  ## Install S3, PostgreSQL's client and Optuna, and run the tests that need them
+	python -m pytest -n 2 -m cloud
 
 lint: .venv/ready  ## Check style and types
 	python -m ruff check .
@@ -60,6 +63,10 @@ clean:  ## Remove all outputs of the pipeline and the tools; keep .venv and the 
 
 .venv/llama-cpp: .venv/ready
 	python -m pip install --disable-pip-version-check -q --no-deps xllamacpp==2026.10.11549
+	@touch $@
+
+.venv/cloud: .venv/ready requirements-cloud.lock
+	python -m pip install --disable-pip-version-check -q --no-deps -r requirements-cloud.lock
 	@touch $@
 
 .venv-peers/ready: benchmarks/peers.lock
