@@ -130,7 +130,7 @@ def write(revision: Revision, done: set[tuple[str | None, str]]) -> tuple[str | 
 
     Returns the name and the digest that identify the row.
     """
-    settings = common.settings("publish", Publish)
+    settings = read_settings(common.CONFIG / "publish.yaml")
     key = (revision.name, settings.digest)
     if key in done:
         return key
@@ -142,6 +142,16 @@ def write(revision: Revision, done: set[tuple[str | None, str]]) -> tuple[str | 
     with row_run(parent, tags, revision.time) as run:
         run.summary(content)
     return key
+
+
+def read_settings(path: Path) -> Publish:
+    """Return the settings of an experiment; an older version had no registry."""
+    known = read_object(path, "settings of publish")
+    try:
+        given = {key: known[key] for key in ("experiment", "digest", "settings")}
+        return Publish(**given, register=None, alias="champion", copy_weights=False)
+    except (KeyError, ValidationError) as error:
+        raise SteadyPhiError(f"{path}: is not as compose writes it: {error}") from None
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -3,6 +3,7 @@
 A version is loaded by a module of this project, named in its `MLmodel` file; it contains no pickled code.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ def write_model(folder: Path, data: Path, loader: str, default_tokens: int) -> N
         ParamSchema([ParamSpec(MOST_TOKENS, DataType.integer, default_tokens)]),
     )
     requirements = [loader.partition(".")[0]]
-    pyfunc.save_model(
-        str(folder),
-        loader_module=loader,
-        data_path=str(data),
-        signature=signature,
-        pip_requirements=requirements,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that an example is missing, which would load the model
+        pyfunc.save_model(
+            str(folder),
+            loader_module=loader,
+            data_path=str(data),
+            signature=signature,
+            pip_requirements=requirements,
+        )
 
 
 def register(client: Any, run: Any, folder: str, version: Mapping[str, Any]) -> None:
@@ -52,11 +55,13 @@ def register(client: Any, run: Any, folder: str, version: Mapping[str, Any]) -> 
             raise
     model_id = published.log_model(client, run, version["model"], version["model_tags"])
     versions = client.search_model_versions(f"name = '{name}'")
-    found = next((v for v in versions if v.source == f"models:/{model_id}"), None)
+    # The location and not `models:/ID`, which MLflow would look for in its default tracking store.
+    place = client.get_logged_model(model_id).artifact_location
+    found = next((v for v in versions if v.source == place), None)
     if found is None:
         client.log_model_artifacts(model_id, folder)
         found = client.create_model_version(
-            name, f"models:/{model_id}", run.info.run_id, model_id=model_id, tags=dict(version["tags"])
+            name, place, run.info.run_id, model_id=model_id, tags=dict(version["tags"])
         )
     for key, value in version["tags"].items():
         client.set_model_version_tag(name, found.version, key, value)
