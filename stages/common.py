@@ -3,9 +3,9 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -81,10 +81,14 @@ def recorded(name: str) -> contextlib.AbstractContextManager[StageRun]:
     """Return the MLflow run of a stage, as a context. The settings that `compose` wrote determine its row."""
     published = settings("publish", schema.Publish)
     chosen = published.settings
-    title = " · ".join(str(chosen[key]) for key in ("model", "method", "data"))
     return stage_run(
-        name, experiment=published.experiment, digest=published.digest, settings=chosen, title=title
+        name, experiment=published.experiment, digest=published.digest, settings=chosen, title=title(chosen)
     )
+
+
+def title(choices: Mapping[str, Any]) -> str:
+    """Return what the row of an experiment is called if DVC has no name for it."""
+    return " · ".join(str(choices[key]) for key in ("model", "method", "data"))
 
 
 def run_stage(name: str, body: Callable[[StageRun], None]) -> None:

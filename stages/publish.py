@@ -1,6 +1,12 @@
-"""Stage `publish`: write the report on both evaluations and the experiment's parent run in MLflow."""
+"""Stage `publish`: write the report on both evaluations and the experiment's parent run in MLflow.
+
+python -m stages.publish --pending   sends what MLflow did not take
+python -m stages.publish --all       writes the rows of all experiments that git and DVC have
+"""
 
 import csv
+import hashlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +27,10 @@ PICTURE = "formats.png"
 def main(run: StageRun) -> None:
     """Write `artifacts/report`, `metrics/summary.json` and the MLflow parent run from the stages' results."""
     from steadyphi import report
-    from steadyphi.report import verdict
     from steadyphi.results import headline, stored
 
     settings = common.settings("publish", Publish)
-    values = {name: read_object(common.METRICS / f"{name}.json", "metrics", finite=False) for name in STAGES}
+    values = {name: read_metrics(name) for name in STAGES}
     choices = {key: settings.settings[key] for key in ("model", "data", "method", "suite", "seed")}
     base, tuned = (stored.read(common.SCORES / which) for which in ("base", "tuned"))
     experiment = stored.experiment(choices | {"digest": settings.digest}, [base, tuned])
@@ -40,18 +45,46 @@ def main(run: StageRun) -> None:
     summary["gate_passed"] = float(experiment.comparison.gate.passed)
     write_json(common.METRICS / "summary.json", summary)
     run.metrics(summary)
+    shown = row(settings, experiment)
+    run.summary(shown)
+    if settings.register:
+        from stages.register import register
+
+        gate = experiment.comparison.gate
+        register(run, settings, tuned, gate.passed, gate.reasons, shown)
+
+
+def read_metrics(name: str) -> dict[str, Any]:
+    """Return the metrics of a stage."""
+    return read_object(common.METRICS / f"{name}.json", "metrics", finite=False)
+
+
+def row(settings: Publish, experiment: "Experiment") -> Published:
+    """Return what the row of an experiment shows, from its results, report and metrics on disk."""
+    from steadyphi.report import verdict
+
+    choices = settings.settings
     tables = [common.METRICS / f"{name}.csv" for name in ("finetune", "evaluate-base", "evaluate-tuned")]
-    run.summary(
-        Published(
-            sentences=[verdict.sentence(experiment), *verdict.alarms(experiment)],
-            metrics=curves(experiment, summary, int(values["finetune"]["steps"])),
-            artifacts=[*sorted(common.REPORT.iterdir()), *tables],
-            picture=PICTURE,
-            data=data_sets(settings.settings, values["prepare"]),
-            model="-".join(str(choices[key]) for key in ("model", "method", "data")),
-            model_tags={"folder": str(common.TUNED), "steadyphi.digest": settings.digest},
-        )
+    return Published(
+        sentences=[verdict.sentence(experiment), *verdict.alarms(experiment)],
+        metrics=curves(experiment, read_metrics("summary"), int(read_metrics("finetune")["steps"])),
+        artifacts=[*sorted(common.REPORT.iterdir()), *tables],
+        picture=PICTURE,
+        data=data_sets(choices, read_metrics("prepare")),
+        model="-".join(str(choices[key]) for key in ("model", "method", "data")),
+        model_tags={
+            "folder": str(common.TUNED),
+            "steadyphi.digest": settings.digest,
+            **(weights() if settings.register else {}),
+        },
     )
+
+
+def weights() -> dict[str, str]:
+    """Return the digest of the fine-tuned weights, as a tag; nothing if they are not here."""
+    files = sorted(common.TUNED.iterdir()) if common.TUNED.is_dir() else []
+    digests = "".join(f"{path.name} {sha256(path)}\n" for path in files)
+    return {"weights": hashlib.sha256(digests.encode()).hexdigest()} if files else {}
 
 
 def curves(experiment: "Experiment", summary: Mapping[str, float], steps: int) -> dict[str, Curve]:
@@ -94,4 +127,9 @@ def data_sets(settings: Mapping[str, Any], counts: Mapping[str, float]) -> list[
 
 
 if __name__ == "__main__":
-    common.run_stage("publish", main)
+    if sys.argv[1:]:
+        from stages.rebuild import command
+
+        command(sys.argv[1:])
+    else:
+        common.run_stage("publish", main)

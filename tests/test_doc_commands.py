@@ -32,6 +32,10 @@ RUN = {
     r"python -c": "tests/data/test_walk_throughs.py",
     r"python scripts/document_measures.py": "tests/stats/test_catalogue.py",
     r"python -m stages.finetune": "tests/pipeline/test_repro.py",
+    r"python -m stages.publish --all": "tests/stages/test_rebuild.py",
+    r"python -m stages.publish --pending": "tests/tracking/test_server.py",
+    r"python -m mlflow server": "tests/tracking/test_server.py",
+    r"python scripts/sweep.py": "tests/test_sweep.py",
 }
 # Commands that no test runs, and why.
 NOT_RUN = {
@@ -41,7 +45,7 @@ NOT_RUN = {
     r"dvc exp run --queue -S model=phi-1.5,phi-2": "needs the Hub and a GPU",
     r"dvc exp run": "minutes for each; the settings are composed below",
     r"dvc (add|commit|metrics|plots|queue|remote|push|pull)\b": "DVC's own",
-    r"make (bench|llama-cpp|\.venv/ready)": "downloads packages",
+    r"make (bench|llama-cpp|cloud|\.venv/ready)": "downloads packages",
     r"make docs": "tests/test_doc_pages.py builds the pages",
     r"python -m (benchmarks|pytest)\b": "hours, or the tests themselves",
     r"python (scripts/steadiness|assets/phi-tiny/recipe)\.py": "minutes to hours of training",

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"budget", "checkpoint", "data", "model", "model_config", "runtime", "settings"},
     "inference": {"checkpoint", "data", "model", "model_config", "runtime", "tokenizer"},
     "results": {"data", "prompts", "settings", "stats", "tokenizer"},
+    "serving": {"checkpoint", "inference", "prompts", "runtime", "tokenizer"},
     "evaluation": {"data", "inference", "prompts", "results", "settings", "stats", "tokenizer"},
     "report": {"prompts", "results", "stats"},
     "preview": {"data", "report", "tokenizer"},

@@ -9,7 +9,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
 from steadyphi.prompts import own_formats
 from steadyphi.prompts.dialogue import chat_template, ollama_template, stops
-from steadyphi.prompts.formats import DEFAULT, FORMATS
+from steadyphi.prompts.formats import DEFAULT, FORMATS, Format
 
 if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
     from steadyphi.checkpoint.chat_files import Chat
@@ -44,7 +44,6 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Export a fine-tuned model for other tools."""
-    from steadyphi.checkpoint.chat_files import Chat
     from steadyphi.checkpoint.export import export
     from steadyphi.cli import model_card
 
@@ -65,9 +64,7 @@ def run(options: argparse.Namespace) -> None:
         push.check(options.push, options.private)
     runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
     style = FORMATS[options.style or measured_style(runs[1])]
-    chat = Chat(
-        style.name, chat_template(style), ollama_template(style), stops(style), own_formats.written(style)
-    )
+    chat = chat_of(style)
     with atomic_dir(options.target) as folder:
         manifest = export(options.tuned, options.base, folder, options.adapter, chat)
         if options.gguf:
@@ -81,6 +78,14 @@ def run(options: argparse.Namespace) -> None:
         except SteadyPhiError as error:
             again = f"{options.target} is complete; hf upload {options.push} {options.target} uploads it"
             raise SteadyPhiError(f"{error}; {again}") from None
+
+
+def chat_of(style: Format) -> "Chat":
+    """Return a prompt format with the templates that other tools use."""
+    from steadyphi.checkpoint.chat_files import Chat
+
+    templates = chat_template(style), ollama_template(style)
+    return Chat(style.name, *templates, stops(style), own_formats.written(style))
 
 
 def write_gguf(folder: Path, kind: str, name: str, chat: "Chat") -> None:

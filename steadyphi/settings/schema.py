@@ -19,10 +19,12 @@ from steadyphi.prompts.formats import Format
 from steadyphi.settings.values import (
     DEFAULT_TEMPLATES,
     STRICT,
+    Alias,
     Atoms,
     Columns,
     Commit,
     Count,
+    ModelName,
     Names,
     Noise,
     Positive,
@@ -421,9 +423,12 @@ class Evaluation(Evaluate):
 
 @dataclass(frozen=True, config=STRICT)
 class Destination:
-    """The destination of the published results: the name of the MLflow experiment."""
+    """The destination of the published results: the MLflow experiment, and a model in MLflow's registry."""
 
     experiment: Text
+    register: ModelName | None
+    alias: Alias
+    copy_weights: bool
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -467,6 +472,7 @@ def digest(settings: Settings) -> str:
     """Return 12 hex digits that identify all settings that affect results: SHA-256 of canonical JSON."""
     tree = _plain(settings)
     tree["evaluate"].pop("gate")
+    tree["publish"] = {"experiment": tree["publish"]["experiment"]}  # the registry does not affect results
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

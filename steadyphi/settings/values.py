@@ -68,6 +68,18 @@ def _no_float16(precision: object) -> object:
     return precision
 
 
+def _model_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError("should be letters, digits, hyphens and underscores, as MLflow allows")
+    return name
+
+
+def _alias(name: str) -> str:
+    if name.lower() == "latest" or re.fullmatch(r"[vV]?\d+", name):
+        raise ValueError("MLflow keeps this name for itself; take another, such as champion")
+    return _model_name(name)
+
+
 def _one_group(pattern: str) -> str:
     counts = re.findall(
         r"(\d{1,9})\d*\}", pattern
@@ -85,6 +97,8 @@ def _one_group(pattern: str) -> str:
 
 Text = Annotated[str, Field(min_length=1)]
 SourceName = Annotated[str, AfterValidator(_source_name)]  # it becomes a part of metrics' keys
+ModelName = Annotated[str, AfterValidator(_model_name)]
+Alias = Annotated[str, AfterValidator(_alias)]
 Names = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
 Template = Annotated[str, AfterValidator(template)]
 Count = Annotated[int, Field(ge=1)]

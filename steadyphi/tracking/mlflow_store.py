@@ -10,6 +10,7 @@ import re
 import socket
 import sqlite3
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ PARENT = "mlflow.parentRunId"
 KEY = "steadyphi.experiment"
 DIGEST = "steadyphi.digest"
 PUBLISHED = "steadyphi.published"
+RECORD = "steadyphi.record"  # of a stage run: its name in the records of `pending`
 PROCESS = "process"
 SOURCE = "mlflow.source.name"
 LOCK_SECONDS = 120  # a new database takes seconds to migrate, and other processes may be waiting
@@ -185,26 +187,36 @@ def experiment_id(client: Any, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def parent_run(client: Any, experiment_id: str, digest: str, name: str) -> Any:
-    """Find or create the parent run of the experiment, set it RUNNING and record its owner process.
+def row_tags(digest: str, name: str | None) -> dict[str, str]:
+    """Return the tags that identify the parent run of an experiment.
 
-    name: what the row is called if DVC has no name for the experiment.
+    name: what DVC calls the experiment, if it has a name.
+    """
+    return {KEY: name or digest, DIGEST: digest, SOURCE: "dvc.yaml"}
+
+
+def owner_tag() -> dict[str, str]:
+    """Return the tag that names the process which lives as long as the experiment."""
+    return {PROCESS: identity(_owner())}
+
+
+def parent_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Any:
+    """Find or create the parent run of the experiment, set it RUNNING and set its tags.
+
+    name: what the row is called. tags: those of `row_tags`, and others. time: of a new run, in ms.
 
     The run is identified by its key and its settings digest together. MLflow's params cannot be changed, so
     the same DVC_EXP_NAME with different settings is a different run. The key is compared here, not in the
     filter, because a name may contain quotes.
     """
-    key = os.environ.get("DVC_EXP_NAME") or digest
-    name = os.environ.get("DVC_EXP_NAME") or name
-    tags = {KEY: key, DIGEST: digest, PROCESS: identity(_owner()), SOURCE: "dvc.yaml", **origin()}
-    for run in client.search_runs([experiment_id], f"tags.`{DIGEST}` = '{digest}'"):
-        if run.data.tags.get(KEY) == key:
+    for run in client.search_runs([experiment_id], f"tags.`{DIGEST}` = '{tags[DIGEST]}'"):
+        if run.data.tags.get(KEY) == tags[KEY]:
             client.update_run(run.info.run_id, status="RUNNING", name=name)
             for tag, value in tags.items():
                 if run.data.tags.get(tag) != value:
                     client.set_tag(run.info.run_id, tag, value)
             return client.get_run(run.info.run_id)
-    return client.create_run(experiment_id, run_name=name, tags=tags)
+    return client.create_run(experiment_id, start_time=time, run_name=name, tags=dict(tags))
 
 
 def settle(client: Any, parent: Any) -> None:

@@ -6,8 +6,8 @@ The functions here may raise MLflow's exceptions. Repeating a call with the same
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,20 @@ class Published:
     model_tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(client: Any, run: Any, content: Published, store: Callable[[Callable[[], None]], None]) -> None:
-    """Write the content to a run. `store` calls a function that logs an artifact, which may fail."""
+def to_json(content: Published) -> dict[str, Any]:
+    """Return the content as plain values, without the artifacts."""
+    return {key: value for key, value in asdict(content).items() if key != "artifacts"}
+
+
+def write(client: Any, run: Any, content: Mapping[str, Any]) -> None:
+    """Write content, as `to_json` returns it, to a run."""
+    known = Published(**{**content, "data": [Data(**each) for each in content["data"]]}, artifacts=())
     run_id = run.info.run_id
-    _log_curves(client, run_id, content.metrics)
-    _log_data(client, run_id, content.data)
-    if content.model:
-        _log_model(client, run, content.model, content.model_tags)
-    for path in content.artifacts:
-        store(lambda path=path: client.log_artifact(run_id, str(path)))  # type: ignore[misc]
-    client.set_tag(run_id, NOTE, description(run_id, content))
+    _log_curves(client, run_id, known.metrics)
+    _log_data(client, run_id, known.data)
+    if known.model:
+        log_model(client, run, known.model, known.model_tags)
+    client.set_tag(run_id, NOTE, description(run_id, known))
 
 
 def description(run_id: str, content: Published) -> str:
@@ -104,16 +108,20 @@ def _log_data(client: Any, run_id: str, data: Sequence[Data]) -> None:
         client.log_inputs(run_id, datasets=inputs)
 
 
-def _log_model(client: Any, run: Any, name: str, tags: Mapping[str, str]) -> None:
-    """Log the model by name and tags. Its weights are DVC's, and they are not copied.
+def log_model(client: Any, run: Any, name: str, tags: Mapping[str, str]) -> str:
+    """Log the model by name and tags, once for the same tags, and return its id.
 
-    MLflow forbids some characters in the name, such as the dot of phi-1.5.
+    Its weights are DVC's, and they are not copied. MLflow forbids some characters in the name, such as the
+    dot of phi-1.5.
     """
     from mlflow.entities import LoggedModelOutput
 
-    if run.outputs and run.outputs.model_outputs:
-        return
+    for output in (run.outputs and run.outputs.model_outputs) or ():
+        model = client.get_logged_model(output.model_id)
+        if tags.items() <= model.tags.items():
+            return str(model.model_id)
     allowed = FORBIDDEN.sub("_", name)
     made = client.create_logged_model(run.info.experiment_id, allowed, run.info.run_id, dict(tags))
     client.finalize_logged_model(made.model_id, "READY")
     client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+    return str(made.model_id)

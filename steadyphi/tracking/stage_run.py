@@ -1,8 +1,8 @@
 """Record stages in MLflow: one parent run (row) per experiment, with one child run per executed stage.
 
 DVC starts each stage as a separate process, so nothing is kept in memory between stages. The parent run is
-found by its tags, under a file lock. Tracking is optional: if it fails, it prints one line and turns itself
-off, and the stage continues.
+found by its tags, under a file lock. Tracking is optional: if it fails, it prints one line, and the stage
+continues. What could not be sent is kept on disk and sent later (`pending`).
 """
 
 import contextlib
@@ -12,21 +12,24 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import psutil
-from filelock import FileLock
 
 from steadyphi.tracking import mlflow_store as store
-from steadyphi.tracking import published
+from steadyphi.tracking import pending, published
 from steadyphi.tracking.published import Published
+from steadyphi.tracking.sending import ON_ARTIFACTS, Operation, Sender, refused
 from steadyphi.tracking.values import allowed_name, finite, flatten, mask
 
 FLUSH_SECONDS = 2.0
 SAMPLING_SECONDS = 5
-BATCH = 100  # params per request; a request may hold ten times as many metrics
+RETRY_SECONDS = 60  # until a server that failed is tried again; doubled after each failure
+KEPT = "it is kept in .cache/mlflow, and sent by the next stage or python -m stages.publish --pending"
+MOST_PARAM = 6000  # characters of a param, MLflow's own limit
 
 P = ParamSpec("P")
 
@@ -38,13 +41,14 @@ def _never_fails(
 
     @functools.wraps(method)
     def guarded(self: "StageRun", *args: P.args, **kwargs: P.kwargs) -> None:
-        if not self._on:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            self._on = False
-            self._warn(error)
+        with self._lock:  # system metrics come from a thread
+            if not self._on:
+                return
+            try:
+                method(self, *args, **kwargs)
+            except Exception as error:
+                self._on = False
+                self._warn(f"{store.reason(error)}; the stage goes on without tracking")
 
     return guarded
 
@@ -53,44 +57,45 @@ class StageRun:
     """The MLflow run of one stage. No method raises, even if the store fails."""
 
     def __init__(self) -> None:
-        self._on = self._artifacts = True
+        self._on = True
+        self._lock = threading.RLock()
         self._warned = False
-        self._client: Any = None
-        self._parent: Any = None
-        self._id = ""
+        self._sender = Sender()
+        self._first: Operation = {}
+        self._record: pending.Record | None = None
+        self._failing: set[str] = set()  # the kinds of operations that are kept instead of sent
+        self._retry_seconds, self._retry_at = RETRY_SECONDS, 0.0
         self._monitor: Any = None
-        self._buffer: list[Any] = []
+        self._buffer: list[tuple[str, float, int, int]] = []
         self._flushed = time.monotonic()
 
     @_never_fails
     def params(self, settings: Mapping[str, Any]) -> None:
         """Log nested settings as this stage's params."""
-        self._log_params(self._id, settings)
+        self._do("params", params=flat_params(settings))
 
     @_never_fails
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics; they are sent in batches every two seconds and at the end of the stage."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self._buffer += [Metric(allowed_name(k), finite(v), now, step or 0) for k, v in values.items()]
+        now = _now()
+        self._buffer += [(allowed_name(k), finite(v), now, step or 0) for k, v in values.items()]
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
     @_never_fails
     def artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file, or a folder under its own name, to this stage's artifacts below `folder`."""
-        self._store(lambda: self._client.log_artifact(self._id, str(path), folder or None))
+        self._do("artifact", path=str(path), folder=folder, of_row=False)
 
     @_never_fails
     def text(self, text: str, name: str) -> None:
         """Log a text as an artifact of this stage; `name` may contain folders."""
-        self._store(lambda: self._client.log_text(self._id, mask(text), name))
+        self._do("text", text=mask(text), name=name)
 
     @_never_fails
     def output(self, name: str, digest: str) -> None:
         """Tag the run with the digest of the stage's output `name`."""
-        self._client.set_tag(self._id, f"output.{name}", digest)
+        self._do("tag", key=f"output.{name}", value=digest)
 
     @_never_fails
     def summary(self, content: Published) -> None:
@@ -99,108 +104,117 @@ class StageRun:
         Only this method writes it, because a cached or skipped stage runs no code. Repeating a call
         changes nothing; a changed metric replaces the old value.
         """
-        parent_id = self._parent.info.run_id
-        published.write(self._client, self._parent, content, self._store)
-        self._client.set_tag(parent_id, store.PUBLISHED, "true")
-        self._parent = self._client.get_run(parent_id)
-        store.settle(self._client, self._parent)
-
-    def _store(self, log: Callable[[], None]) -> None:
-        """Log an artifact. If the artifact store fails, print one line and continue without artifacts."""
-        if not self._artifacts:
-            return
-        try:
-            log()
-        except Exception as error:
-            self._artifacts = False
-            reason = store.reason(error, 200)
-            where = mask(self._client.get_run(self._id).info.artifact_uri)
-            message = f"the artifact store {where} fails ({reason}); no more artifacts are logged"
-            print(f"warning: MLflow: {message}", file=sys.stderr)
-
-    def _log_params(self, run_id: str, settings: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
-        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
-
-        # Params cannot be changed, and logging a second value is an error, so the first value is kept.
-        known = self._client.get_run(run_id).data.params
-        new = {allowed_name(key): value[:MAX_PARAM_VAL_LENGTH] for key, value in flatten(settings).items()}
-        params = [Param(key, value) for key, value in new.items() if key not in known]
-        for i in range(0, len(params), BATCH):
-            self._client.log_batch(run_id, params=params[i : i + BATCH])
-
-    def _flush(self) -> None:
-        for i in range(0, len(self._buffer), 10 * BATCH):
-            self._client.log_batch(self._id, metrics=self._buffer[i : i + 10 * BATCH])
-        self._buffer.clear()
-        self._flushed = time.monotonic()
+        for path in content.artifacts:
+            self._do("artifact", path=str(path), folder="", of_row=True)
+        self._do("summary", content=published.to_json(content))
 
     @_never_fails
-    def _start(
-        self, stage: str, experiment: str, digest: str, settings: Mapping[str, Any], title: str
-    ) -> None:
-        # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
-        name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
-        tags = {
-            "dvc.stage": name,
-            "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
-            store.SOURCE: f"stages/{name.partition('@')[0]}.py",
-            store.PROCESS: store.identity(psutil.Process()),
-            **store.origin(),
-        }
-        # Without the lock, processes that start together would create the database and the parent run twice.
-        with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
-            self._client = store.open_client()
-            experiment_id = store.experiment_id(self._client, experiment)
-            self._parent = store.parent_run(self._client, experiment_id, digest, title)
-            store.reap(self._client, experiment_id)
-            tags[store.PARENT] = self._parent.info.run_id
-            set_tags = {key: value for key, value in tags.items() if value}
-            named = f"{name} · {self._parent.info.run_name}"
-            self._id = self._client.create_run(experiment_id, run_name=named, tags=set_tags).info.run_id
-            self._log_params(self._parent.info.run_id, settings)  # now, because a later stage may fail
-        self._start_monitor()
+    def register(self, folder: Path, version: Mapping[str, Any]) -> None:
+        """Register the MLflow model in `folder` as `registry.register` says. Comes after `summary`."""
+        self._do("register", path=str(folder), version=dict(version))
+
+    def _do(self, do: str, **values: Any) -> None:
+        """Send an operation, or keep it on disk if the server or its artifact store fails."""
+        operation = {"do": do, **values}
+        kind = "artifacts" if do in ON_ARTIFACTS else "store"
+        if self._failing and time.monotonic() > self._retry_at:
+            self._retry()
+        if not self._failing & {kind, "store"}:
+            try:
+                self._sender.send(operation)
+                return
+            except Exception as error:
+                if refused(error):
+                    raise
+                self._failing.add(kind)
+                self._wait()
+                self._warn(f"{self._where(kind)}{store.reason(error)}; {KEPT}")
+        self._keep(operation)
+
+    def _keep(self, operation: Operation) -> None:
+        if self._record is None:
+            self._record = pending.Record()
+            if operation is not self._first:
+                self._record.add(self._first)
+        self._record.add(operation)
+
+    def _where(self, kind: str) -> str:
+        if kind == "store":
+            return ""
+        return f"the artifact store {mask(self._sender.parent.info.artifact_uri)} fails: "
+
+    def _wait(self) -> None:
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds *= 2
+
+    def _retry(self) -> None:
+        """Send what was kept. If it fails, try again after twice the time."""
+        assert self._record
+        try:
+            self._sender = pending.send(self._record.folder)
+        except Exception:
+            self._wait()
+            return
+        self._record.close()
+        self._record, self._failing = None, set()
+
+    def _flush(self) -> None:
+        points, self._buffer = self._buffer, []
+        self._flushed = time.monotonic()
+        if points:
+            self._do("metrics", points=points)
+
+    @_never_fails
+    def _start(self, row: Mapping[str, Any], child: Mapping[str, Any] | None, time_: int) -> None:
+        self._first = {"do": "start", "row": dict(row), "child": child, "time": time_}
+        self._do(**self._first)
+        if not self._failing:
+            for reason in pending.send_all()[1]:
+                self._warn(reason)
+        if child:
+            self._start_monitor()
 
     def _start_monitor(self) -> None:
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() in ("false", "0"):
             return
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+        from steadyphi.tracking.system_metrics import monitor
 
-        self._monitor = SystemMetricsMonitor(self._id, SAMPLING_SECONDS, tracking_uri=store.tracking_uri())
+        self._monitor = monitor(self.metrics, SAMPLING_SECONDS)
         self._monitor.start()
 
     @_never_fails
     def _finish_logging(self) -> None:
         self._flush()
+
+    def _end(self, status: str) -> None:
         if self._monitor:
-            self._monitor.finish()
-            # The monitor discards its last interval; a short stage has no other.
-            if last := self._monitor.aggregate_metrics():
-                self._monitor.publish_metrics(last)
-                self._monitor.mlflow_logger.flush()
+            self._monitor.finish()  # outside the lock, which its thread may be waiting for
+        self._finish_logging()
+        self._on = bool(self._sender.parent or self._record)  # what was started must be ended
+        self._terminate(status)
+        if self._record:
+            self._record.close()
 
     @_never_fails
     def _terminate(self, status: str) -> None:
-        self._client.set_terminated(self._id, status)
-        if status != "FINISHED":  # no later stage will run; the next attempt sets it RUNNING again
-            self._client.set_terminated(self._parent.info.run_id, status)
-        elif store.PUBLISHED in self._parent.data.tags:
-            # If the stage's output is unchanged, DVC skips publish, and the parent run is already complete.
-            store.settle(self._client, self._parent)
+        end: Operation = {"do": "end", "status": status, "time": _now()}
+        self._do(**end)
+        if self._record and "store" not in self._failing:
+            self._keep(end)  # for when the artifacts are sent, because each sending starts the run again
 
-    def _end(self, status: str) -> None:
-        self._on = bool(self._id)  # a run that was created must be ended, even after a failure
-        # The status is set first, so that an unreachable server costs only one time-out. An ended run still
-        # accepts metrics.
-        self._terminate(status)
-        self._finish_logging()
-
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, problem: str) -> None:
         if not self._warned:
-            print(
-                f"warning: MLflow: {store.reason(error)}; the stage goes on without tracking", file=sys.stderr
-            )
+            print(f"warning: MLflow: {problem}", file=sys.stderr)
         self._warned = True
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def flat_params(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested settings as MLflow's params, without secrets."""
+    return {allowed_name(key): value[:MOST_PARAM] for key, value in flatten(settings).items()}
 
 
 @contextlib.contextmanager
@@ -228,6 +242,21 @@ def unrecorded() -> StageRun:
     return run
 
 
+def row(
+    experiment: str, digest: str, settings: Mapping[str, Any], title: str, name: str | None
+) -> dict[str, Any]:
+    """Return what identifies the row of an experiment, and its params; see `stage_run`.
+
+    name: what DVC calls the experiment, if it has a name.
+    """
+    return {
+        "experiment": experiment,
+        "name": name or title,
+        "tags": store.row_tags(digest, name),
+        "params": flat_params(settings),
+    }
+
+
 @contextlib.contextmanager
 def stage_run(
     stage: str, *, experiment: str, digest: str, settings: Mapping[str, Any], title: str
@@ -239,8 +268,40 @@ def stage_run(
     `digest` is their digest, 12 hex digits.
     The run's final status is FINISHED; FAILED after an exception; KILLED after SIGTERM, Ctrl-C or `sys.exit`.
     """
+    origin = store.origin()
+    dvc_name = os.environ.get("DVC_EXP_NAME")
+    parent = row(experiment, digest, settings, title, dvc_name)
+    parent["tags"] |= store.owner_tag() | origin
+    # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
+    name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
+    tags = {
+        "dvc.stage": name,
+        "dvc.experiment": dvc_name,
+        store.SOURCE: f"stages/{name.partition('@')[0]}.py",
+        store.PROCESS: store.identity(psutil.Process()),
+        store.RECORD: uuid.uuid4().hex,
+        **origin,
+    }
+    named = f"{name} · {parent['name']}"
+    child = {"name": named, "tags": {key: value for key, value in tags.items() if value}}
+    with _recorded(parent, child, _now()) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def row_run(parent: Mapping[str, Any], tags: Mapping[str, str], time_: int) -> Iterator[StageRun]:
+    """Write the row of an experiment without running a stage.
+
+    parent: as `row` returns it. tags: more tags of the row. time_: when it was made, in ms.
+    """
+    with _recorded({**parent, "tags": {**parent["tags"], **tags}}, None, time_) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def _recorded(parent: Mapping[str, Any], child: Mapping[str, Any] | None, time_: int) -> Iterator[StageRun]:
     run = StageRun()
-    run._start(stage, experiment, digest, settings, title)
+    run._start(parent, child, time_)
     status = "FINISHED"
     try:
         with _sigterm_exits():

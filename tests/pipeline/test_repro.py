@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,62 @@ def test_a_clone_pulls_what_was_pushed_and_has_nothing_to_run(project: Project, 
     for name in ("model/lit_model.pth", "scores/tuned/scores.parquet", "report/report.html"):
         first, second = (p.folder / "artifacts" / name for p in (project, clone))
         assert first.read_bytes() == second.read_bytes()
+    project.run("git", "reset", "-q", "--hard", "HEAD~1")
+
+
+@pytest.fixture
+def bucket(project: Project) -> Iterator[Any]:
+    """A bucket on a small S3 server, whose keys are in the environment of the project."""
+    moto = pytest.importorskip("moto.server", reason="needs moto; make cloud installs it")
+    boto3 = pytest.importorskip("boto3", reason="needs boto3; make cloud installs it")
+    pytest.importorskip("dvc_s3", reason="needs dvc-s3; make cloud installs it")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = dict(project.env)
+    project.env |= {
+        "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    keys = {"aws_access_key_id": "me", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    yield boto3.resource("s3", endpoint_url=f"http://{host}:{port}", **keys).create_bucket(Bucket="steadyphi")
+    project.env = before
+    server.stop()
+
+
+@pytest.mark.cloud
+def test_an_adapter_comes_from_s3_and_its_base_is_fetched_again(
+    project: Project, bucket: Any, tmp_path: Path
+) -> None:
+    """As docs/sharing.md says: the base is not stored, and the evaluation is the same on another machine."""
+    pipeline = project.folder / "dvc.yaml"
+    text = pipeline.read_text()
+    for name in ("weights", "model"):
+        whole, unstored = (f"    outs:\n      - artifacts/{name}{end}\n" for end in ("", ": {push: false}"))
+        assert whole in text
+        text = text.replace(whole, unstored)
+    pipeline.write_text(text)
+    project.params(method="lora", finetune={"lr": 6e-3, "epochs": 1})
+    assert project.repro() == ["compose", "finetune", "evaluate@tuned", "publish", "gate"]
+    project.run("dvc", "remote", "add", "--default", "store", f"s3://{bucket.name}/project")
+    project.run("dvc", "remote", "modify", "store", "endpointurl", bucket.meta.client.meta.endpoint_url)
+    project.commit()
+    project.run("dvc", "push", "-q")
+    stored = {each.key.replace("project/files/md5/", "").replace("/", "") for each in bucket.objects.all()}
+    digests = {name: stage["outs"][0]["md5"] for name, stage in project.lock().items()}
+    assert {digests["finetune"], digests["evaluate@tuned"]} <= stored
+    assert not {digests["fetch"], digests["convert"]} & stored
+
+    clone = Project(tmp_path / "clone", project.env)
+    project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
+    clone.run("dvc", "pull", "-q", "--allow-missing")
+    assert (clone.folder / "artifacts/tuned/adapter_model.safetensors").exists()
+    assert not (clone.folder / "artifacts/model").exists()
+    assert clone.repro() == ["fetch", "convert"]
+    clone.run("dvc", "repro", "-q", "--force", "--single-item", "--no-run-cache", "evaluate@tuned")
+    assert clone.lock() == project.lock()
+    assert clone.run("git", "status", "--porcelain").stdout == ""
     project.run("git", "reset", "-q", "--hard", "HEAD~1")
 
 

@@ -13,7 +13,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings import schema, values
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import Destination, Finetune, Full, Lora, Settings, digest, load, stage_files
+from steadyphi.settings.schema import Finetune, Full, Lora, Settings, digest, load, stage_files
 from tests.conftest import ROOT
 
 CLASSES = {stage: getattr(schema, stage.title()) for stage in schema.STAGES}
@@ -249,7 +249,7 @@ def test_floats_survive_exactly(lr: float, standard: Settings, tmp_path: Path) -
     "name", ["yes", "1e-4", "null", "a: b", "größe #1", "'", "2024-01-01", "{x}", "a\nb"]
 )
 def test_texts_that_look_like_other_things_survive(name: str, standard: Settings, tmp_path: Path) -> None:
-    settings = replace(standard, publish=Destination(name))
+    settings = replace(standard, publish=replace(standard.publish, experiment=name))
     assert read_back(settings, tmp_path)["publish"].experiment == name
 
 

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 # itself), and whether the machine can run it.
 NOT_IN_OUTPUTS = (
     "stages/common.py",
+    "stages/rebuild.py",
+    "stages/register.py",
     "steadyphi/__init__.py",
     "steadyphi/budget/footprint.py",
     "steadyphi/budget/free_memory.py",

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from steadyphi.tracking.stage_run import KEPT
 from steadyphi.tracking.ui import command
 from tests.conftest import ROOT
-from tests.tracking.test_stage_run import client, isolate, record, root, template  # noqa: F401
+from tests.tracking.conftest import isolate
+from tests.tracking.test_stage_run import client, record
 
 
 def refusal(port: str) -> str:
@@ -41,7 +43,7 @@ def make_out_of_date(database: Path) -> None:
     connection.close()
 
 
-def test_a_taken_port_and_no_port(root: Path) -> None:  # noqa: F811
+def test_a_taken_port_and_no_port(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         text = refusal(str(port))
@@ -51,13 +53,13 @@ def test_a_taken_port_and_no_port(root: Path) -> None:  # noqa: F811
         assert refusal(port) == f"error: PORT should be a number from 1 to 65535, not {port!r}"
 
 
-def test_beside_a_tracking_server(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_beside_a_tracking_server(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pw@127.0.0.1:9")
     text = refusal("5000")
     assert text == "error: the runs are on the tracking server http://***@127.0.0.1:9; open it in a browser"
 
 
-def test_an_out_of_date_database(root: Path, free_port: str, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_an_out_of_date_database(root: Path, free_port: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_out_of_date(root / "mlflow.db")
     uri = f"sqlite:///{root}/mlflow.db"
     problem = (
@@ -68,7 +70,7 @@ def test_an_out_of_date_database(root: Path, free_port: str, capsys: pytest.Capt
     with record() as run:
         run.metrics({"loss": 0.5})
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"warning: MLflow: {problem}; the stage goes on without tracking"
+    assert line == f"warning: MLflow: {problem}; {KEPT}"
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def forbidding() -> Iterator[str]:
 
 
 def test_a_server_that_wants_a_login(
-    root: Path,  # noqa: F811
+    root: Path,
     forbidding: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -104,7 +106,7 @@ def test_a_server_that_wants_a_login(
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"warning: MLflow: {forbidding} refuses access (401); set MLFLOW_TRACKING_USERNAME and "
-        "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; the stage goes on without tracking"
+        f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; {KEPT}"
     )
 
 
@@ -123,7 +125,7 @@ def until_it_answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a folder", "what?"])
 def test_the_ui_answers(
-    template: Path,  # noqa: F811
+    template: Path,
     tmp_path: Path,
     name: str,
     free_port: str,
@@ -147,7 +149,7 @@ def test_the_ui_answers(
 
 @pytest.mark.slow
 def test_a_server_whose_artifact_store_cannot_be_written(
-    root: Path,  # noqa: F811
+    root: Path,
     tmp_path: Path,
     free_port: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -6,7 +6,7 @@ from pathlib import Path
 from steadyphi.tracking import view
 from steadyphi.tracking.ui import _address
 from tests.conftest import ROOT
-from tests.tracking.test_stage_run import client, published, record, root, template  # noqa: F401
+from tests.tracking.test_stage_run import client, published, record
 
 
 def test_the_columns_are_metrics_of_the_summary() -> None:
@@ -16,7 +16,7 @@ def test_the_columns_are_metrics_of_the_summary() -> None:
     assert shown <= {*view.MEASURES.values(), view.GATE}
 
 
-def test_the_link_names_a_view_that_the_experiment_has(root: Path) -> None:  # noqa: F811
+def test_the_link_names_a_view_that_the_experiment_has(root: Path) -> None:
     with record("publish") as run:
         run.summary(published({"spread/tested": 0.5}))
     api = client()

@@ -1,0 +1,219 @@
+"""Search for settings with Optuna: each trial is an experiment of DVC, pruned by its validation accuracy.
+
+    python scripts/sweep.py space.yaml --trials 20
+
+The file names the settings and their values:
+
+    finetune.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+    finetune.method.r: {choices: [4, 8, 16]}
+    prepare.grammar: {low: 0.2, high: 0.8}
+    prepare.sources: {choices: [[{file: a.jsonl}], [{file: a.jsonl, weight: 2.0}, {file: b.jsonl}]]}
+
+Each worker runs one trial at a time: one worker per GPU, without a GPU one per two cores. A trial is stopped
+if its accuracy is below the median of the earlier trials at the same step. Run the command again to continue
+a sweep that was stopped. Needs Optuna: make cloud.
+"""
+
+import argparse
+import json
+import os
+import queue
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.files import read_object
+
+METRICS, OBJECTIVE = "metrics/finetune.json", "valid_accuracy"
+SECONDS = 5  # between two looks at a running trial
+
+
+def suggest(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a value for each setting. Choices are chosen by their number, because they may be lists."""
+    values = {}
+    for key, kind in space.items():
+        if "choices" in kind:
+            values[key] = kind["choices"][trial.suggest_categorical(key, list(range(len(kind["choices"]))))]
+        else:
+            number = trial.suggest_int if isinstance(kind["low"], int) else trial.suggest_float
+            values[key] = number(key, kind["low"], kind["high"], log=kind.get("log", False))
+    return values
+
+
+def read_space(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the settings to search. Raises SteadyPhiError for a setting without a range or choices."""
+    space = read_object(path, "a search space")
+    for key, kind in space.items():
+        if not isinstance(kind, dict) or not ({"low", "high"} <= kind.keys() or kind.get("choices")):
+            raise SteadyPhiError(f"{path}: {key}: should have low and high, or a list of choices")
+    return space
+
+
+def command(name: str, values: Mapping[str, Any], targets: Sequence[str]) -> list[str]:
+    """Return the command that runs an experiment in a copy of the repository."""
+    # ++ sets a key whether params.yaml has it or not. JSON is also the syntax of Hydra's lists.
+    changes = [word for key, value in values.items() for word in ("-S", f"++{key}={_hydra(value)}")]
+    run = ["exp", "run", "--temp", "--name", name, *changes, *targets]
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *run]
+
+
+def _hydra(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_hydra(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class Sweep:
+    """The trials of a sweep. slots: the environment of each worker."""
+
+    def __init__(
+        self, name: str, space: Mapping[str, Any], targets: Sequence[str], slots: Sequence[dict[str, str]]
+    ):
+        self.name, self.space, self.targets = name, space, targets
+        self.slots: queue.Queue[dict[str, str]] = queue.Queue()
+        for slot in slots:
+            self.slots.put(slot)
+
+    def trial(self, trial: Any) -> float:
+        """Run an experiment; return its validation accuracy, or raise TrialPruned."""
+        slot = self.slots.get()
+        try:
+            return self._run(trial, slot)
+        finally:
+            self.slots.put(slot)
+
+    def _run(self, trial: Any, slot: Mapping[str, str]) -> float:
+        from optuna import TrialPruned
+
+        name = f"{self.name}-{trial.number:03}"
+        trial.set_user_attr("experiment", name)
+        log = Path(".cache") / "sweep" / f"{name}.log"
+        words = command(name, suggest(trial, self.space), self.targets)
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                words, stdout=file, stderr=file, env=os.environ | slot, start_new_session=True
+            )
+        try:
+            reported = -1
+            while process.poll() is None:
+                for step, accuracy in accuracies(name):
+                    if step > reported:
+                        trial.report(accuracy, reported := step)
+                if trial.should_prune():
+                    raise TrialPruned
+                with_timeout(process)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)  # DVC then removes its copy of the repository
+                process.wait()
+        if process.returncode:
+            raise SteadyPhiError(f"the experiment {name} failed; see {log}")
+        return result(name)
+
+
+def with_timeout(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process for a few seconds."""
+    end = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def accuracies(experiment: str) -> Iterator[tuple[int, float]]:
+    """Yield the steps at which a running experiment was validated, and the mean accuracy over the formats."""
+    from steadyphi.tracking import mlflow_store as store
+
+    client = store.open_client()
+    names = [each.experiment_id for each in client.search_experiments()]
+    for run in client.search_runs(names, f"tags.`dvc.experiment` = '{experiment}'"):
+        shares: dict[int, list[float]] = {}
+        for key in run.data.metrics:
+            if key.startswith(f"{OBJECTIVE}/"):
+                for point in client.get_metric_history(run.info.run_id, key):
+                    shares.setdefault(point.step, []).append(point.value)
+        yield from ((step, statistics.fmean(values)) for step, values in sorted(shares.items()))
+
+
+def result(experiment: str) -> float:
+    """Return the validation accuracy of a finished experiment."""
+    words = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
+    shown = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    for commit in shown:
+        for each in commit["experiments"] or ():
+            if each["name"] == experiment:
+                return float(each["revs"][0]["data"]["metrics"][METRICS]["data"][OBJECTIVE])
+    raise SteadyPhiError(f"{experiment}: dvc exp show does not list it")
+
+
+def slots(workers: int | None) -> list[dict[str, str]]:
+    """Return the environment of each worker: its GPU, or its share of the cores."""
+    import torch
+
+    if count := torch.cuda.device_count():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+        return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in visible[: workers or count]]
+    cores = len(os.sched_getaffinity(0))
+    count = workers or max(1, cores // 2)
+    return [{"OMP_NUM_THREADS": str(max(1, cores // count)), "OMP_WAIT_POLICY": "passive"}] * count
+
+
+def open_study(name: str) -> Any:
+    """Create a study or open it again. A trial that was running when the sweep was stopped is tried again."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    folder = Path(".cache") / "sweep"
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / f"{name}.journal")))
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+    )
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("space", type=Path, help="a YAML file with the settings to search")
+    parser.add_argument("--trials", type=int, default=20, help="number of trials in all (%(default)s)")
+    parser.add_argument("--workers", type=int, help="trials at a time (one per GPU, else per two cores)")
+    parser.add_argument("--target", action="append", default=[], help="stages to run (the whole pipeline)")
+    options = parser.parse_args()
+    from optuna.trial import TrialState
+
+    os.environ.setdefault("DVC_ROOT", str(Path.cwd()))
+    try:
+        space = read_space(options.space)
+        study, places = open_study(options.space.stem), slots(options.workers)
+        done = len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        sweep = Sweep(options.space.stem, space, options.target, places)
+        if left := options.trials - done:
+            study.optimize(sweep.trial, n_trials=left, n_jobs=len(places))
+    except SteadyPhiError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command continues")
+    best = study.best_trial
+    print(f"best: {best.user_attrs['experiment']}, {OBJECTIVE} {best.value:.4f}; dvc exp apply takes it over")
+
+
+if __name__ == "__main__":
+    main()

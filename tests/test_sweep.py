@@ -1,0 +1,124 @@
+"""scripts/sweep.py with a pipeline whose training is a formula."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import sweep
+from steadyphi.errors import SteadyPhiError
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.cloud]
+TRAIN = """
+import json, os, pathlib, time, yaml
+params = yaml.safe_load(open("params.yaml"))
+if params["sleep"]:
+    time.sleep(120)
+pathlib.Path("metrics").mkdir(exist_ok=True)
+rows = sum(source.get("weight", 1) for source in params["prepare"]["sources"])
+facts = {"valid_accuracy": params["finetune"]["lr"] * rows, "threads": int(os.environ["OMP_NUM_THREADS"])}
+json.dump(facts, open("metrics/finetune.json", "w"))
+"""
+DVC = """
+stages:
+  finetune:
+    cmd: python train.py
+    deps: [train.py]
+    params: [finetune, prepare, sleep]
+    metrics: [metrics/finetune.json: {cache: false}]
+"""
+SPACE = """
+finetune.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+finetune.method.r: {choices: [4, 8]}
+prepare.sources: {choices: [[{file: a.jsonl}, {file: b.jsonl, weight: 2.5}]]}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("optuna", reason="needs Optuna; make cloud installs it")
+    for name in [name for name in os.environ if name.startswith(("DVC_", "GIT_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    texts = {"train.py": TRAIN, "dvc.yaml": DVC, "params.yaml": "sleep: false\n", ".gitignore": "/.cache\n"}
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    Path("tiny.yaml").write_text(SPACE)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    for command in (
+        [*git, "init", "-q", "-b", "main"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        [*git, "add", "-A"],
+        [*git, "commit", "-q", "-m", "start"],
+    ):
+        subprocess.run(command, check=True)
+    return tmp_path
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "tiny.yaml", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_trials_are_two_experiments(project: Path) -> None:
+    said = run("--trials", "2", "--workers", "2")
+    study = sweep.open_study("tiny")
+    assert [trial.user_attrs["experiment"] for trial in study.trials] == ["tiny-000", "tiny-001"]
+    for trial in study.trials:
+        assert trial.value == pytest.approx(3.5 * trial.params["finetune.lr"])
+        assert trial.value == sweep.result(trial.user_attrs["experiment"])
+    assert said.startswith(f"best: {study.best_trial.user_attrs['experiment']}, ")
+    assert run("--trials", "2") == said  # nothing is left to do
+    # Stopped while a trial ran: the trial is tried again, with the same values.
+    left = study.ask()
+    values = sweep.suggest(left, sweep.read_space(Path("tiny.yaml")))
+    run("--trials", "3", "--workers", "1")
+    again = sweep.open_study("tiny").trials[-1]
+    assert again.params["finetune.lr"] == values["finetune.lr"] and again.state.name == "COMPLETE"
+
+
+def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import optuna
+
+    seen: list[str] = []
+
+    def accuracies(experiment: str) -> list[tuple[int, float]]:
+        seen.append(experiment)
+        return [(10, 0.1)] if list(Path(".dvc/tmp/exps").glob("*/train.py")) else []
+
+    monkeypatch.setattr(sweep, "accuracies", accuracies)
+    monkeypatch.setattr(sweep, "SECONDS", 1)
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.ThresholdPruner(lower=0.5))
+    Path(".cache/sweep").mkdir(parents=True)
+    study.optimize(
+        sweep.Sweep("bad", {"sleep": {"choices": [True]}}, [], [{"CUDA_VISIBLE_DEVICES": "1"}]).trial, 1
+    )
+    assert study.trials[0].state.name == "PRUNED" and study.trials[0].intermediate_values == {10: 0.1}
+    assert set(seen) == {"bad-000"}
+    assert not list(Path(".dvc/tmp/exps").glob("*/train.py"))
+
+
+def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert sweep.slots(None) == [{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "6"}]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert [slot["OMP_NUM_THREADS"] for slot in sweep.slots(None)] == ["2"] * 4
+
+
+@pytest.mark.parametrize("kind", ["{low: 1}", "{choices: []}", "3"])
+def test_a_setting_without_values(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(f"finetune.lr: {kind}\n")
+    with pytest.raises(SteadyPhiError, match=r"finetune\.lr: should have low and high, or a list of choices"):
+        sweep.read_space(path)

@@ -1,0 +1,144 @@
+"""What the store does not take is kept on disk, and sent later as if nothing had happened."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadyphi.errors import SteadyPhiError
+from steadyphi.tracking import pending, stage_run
+from steadyphi.tracking.published import Published
+from tests.tracking.test_stage_run import client, history, record, runs
+
+
+def break_store(root: Path) -> None:
+    (root / "mlflow.db").rename(root / "whole.db")
+    (root / "mlflow.db").mkdir()
+
+
+def mend_store(root: Path) -> None:
+    (root / "mlflow.db").rmdir()
+    (root / "whole.db").rename(root / "mlflow.db")
+
+
+def train(root: Path, breaks: str = "") -> None:
+    """Record a stage; the store breaks before it, or in the middle, or only the artifact store fails."""
+    if breaks == "before":
+        break_store(root)
+    with record(seed=7) as run:
+        run.params({"lr": 0.1})
+        run.metrics({"loss": 2.0}, step=1)
+        run._flush()
+        if breaks == "midway":
+            break_store(root)
+        run.metrics({"loss": 1.0, "nan": float("nan")}, step=2)
+        (root / "curve.csv").write_text("of this run")
+        run.artifact(root / "curve.csv", "curves")
+        run.text("an answer", "samples/1.txt")
+        run.output("model", "abc")
+        run.summary(Published(["steadier"], {"spread": [(0, 0.5), (9, 0.25)]}, [root / "curve.csv"]))
+    # Stages replace their files. What was kept is that of the run.
+    (root / "curve.csv").unlink()
+    (root / "curve.csv").write_text("of a later run")
+
+
+def facts() -> list[Any]:
+    """Everything that MLflow has, without times and ids."""
+    found = []
+    for run in [*runs()[0], *runs()[1]]:
+        tags = {k: v for k, v in run.data.tags.items() if k not in ("mlflow.parentRunId", "steadyphi.record")}
+        names = ["curve.csv", "curves/curve.csv", "samples/1.txt"]
+        folder = Path(run.info.artifact_uri.removeprefix("file://").replace("%20", " ").replace("%23", "#"))
+        texts = [(folder / name).read_text() for name in names if (folder / name).exists()]
+        points = {key: history(run, key) for key in run.data.metrics}
+        found.append((run.info.run_name, run.info.status, run.data.params, tags, str(points), texts))
+    return found
+
+
+@pytest.fixture
+def undisturbed(root: Path, tmp_path: Path) -> list[Any]:
+    """What MLflow has after a stage if nothing fails."""
+    shutil.copy(root / "mlflow.db", tmp_path / "empty.db")
+    train(root)
+    whole = facts()
+    shutil.rmtree(root / "mlartifacts")
+    shutil.copy(tmp_path / "empty.db", root / "mlflow.db")
+    assert str(whole).count("of this run") == 2 and "nan" in str(whole)
+    return whole
+
+
+@pytest.mark.parametrize("breaks", ["before", "midway"])
+def test_what_a_broken_store_missed_is_sent_later(
+    root: Path,
+    undisturbed: list[Any],
+    breaks: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train(root, breaks)
+    assert len(pending.waiting()) == 1 and stage_run.KEPT in capsys.readouterr().err
+    sent, (failed,) = pending.send_all()  # still broken
+    assert not sent and "kept in" in failed and len(pending.waiting()) == 1
+    mend_store(root)
+    shutil.copytree(pending.waiting()[0], copy := root / ".cache" / "copy")
+    assert pending.send_all() == (["finetune · title of 0123456789ab"], [])
+    assert facts() == undisturbed and not pending.waiting()
+    pending.send(copy)  # again, as after a kill in the middle
+    assert facts() == undisturbed
+
+
+def test_the_next_stage_sends_it(root: Path, undisturbed: list[Any]) -> None:
+    train(root, "before")
+    mend_store(root)
+    with record("gate", "f" * 12):
+        pass
+    assert not pending.waiting()
+    assert [each for each in facts() if "f" * 12 not in each[0]] == undisturbed
+
+
+def test_a_stage_that_goes_on_sends_it_itself(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stage_run, "RETRY_SECONDS", 0)
+    with record() as run:
+        break_store(root)
+        run.output("model", "abc")
+        run.params({"lr": 0.1})
+        mend_store(root)
+        run.metrics({"loss": 1.0}, step=2)
+    _, [child] = runs()
+    assert child.data.tags["output.model"] == "abc" and child.data.params == {"lr": "0.1"}
+    assert (child.data.metrics, child.info.status) == ({"loss": 1.0}, "FINISHED")
+    assert not pending.waiting()
+
+
+def test_artifacts_are_sent_when_their_store_works_again(root: Path, undisturbed: list[Any]) -> None:
+    (root / "mlartifacts").write_text("a file where a folder should be")
+    train(root)
+    assert runs()[0][0].data.metrics == {"spread": 0.25}  # the rest has arrived
+    (root / "mlartifacts").unlink()
+    assert len(pending.send_all()[0]) == 1
+    assert facts() == undisturbed
+
+
+def test_a_record_goes_to_its_own_server_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with record():
+        assert pending.send_all() == ([], [])  # a stage that still runs keeps its record
+    assert len(pending.waiting()) == 1
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert not pending.waiting()
+
+
+def test_a_damaged_record(root: Path) -> None:
+    folder = root / ".cache" / "mlflow" / "1-1"
+    folder.mkdir(parents=True)
+    start = json.dumps({"do": "text", "text": "a", "name": "b"}) + "\n"
+    (folder / pending.OPERATIONS).write_text(start + start[:20])  # killed within the second line
+    assert len(list(pending.operations(folder))) == 1
+    (folder / pending.OPERATIONS).write_text(json.dumps({"do": "artifact", "path": "../../x"}) + "\n")
+    with pytest.raises(SteadyPhiError, match="outside the folder"):
+        list(pending.operations(folder))
+    assert client().search_registered_models() == []
