@@ -15,14 +15,16 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks.populations import Correct, Population, populations, stored
 from steadyphi.files import write_text
 from steadyphi.stats.attribution import attribute
-from steadyphi.stats.bootstrap import Resampling
+from steadyphi.stats.bootstrap import Arrays, Resampling
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import measure_changes
 from steadyphi.stats.estimate import estimate
@@ -98,6 +100,7 @@ def replicate(
         assert row.low is not None and row.high is not None
         expected = true[1][row.key] - true[0][row.key]
         yield "change", CATALOGUE[row.key].name, holds(Interval(row.change, row.low, row.high), expected)
+    yield from of_perturbations(population, runs, resampling)
     if seed % SELDOM == 0:
         yield from of_formats(population, before, after)
     yield from of_advice(population, before, resampling)
@@ -105,6 +108,25 @@ def replicate(
         yield "test", "Formats differ (permutation)", variants_differ(before, resampling) < ALPHA
     if not_worse(population, true):
         yield "test", "Gate", not decide(before, after, resampling).passed
+
+
+def of_perturbations(
+    population: Population, runs: Sequence[Arrays], resampling: Resampling
+) -> Iterator[tuple[str, str, float]]:
+    """Yield the performance drop rate: the middle format is the default, the others its perturbations."""
+    measure = CATALOGUE["pdr"]
+    drops = [measure.value(against_default(a[None])) for a in (population.before, population.after)]
+    was, now = (against_default(run["correct"]) for run in runs)
+    found = estimate([measure], was, resampling)[measure.key]
+    yield "interval", measure.name, holds(found, drops[0])
+    (row,) = measure_changes(was, now, [measure], resampling)
+    yield "change", measure.name, holds(Interval(row.change, row.low, row.high), drops[1] - drops[0])
+
+
+def against_default(correct: NDArray[Any]) -> Arrays:
+    """Return what the measures of a family read from answers, or shares, (items, formats)."""
+    middle = correct.shape[1] // 2
+    return {"correct": np.delete(correct, middle, axis=1), "default": correct[:, middle : middle + 1]}
 
 
 def of_formats(population: Population, before: Correct, after: Correct) -> Iterator[tuple[str, str, float]]:

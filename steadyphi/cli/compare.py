@@ -107,26 +107,31 @@ def dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def render(comparison: "RunComparison") -> str:
     """Return the tables of a comparison, its alarms and the result of the gate."""
     from steadyphi.report import families
-    from steadyphi.report.wording import count, percent, points
+    from steadyphi.report.wording import Q_MEANING, count, percent, points, probability
 
     rows = comparison.variants
     lines = [f"On {count(comparison.items, 'question')} in {count(len(rows), 'format')} that both have.", ""]
-    lines.append(_line("", "before", "after", "change", "interval"))
-    lines += [_line(*families.texts(change)) for change in comparison.measures]
+    lines.append(_line("", "before", "after", "change", "interval", "q"))
+    lines += [_line(*families.texts(change), probability(change.q_value)) for change in comparison.measures]
     lines += ["", _line("format", "before", "after", "change", "p (Holm)")]
     for row in rows:
         change = f"{points(row.change)} points"
-        lines.append(_line(row.name, percent(row.before), percent(row.after), change, f"{row.p_holm:.3f}"))
+        lines.append(
+            _line(row.name, percent(row.before), percent(row.after), change, probability(row.p_holm))
+        )
     for heading, members in itertools.groupby(comparison.families, families.heading):
         lines += ["", heading]
         for family in members:
             for measure in family.measures:
-                lines.append(_line(f"  {families.name(family, measure)}", *families.texts(measure)[1:]))
-    lines += ["", *comparison.alarms]
+                texts = families.texts(measure)[1:]
+                lines.append(
+                    _line(f"  {families.name(family, measure)}", *texts, probability(measure.q_value))
+                )
+    lines += ["", Q_MEANING, *comparison.alarms]
     gate = comparison.gate
     lines += ["gate: passed"] if gate.passed else [f"gate: not passed: {reason}" for reason in gate.reasons]
     return "\n".join(lines)
 
 
-def _line(name: str, before: str, after: str, change: str, certainty: str) -> str:
-    return f"{name:34}{before:>14}{after:>14}{change:>16}   {certainty}"
+def _line(name: str, before: str, after: str, change: str, certainty: str, q: str = "") -> str:
+    return f"{name:34}{before:>14}{after:>14}{change:>16}   {certainty:30}{q}".rstrip()

@@ -13,7 +13,7 @@ from steadyphi.files import read_bytes, sha256, write_text
 from steadyphi.prompts.dialogue import stops
 from steadyphi.prompts.formats import Format
 from steadyphi.report import families
-from steadyphi.report.wording import count, percent, points, points_interval
+from steadyphi.report.wording import Q_MEANING, count, percent, points, points_interval, probability
 from steadyphi.results import stored
 from steadyphi.results.stored import Evaluation
 from steadyphi.settings import schema
@@ -136,12 +136,12 @@ def _steadiness(card: Card) -> Iterator[str]:
     asked = f"{count(comparison.items, 'question')} in {count(len(comparison.variants), 'format')}"
     yield f"\n## Steadiness\n\n{asked}. Depending on the format, {percent(worst)} to {percent(best)} of the"
     yield "answers are right after fine-tuning, so the format should stay the one above."
-    yield f"The intervals have a confidence of {after.result.confidence:.0%}.\n"
-    yield "| measure | base | fine-tuned | change | interval |\n|---|---|---|---|---|"
+    yield f"The intervals have a confidence of {after.result.confidence:.0%}. {Q_MEANING}.\n"
+    yield "| measure | base | fine-tuned | change | interval | q |\n|---|---|---|---|---|---|"
     summary = {measure.key for measure in used_in("summary")}
     for change in comparison.measures:
         if change.key in summary:
-            yield f"| {' | '.join(families.texts(change))} |"
+            yield f"| {' | '.join([*families.texts(change), probability(change.q_value)])} |"
 
 
 def _making(card: Card, licence: str | None) -> Iterator[str]:

@@ -9,7 +9,7 @@ from steadyphi.report.effects import ALPHA, FAMILIES
 from steadyphi.report.figures import figure, table
 from steadyphi.report.markup import Markup
 from steadyphi.report.row_chart import Mark, Row, RowChart
-from steadyphi.report.wording import change_interval_text, change_text, count, number, text
+from steadyphi.report.wording import change_interval_text, change_text, count, probability, text
 from steadyphi.results.result import FamilyChange
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
@@ -45,7 +45,7 @@ def chart(families: Sequence[FamilyChange], labels: Sequence[str]) -> Markup | N
     drawn = RowChart(rows, scale, [(0.0, "zero")], figures=2).draw()
     heads = ["asked", "measure", *labels, "change", "interval", "q", "questions", "variants"]
     cells = [
-        [family.name, *texts(change), number(change.q_value), family.items, family.variants]
+        [family.name, *texts(change), probability(change.q_value), family.items, family.variants]
         for family in families
         for change in family.measures
     ]

@@ -8,6 +8,7 @@ from steadyphi.files import write_csv, write_json, write_text
 from steadyphi.report import (
     browser,
     comparison,
+    components,
     effects,
     first_screen,
     formats,
@@ -31,6 +32,7 @@ SECTIONS = (
     comparison.section,
     effects.atoms,
     effects.families,
+    components.section,
     formats.skills,
     formats.distribution,
     search.section,

@@ -2,6 +2,11 @@
 
 from steadyphi.stats.estimate import Measure
 
+Q_MEANING = (
+    "q: the p-value of a change, adjusted for all changes of measures of the comparison; of the changes with "
+    "a q below 0.05, at most 5% are expected to be false"
+)
+
 
 def percent(share: float | None) -> str:
     """0.375 → 37.5%; an empty string for None."""
@@ -26,6 +31,13 @@ def number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}".replace("-", "−")
+
+
+def probability(value: float | None) -> str:
+    """0.0123 → 0.012; below 0.001 as <0.001; an empty string for None."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def count(amount: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from steadyphi.prompts.grammar import NONE, OPTION_FACTORS
 from steadyphi.prompts.variants import Variant
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.cells import Cells
+from steadyphi.results.decomposition import decompositions
 from steadyphi.results.headline import measure
 from steadyphi.results.result import Estimate, OptionRow, PositionMeasure, Result, SkillRow
 from steadyphi.results.variant_rows import variant_rows
@@ -48,6 +49,7 @@ def analyse(label: str, answers: EvaluationAnswers) -> Result:
         options=_options(answers),
         recommendation=_recommendation(answers, core),
         alarms=_alarms(answers, measures),
+        decompositions=decompositions(answers),
     )
 
 

@@ -83,6 +83,11 @@ class Cells:
         }
 
     @property
+    def against_default(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the measures of a family. The first variant is the default format."""
+        return {"correct": self.correct[:, 1:], "default": self.correct[:, :1]}
+
+    @property
     def positions(self) -> dict[str, NDArray[np.int_]]:
         """The positions of the chosen and of the right choice, (N, T) each. The choices must be shown."""
         assert self.places is not None

@@ -13,7 +13,7 @@ from steadyphi.stats.comparison import measure_changes
 
 Rows = Sequence[Mapping[str, Any]]
 
-FAMILY = ("accuracy_mean", "against_default", "spread")
+FAMILY = ("accuracy_mean", "against_default", "spread", "pdr")
 ORDERS = ("flip_rate", "position_bias")
 LONG = ("right",)
 
@@ -21,9 +21,11 @@ LONG = ("right",)
 def family(name: str, before: Cells, after: Cells, resampling: Resampling) -> FamilyChange:
     """Return the changes of a family. The first variant of the cells is the default format."""
     count = len(before.variants) - 1
-    keys = [key for key in FAMILY if count > 1 or key != "spread"]
-    was, now = ({"correct": run.correct[:, 1:], "default": run.correct[:, :1]} for run in (before, after))
-    rows = measure_changes(was, now, [CATALOGUE[key] for key in keys], resampling)
+    left_out = {"spread": count == 1, "pdr": name != "noise"}
+    keys = [key for key in FAMILY if not left_out.get(key)]
+    rows = measure_changes(
+        before.against_default, after.against_default, [CATALOGUE[key] for key in keys], resampling
+    )
     return FamilyChange("family", name, len(before.items), count, rows)
 
 

@@ -51,7 +51,7 @@ def scope_arrays(scope: Scope, answers: EvaluationAnswers) -> Mapping[str, NDArr
         return answers.cells(families["grammar"]).arrays if "grammar" in families else None
     if scope == "perturbations":
         noise = families.get("noise")
-        return answers.cells([answers.default, *noise]).arrays if noise else None
+        return answers.cells([answers.default, *noise]).against_default if noise else None
     if scope == "classes":
         return formats.arrays if answers.same_choices else None
     return _open_arrays(answers)

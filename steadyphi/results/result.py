@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from steadyphi.stats.attribution import Effect
 from steadyphi.stats.comparison import Comparison, MeasureChange
+from steadyphi.stats.crossed import Component
 from steadyphi.stats.measures import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
@@ -200,6 +201,19 @@ class QuantizedChange:
 
 
 @dataclass(frozen=True)
+class Decomposition:
+    """The variance of an answer (1 if right, else 0), divided among crossed factors.
+
+    name: "format" for the named formats, "options" for listed options, whose formats are the styles.
+    levels: the number of levels of each factor. components: see `stats.crossed`.
+    """
+
+    name: str
+    levels: dict[str, int]
+    components: list[Component]
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of the evaluation of one model.
 
@@ -239,6 +253,7 @@ class Result:
     long: LongSummary | None = None
     search: SearchResult | None = None
     quantized: list[QuantizedChange] = field(default_factory=list)
+    decompositions: list[Decomposition] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -301,13 +316,28 @@ class AnswerTable:
 
 
 @dataclass(frozen=True)
+class MixedModel:
+    """The mixed-effects logistic model of two runs, in logits (log-odds of a right answer).
+
+    questions, formats: that it is fitted to. tuned: the effect of fine-tuning in an average format.
+    deviations: the standard deviation of each random term.
+    """
+
+    questions: int
+    formats: int
+    tuned: float
+    deviations: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """The content of a report: the evaluation of one model, or of the base model and the tuned model.
 
-    settings: the names of the options, such as model and data. comparison: None for a single run.
+    settings: the names of the options, such as model and data. comparison, mixed: None for a single run.
     """
 
     settings: dict[str, Any]
     runs: list[Result]
     comparison: RunComparison | None
     answers: AnswerTable
+    mixed: MixedModel | None = None

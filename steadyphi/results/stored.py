@@ -13,6 +13,7 @@ from steadyphi.files import read_object
 from steadyphi.prompts.item import Item
 from steadyphi.results import families
 from steadyphi.results.cells import SCORES, Cells, asked_in_all, cells
+from steadyphi.results.decomposition import mixed
 from steadyphi.results.result import (
     SCHEMA,
     Answers,
@@ -175,7 +176,8 @@ def _family_changes(pair: _Pair, resampling: Resampling) -> list[FamilyChange]:
 def experiment(settings: Mapping[str, Any], runs: Sequence[Evaluation]) -> Experiment:
     """Return the content of a report on one or two evaluations of the same items."""
     comparison = side_by_side(runs[0], runs[1]) if len(runs) == 2 else None
-    return Experiment(dict(settings), [run.result for run in runs], comparison, _answer_table(runs))
+    model = mixed(*formats_of(runs)) if len(runs) == 2 else None
+    return Experiment(dict(settings), [run.result for run in runs], comparison, _answer_table(runs), model)
 
 
 def formats_of(runs: Sequence[Evaluation], families: Sequence[str] = ("format",)) -> list[Cells]:

@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from steadyphi.prompts import held_out
 from steadyphi.prompts.seam import audit
 from steadyphi.prompts.variants import Variant, render
 from steadyphi.results.answers import EvaluationAnswers
+from steadyphi.results.by_scorer import correct_by_scorer, is_label
 from steadyphi.results.cells import Cells
 from steadyphi.results.panel import panel_correct
 from steadyphi.results.result import OpenAccuracy, VariantRow
 from steadyphi.settings.schema import Evaluate
-from steadyphi.stats import scorers
 from steadyphi.stats.measures import accuracy
 from steadyphi.stats.paired import holm, mcnemar, paired_difference
 
+SCORERS = ("panel", "normalized", "calibrated", "batch_calibrated", "any_beginning")
 AUDITED = 20  # items per variant whose seam between prompt and answer is audited
 Prompts = Mapping[tuple[str, str], str]  # from (item, variant) to the prompt
 
@@ -102,36 +102,16 @@ def _boundary(answers: EvaluationAnswers, variant: Variant, both: Cells) -> tupl
 def _other_scorers(
     answers: EvaluationAnswers, family_cells: Cells, family: Sequence[Variant]
 ) -> dict[str, list[float | None] | None]:
-    """Return the accuracies by other scorers, None where a scorer is not defined.
-
-    All labels have the same length, so only text answers are normalized by length. Batch calibration needs
-    classes: choices that all items share, or positions if options are shown.
-    """
-    texts = {item.id: item.choices for item in answers.items}
-    logprobs, free = family_cells.logprobs, family_cells.free
-    lengths = scorers.byte_lengths([texts[i] for i in family_cells.items])
-    normalized = _accuracies(family_cells, scorers.length_normalized(logprobs, lengths))
-    batch = None
-    if family_cells.places is not None or answers.same_choices:
-        batch = _accuracies(family_cells, scorers.batch_calibrated(logprobs, family_cells.places))
+    """Return the accuracies by other scorers, None where a scorer is not defined."""
+    correct = correct_by_scorer(answers, family_cells)
     averaged = panel_correct(answers, family[0].family)
-    return {
-        "panel": None if averaged is None else [float(share) for share in averaged.mean(axis=0)],
-        "normalized": [
-            None if variant.options and variant.options.answers == "label" else share
-            for variant, share in zip(family, normalized, strict=True)
-        ],
-        "calibrated": None if free is None else _accuracies(family_cells, scorers.contextual(logprobs, free)),
-        "batch_calibrated": batch,
-        "any_beginning": None
-        if family_cells.begun is None
-        else _accuracies(family_cells, family_cells.begun),
-    }
-
-
-def _accuracies(family_cells: Cells, scores: NDArray[np.float64]) -> list[float | None]:
-    correct = scorers.choose(scores) == family_cells.answer[:, None]
-    return [float(share) for share in correct.mean(axis=0)]
+    if averaged is not None:
+        correct["panel"] = averaged
+    shares: dict[str, list[float | None] | None] = {name: None for name in SCORERS}
+    shares |= {name: [float(share) for share in right.mean(axis=0)] for name, right in correct.items()}
+    normalized = zip(family, correct["normalized"].mean(axis=0), strict=True)
+    shares["normalized"] = [None if is_label(variant) else float(share) for variant, share in normalized]
+    return shares
 
 
 def _open_accuracies(answers: EvaluationAnswers) -> dict[str, OpenAccuracy]:

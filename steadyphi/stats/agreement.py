@@ -67,7 +67,7 @@ def answer_sensitivity(chosen: Ints, choices: Ints) -> Floats:
     return sensitivity(one_hot(chosen, int(choices.max())), choices)
 
 
-def class_consistency(probabilities: Floats, answer: Ints) -> float | None:
+def class_consistency(probabilities: Floats, answer: Ints) -> float:
     """Return how similar the answers to items of the same class are: the mean of 1 - TVD over their pairs.
 
     C_y = E[1 - TVD(p_i, p_j)] over pairs i != j of items whose correct answer is y, where p_i is the mean
@@ -75,12 +75,12 @@ def class_consistency(probabilities: Floats, answer: Ints) -> float | None:
     arXiv 2406.12334); here averaged over the classes with equal weights. It is 1 if all items of a class get
     the same distribution, whether right or wrong.
     answer: (items,), the class of each item. It is meaningful only if all items have the same choices.
-    Returns None if no class has two items.
+    Returns NaN if no class has two items.
     """
     mean = probabilities.mean(axis=1)
     members = [mean[answer == label] for label in np.unique(answer)]
     similarities = [1 - mean_gap(rows.T).sum() / 2 for rows in members if len(rows) > 1]
-    return float(np.mean(similarities)) if similarities else None
+    return float(np.mean(similarities)) if similarities else float("nan")
 
 
 def jensen_shannon(probabilities: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """The change of a measure from one run to another on the same items, its errors, interval and p-value."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,17 @@ def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Re
     ways = [errors_of_run(measure, run, resampling) for run in (before, after)]
     if all(np.array_equal(before[name], after[name]) for name in measure.arrays):
         ways = [ways[0][:1], ways[1][:1]]  # nothing changed, so no tie was broken
-    return Drawn(measure.value(after) - measure.value(before), change_errors(*ways))
+    change = float(difference(measure.value(before), measure.value(after)))
+    return Drawn(change, change_errors(*ways))
+
+
+def difference(before: Any, after: Any) -> Any:
+    """Return after minus before, where differences that are rounding errors, such as -5e-16, are 0.
+
+    Otherwise a test may take many rounding errors of the same sign for a change.
+    """
+    change = after - before
+    return np.where(np.abs(change) < 1e-12, 0.0, change)
 
 
 @dataclass(frozen=True)
@@ -100,9 +111,11 @@ def tested_change(measure: Measure, before: Arrays, after: Arrays, resampling: R
     confidence = resampling.confidence
     if measure.of_items:
         was, now = (measure.of_items(*(run[name] for name in measure.arrays)) for run in (before, after))
-        share = was.dtype == bool
-        found = paired_difference(was, now, confidence) if share else mean_interval(now - was, confidence)
-        p_value = mcnemar(was, now) if share else mean_p_value(now - was)
+        if was.dtype == bool:
+            found, p_value = paired_difference(was, now, confidence), mcnemar(was, now)
+        else:
+            changes = difference(was, now)
+            found, p_value = mean_interval(changes, confidence), mean_p_value(changes)
         return Tested(found.value, found.low, found.high, p_value)
     drawn = drawn_change(measure, before, after, resampling)
     low, high = drawn.interval(expanded(confidence, len(before[measure.arrays[0]])))

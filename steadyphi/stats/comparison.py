@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 
 import numpy as np
 from scipy.stats import false_discovery_control
@@ -88,16 +89,17 @@ def compare(
 def measure_changes(
     before: Arrays, after: Arrays, measures: Sequence[Measure], resampling: Resampling
 ) -> list[MeasureChange]:
-    """Return the change of each measure with its interval; measures of other kinds are left out.
+    """Return the change of each measure with its interval.
 
-    `tested_change` says which interval it is. The ends are None if a measure is not a number in some of
-    the draws.
+    Measures of other kinds are left out, and those that are undefined for a run. `tested_change` says which
+    interval it is. The ends are None if a measure is not a number in some of the draws.
     """
-    return [
+    rows = (
         _change(measure, before, after, resampling)
         for measure in measures
         if measure.kind in ("bootstrap", "item mean")
-    ]
+    )
+    return [row for row in rows if not isnan(row.change)]
 
 
 def _change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> MeasureChange:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Literal
 
 from numpy import bool_, clip
@@ -18,7 +19,7 @@ Scope = Literal[
     "several formats",  # the same, with at least two formats and two questions
     "unseen formats",  # the formats that consist of held-out atoms, all questions
     "grammar",  # the formats drawn from the grammar
-    "perturbations",  # the default format, then the perturbed variants
+    "perturbations",  # the perturbed variants, and the default format
     "classes",  # the formats, where all questions have the same choices
     "open answers",  # generated answers
     "option orders",  # one style of listing options, in several orders
@@ -33,7 +34,7 @@ Kind = Literal[
     "item mean",  # an array (items,), whose mean is the value; the interval is Student's
     "own interval",  # an Interval; the function takes a Resampling last
     "resampled",  # the value itself, without an interval; the function takes a Resampling last
-    "value",  # the value itself, without an interval; None where it is not defined
+    "value",  # the value itself, without an interval
 ]
 Use = Literal["summary", "verdict", "gate"]
 
@@ -43,7 +44,7 @@ class Measure:
     """A measure.
 
     key: in metrics/*.json and result.json. name: in the report. label: within a sentence.
-    function: takes the arrays named in `arrays`; its docstring gives their shapes.
+    function: takes the arrays named in `arrays`; its docstring gives their shapes. NaN: undefined for these.
     worse: 1 if a greater value is worse, -1 if a smaller one is, 0 if neither. bounds: the possible values.
     uses: "summary" (metrics/summary.json and report.md), "verdict" (the report's first paragraph), "gate".
     """
@@ -94,7 +95,7 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
     return {
         measure.key: interval
         for measure in measures
-        if (interval := _estimate(measure, arrays, resampling)) is not None
+        if not isnan((interval := _estimate(measure, arrays, resampling)).value)
     }
 
 
@@ -105,7 +106,7 @@ def _bootstrapped(measure: Measure, inputs: Arrays, resampling: Resampling) -> I
     return found[measure.key]
 
 
-def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval | None:
+def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval:
     nan = float("nan")
     inputs = [arrays[name] for name in measure.arrays]
     if measure.extreme:
@@ -118,7 +119,7 @@ def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Inter
         interval: Interval = measure.function(*inputs, resampling)
         return interval
     value = measure.function(*inputs, *([resampling] if measure.kind == "resampled" else []))
-    return None if value is None else Interval(float(value), nan, nan)
+    return Interval(float(value), nan, nan)
 
 
 def _extreme(measure: Measure, correct: NDArray[bool_], resampling: Resampling) -> Interval:

@@ -254,27 +254,37 @@ def prompt_sensi_score_limit(correct: NDArray[np.bool_]) -> float:
     return (variants // 2) * ((variants + 1) // 2) / (variants * (variants - 1) / 2)
 
 
-def performance_drop_rate(correct: NDArray[np.bool_]) -> float | None:
+def performance_drop_rate(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> float:
     """Return PDR = 1 - perturbed / clean: the relative loss of accuracy by perturbations.
 
-    Zhu et al. 2023 (PromptBench), arXiv 2306.04528. It is negative if the perturbation helps, and None if no
+    Zhu et al. 2023 (PromptBench), arXiv 2306.04528. It is negative if the perturbation helps, and NaN if no
     clean answer is right, because then accuracy cannot drop.
-    correct: (items, variants), first the clean variant, then the perturbed ones; `perturbed` is the mean
-        accuracy of the latter.
+    correct: (items, variants), of the perturbed variants; `perturbed` is their mean accuracy.
+    default: (items, 1), of the clean variant.
     """
-    shares = correct.mean(axis=0)
-    clean, perturbed = float(shares[0]), float(shares[1:].mean())
-    return 1 - perturbed / clean if clean > 0 else None
+    return 1 - float(correct.mean() / default.mean()) if default.any() else float("nan")
 
 
-def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> float | None:
+def drop_values(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return PDR plus the influence of each item, (items,): numbers whose mean is PDR, as in `kappa_values`.
+
+    The influence is that on a ratio of means (Cochran 1977, Sampling Techniques, section 6.3).
+    """
+    drop = performance_drop_rate(correct, default)
+    if not np.isfinite(drop):
+        return np.full(len(correct), drop)
+    values: NDArray[np.float64] = ((1 - drop) * default[:, 0] - correct.mean(axis=1)) / default.mean() + drop
+    return values
+
+
+def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> float:
     """Return the mean length of generated answers divided by that of the reference, both in tokens.
 
     Above 1, the first prompt makes the answers longer, as a newline after `Output:` may. It is the ratio of
-    means, not the mean of ratios, so that single empty answers are no problem. None if all answers of the
+    means, not the mean of ratios, so that single empty answers are no problem. NaN if all answers of the
     reference are empty.
     """
-    return float(lengths.mean() / reference.mean()) if reference.any() else None
+    return float(lengths.mean() / reference.mean()) if reference.any() else float("nan")
 
 
 # The measures that are means over items, or have the error of one, as functions that return the value of each
@@ -287,5 +297,6 @@ ITEM_MEANS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     mean_consistency: consistency,
     flip_rate: lambda chosen: 1 - consistency(chosen),
     fleiss_kappa: kappa_values,
+    performance_drop_rate: drop_values,
     prompt_sensi_score: lambda scores: mean_gap(scores.astype(np.float64)),
 }

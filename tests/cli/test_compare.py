@@ -1,4 +1,7 @@
-"""steadyphi compare: where the scores of a revision come from; real git and DVC, and stages of one line."""
+"""steadyphi compare: where the scores of a revision come from, and what is printed.
+
+The scores come from real git and DVC, and stages of one line.
+"""
 
 import os
 import shutil
@@ -8,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from steadyphi.cli.compare import _folder
+from steadyphi.cli.compare import _folder, render
 from steadyphi.errors import SteadyPhiError
+from steadyphi.stats.catalogue import CATALOGUE
+from tests.report.example import experiment
 
 # The result of each run is different, as it is where another CPU rounds differently.
 STAGE = 'mkdir -p "$1" && cat source /proc/sys/kernel/random/uuid > "$1/n"\n'
@@ -96,3 +101,18 @@ def test_the_workspace_has_the_scores_of_the_current_revision(
         _folder("other", "tuned", tmp_path / "5")
     with pytest.raises(SteadyPhiError, match="nowhere: is neither a folder nor a revision; `dvc exp list`"):
         _folder("nowhere", "tuned", tmp_path / "6")
+
+
+def test_changes_have_q_values() -> None:
+    comparison = experiment().comparison
+    assert comparison
+    lines = render(comparison).splitlines()
+    heads = lines[2].split()
+    assert heads == ["before", "after", "change", "interval", "q"]
+    for row in comparison.measures:
+        assert row.q_value is not None
+        q = "<0.001" if row.q_value < 0.001 else f"{row.q_value:.3f}"
+        name = CATALOGUE[row.key].name
+        (line,) = (line for line in lines if line.startswith(f"{name}  "))
+        assert line.endswith(f" {q}") and line.index(f" {q}") + 1 == lines[2].index("q")
+    assert any(line.startswith("q: the p-value of a change, adjusted") for line in lines)

@@ -13,6 +13,7 @@ from steadyphi.checkpoint import manifest
 from steadyphi.cli import model_card
 from steadyphi.cli.main import main
 from steadyphi.prompts.formats import FORMATS
+from steadyphi.results import stored
 from tests.cli.made import RECOMMENDED, make_artifacts
 
 
@@ -71,6 +72,10 @@ def test_the_card_of_a_merged_model(project: Path, tmp_path: Path) -> None:
     for name, key in (("| Spread", "spread"), ("| Mean accuracy", "accuracy_mean")):
         before, after = (run["measures"][key]["value"] for run in runs)
         assert f"{100 * before:.1f}" in rows[name] and f"{100 * after:.1f}" in rows[name]
+    assert "a q below 0.05, at most 5% are expected to be false" in text
+    q_values = stored.side_by_side(*(stored.read(artifacts / "scores" / r) for r in ("base", "tuned")))
+    (q,) = (row.q_value for row in q_values.measures if row.key == "spread")
+    assert rows["| Spread"].endswith(f" | {q:.3f} |")
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     assert "not committed" in export(artifacts / "tuned", artifacts / "model", tmp_path / "b").text
 

@@ -9,11 +9,13 @@ from steadyphi.prompts.grammar import GrammarFormat
 from steadyphi.results.result import (
     Answers,
     AnswerTable,
+    Decomposition,
     Estimate,
     Experiment,
     FamilyChange,
     LongShare,
     LongSummary,
+    MixedModel,
     OpenAccuracy,
     OptionRow,
     PositionMeasure,
@@ -28,6 +30,7 @@ from steadyphi.results.result import (
 )
 from steadyphi.stats.attribution import Effect
 from steadyphi.stats.comparison import MeasureChange, VariantChange
+from steadyphi.stats.crossed import Component
 from steadyphi.stats.gate import Gate
 from steadyphi.stats.measures import Interval
 from steadyphi.stats.recommendation import Recommendation
@@ -85,6 +88,9 @@ def experiment(runs: int = 2) -> Experiment:
         runs=results,
         comparison=_comparison(*results) if runs == 2 else None,
         answers=AnswerTable([name for name, _ in VARIANTS], items),
+        mixed=MixedModel(ITEMS, len(FORMATS), 1.27, {"question": 1.7, "fine-tuning × format": 0.94})
+        if runs == 2
+        else None,
     )
 
 
@@ -198,6 +204,7 @@ def _result(label: str, number: int, items: list[QuestionAnswers], chance: rando
         alarms=[] if number else ["The worst format is no better than choosing blindly."],
         long=_long(number, chance),
         search=None if number else _search(),
+        decompositions=_decompositions(number),
         notes=[] if number else ["long prompts of 9999 tokens: more than the model's context of 512"],
     )
 
@@ -265,6 +272,22 @@ def _skills(run: int, items: list[QuestionAnswers]) -> list[SkillRow]:
             right = sum(item.runs[run].chosen[n] == item.answer for item in asked)
             rows.append(SkillRow(skill, name, len(asked), right / len(asked)))
     return rows
+
+
+def _decompositions(run: int) -> list[Decomposition]:
+    shares = {
+        "question": 0.3,
+        "scorer": 0.01,
+        "format": 0.12 - 0.1 * run,
+        "question × scorer × format": 0.57 + 0.1 * run,
+    }
+    parts = [Component(term.split(" × "), share / 4, share) for term, share in shares.items()]
+    levels = {"question": ITEMS, "scorer": 3, "format": len(FORMATS)}
+    orders = [Component(["question"], 0.1, 0.4), Component(["question", "order"], 0.15, 0.6)]
+    return [
+        Decomposition("format", levels, parts),
+        Decomposition("options", {"question": ITEMS, "order": 3}, orders),
+    ]
 
 
 def _long(run: int, chance: random.Random) -> LongSummary:

@@ -9,6 +9,7 @@ import pytest
 from steadyphi.report import page, reading
 from steadyphi.results.result import Experiment, VariantRow
 from tests.report import example
+from tests.report.example import FORMATS, ITEMS
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +213,25 @@ def test_what_a_search_found(text: str, whole: Experiment) -> None:
 
 def test_what_was_left_out_is_said(text: str) -> None:
     assert "Left out: long prompts of 9999 tokens: more than the model's context of 512." in plain(text)
+
+
+def test_where_the_differences_come_from(text: str, whole: Experiment) -> None:
+    rows = table(text, f"Named formats: {ITEMS} questions, 3 scorers and {len(FORMATS)} formats")
+    assert rows[0] == ["share of the variance", "base", "tuned"]
+    assert rows[3] == ["format", "12.0%", "2.0%"] and rows[4][0] == "question × scorer × format"
+    assert table(text, f"Listed options: {ITEMS} questions and 3 orders")[2] == [
+        "question × order",
+        "60.0%",
+        "60.0%",
+    ]
+    model = table(
+        text,
+        f"Mixed-effects logistic model of both runs, in logits: {ITEMS} questions, {len(FORMATS)} formats",
+    )
+    assert model[1:] == [
+        ["fine-tuning", "1.27", ""],
+        ["question", "", "1.7"],
+        ["fine-tuning × format", "", "0.94"],
+    ]
+    alone = page.render(example.experiment(1))
+    assert "Named formats: " in alone and "logistic model" not in alone

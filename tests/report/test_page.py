@@ -21,8 +21,8 @@ from tests.report import example
 
 VOID = {"br", "input", "meta"}
 SECTIONS = [
-    "ranking", "items", "recommended", "comparison", "atoms", "families", "skills", "distribution", "ends",
-    "long", "quantized", "measures",
+    "ranking", "items", "recommended", "comparison", "atoms", "families", "components", "skills",
+    "distribution", "ends", "long", "quantized", "measures",
 ]  # fmt: skip
 
 
@@ -102,6 +102,7 @@ def formats_only(whole: Experiment) -> Experiment:
         (of_runs(search=None), "ends"),
         (of_runs(long=None), "long"),
         (of_runs(quantized=[]), "quantized"),
+        (of_runs(decompositions=[]), "components"),
         (lambda whole: replace(whole, comparison=None), "comparison"),
         (lambda whole: replace(whole, answers=AnswerTable(whole.answers.variants, [])), "items"),
         (formats_only, "families"),
@@ -141,6 +142,7 @@ def test_few_variants_and_no_extras() -> None:
         search=None,
         long=None,
         quantized=[],
+        decompositions=[],
         alarms=[],
     )
     bare = replace(whole, runs=[few], answers=AnswerTable([], []))

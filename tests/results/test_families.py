@@ -105,6 +105,8 @@ def test_a_family_by_hand(before: Evaluation, after: Evaluation) -> None:
     assert (cost.before, cost.after, cost.change) == (-3 / 8, -1 / 8, 1 / 4)
     _, apart = found["noise", "spread"]
     assert (apart.before, apart.after) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
+    _, drop = found["noise", "pdr"]  # noise takes 3/6 of the default's right answers, then 1/6
+    assert (drop.before, drop.after, drop.change) == pytest.approx((1 / 2, 1 / 6, -1 / 3))
     # The items gain 0, 1/2, 1/2 and 0: the standard error of the mean is 1/4/sqrt(3).
     half = t.isf(0.025, 3) / 4 / 3**0.5
     assert (mean.low, mean.high) == pytest.approx((1 / 4 - half, 1 / 4 + half))
@@ -116,7 +118,7 @@ def test_the_interval_is_that_of_pairs() -> None:
     def columns(right: str) -> Cells:
         return cells(answered({"phi2": "1" * 240, "n": right * 30}), ["phi2", "n"])
 
-    mean, _ = families.family("noise", columns("11110000"), columns("11111000"), RESAMPLING).measures
+    mean, *_ = families.family("noise", columns("11110000"), columns("11111000"), RESAMPLING).measures
     # An eighth of 240 items gain: the standard error is sqrt(1/8 * 7/8 / 240); for independent runs 0.045.
     assert mean.high is not None and mean.low is not None
     assert (mean.high - mean.low) / 2 == pytest.approx(1.96 * 0.0213, rel=0.2)
@@ -126,7 +128,23 @@ def test_one_variant_has_no_spread(before: Evaluation, after: Evaluation) -> Non
     fewer = {name: family for name, family in FAMILIES.items() if name != "noise-2"}
     run = dataclasses.replace(before, result=result_of(fewer))
     keys = {key for name, key in changes(run, after) if name == "noise"}
-    assert keys == {"accuracy_mean", "against_default"}
+    assert keys == {"accuracy_mean", "against_default", "pdr"}
+
+
+def test_a_drop_needs_right_answers_before_it() -> None:
+    none, some = (
+        cells(answered({"phi2": clean, "n": "1010", "m": "1110"}), ["phi2", "n", "m"])
+        for clean in ("0000", "1100")
+    )
+    keys = [
+        [row.key for row in families.family("noise", *runs, RESAMPLING).measures]
+        for runs in ((some, some), (none, some))
+    ]
+    assert keys == [
+        ["accuracy_mean", "against_default", "spread", "pdr"],
+        ["accuracy_mean", "against_default", "spread"],
+    ]
+    assert "pdr" not in {row.key for row in families.family("shots", some, some, RESAMPLING).measures}
 
 
 def test_the_order_of_options_by_hand(before: Evaluation, after: Evaluation) -> None:

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 from steadyphi.stats.gate import Gate
+from steadyphi.stats.measures import ITEM_MEANS, fleiss_kappa, mean_p_value
 from steadyphi.stats.paired import paired_difference
 from tests.stats.simulated import share, simulated
 
@@ -123,17 +123,22 @@ def test_a_p_value_agrees_with_the_interval() -> None:
 
 
 def test_a_measure_that_is_not_a_number() -> None:
-    one = run(np.ones((4, 2), bool))
-    undefined = dataclasses.replace(CATALOGUE["spread"], key="none", function=lambda correct: float("nan"))
-    (row,) = measure_changes(one, one, [undefined], Resampling(0.95, 5))
-    assert row.low is None and row.high is None and row.p_value is None
+    def defined(correct: np.ndarray) -> float:
+        return float(correct.mean()) if correct.any() else float("nan")
+
+    measure = dataclasses.replace(CATALOGUE["spread"], key="none", function=defined)
+    some, none = run(np.eye(4, 2, dtype=bool)), run(np.zeros((4, 2), bool))
+    (row,) = measure_changes(some, some, [measure], Resampling(0.95, 20))
+    assert row.change == 0 and row.low is None and row.high is None and row.p_value is None
+    assert measure_changes(some, none, [measure], Resampling(0.95, 20)) == []
 
 
-def test_what_cannot_be_compared() -> None:
-    one = run(np.ones((4, 2), bool))
-    with pytest.raises(SteadyPhiError, match="same items and variants"):
-        compare(one, run(np.ones((5, 2), bool)), ["a", "b"], [], Resampling())
-    with pytest.raises(SteadyPhiError, match="2 variants, but 1 names"):
-        compare(one, one, ["a"], [], Resampling())
-    with pytest.raises(SteadyPhiError, match=r"\['logprobs'\]: only one run has these arrays"):
-        compare(one | {"logprobs": np.zeros((4, 2, 2))}, one, ["a", "b"], [], Resampling())
+def test_a_rounding_error_is_no_change() -> None:
+    """Other names of the choices leave kappa, but for errors of 1e-16, most of the same sign here."""
+    chosen = np.random.default_rng(29).integers(3, size=(21, 5))
+    before, after = {"chosen": chosen}, {"chosen": (chosen + 1) % 3}
+    of_items = ITEM_MEANS[fleiss_kappa]
+    errors = of_items(after["chosen"]) - of_items(before["chosen"])
+    assert mean_p_value(errors) < 1e-6
+    (row,) = measure_changes(before, after, [CATALOGUE["fleiss_kappa"]], Resampling())
+    assert (str(row.change), row.low, row.high, row.p_value) == ("0.0", 0.0, 0.0, 1.0)

@@ -77,16 +77,33 @@ def right(*counts: int) -> NDArray[np.bool_]:
 
 
 def test_performance_drop_rate_by_hand() -> None:
-    assert measures.performance_drop_rate(right(8, 5, 7)) == pytest.approx(0.25)  # a quarter of 0.8 is gone
-    assert measures.performance_drop_rate(right(5, 6)) == pytest.approx(-0.2)
-    assert measures.performance_drop_rate(right(5, 0)) == 1
-    assert measures.performance_drop_rate(right(0, 3)) is None
+    def rate(*counts: int) -> float:
+        return measures.performance_drop_rate(right(*counts[1:]), right(counts[0]))
+
+    assert rate(8, 5, 7) == pytest.approx(0.25)  # a quarter of 0.8 is gone
+    assert rate(5, 6) == pytest.approx(-0.2)
+    assert rate(5, 0) == 1
+    assert np.isnan(rate(0, 3))
+
+
+def test_influence_on_the_drop_rate() -> None:
+    """The mean of its values is the measure; their differences are the derivatives by the items' weights."""
+    rng = np.random.default_rng(0)
+    correct, default = rng.random((30, 4)) < 0.5, rng.random((30, 1)) < 0.7
+    values = measures.drop_values(correct, default)
+    drop = measures.performance_drop_rate(correct, default)
+    assert values.mean() == pytest.approx(drop)
+    weights = np.full(30, 1.0)
+    weights[3] += 1e-6
+    moved = 1 - np.average(correct.mean(axis=1), weights=weights) / np.average(default[:, 0], weights=weights)
+    assert (moved - drop) * 30 / 1e-6 == pytest.approx(values[3] - drop, rel=1e-4)
+    assert np.isnan(measures.drop_values(correct, np.zeros((30, 1), bool))).all()
 
 
 def test_length_ratio_by_hand() -> None:
     # 3 and 9 tokens against 0 and 4: means 6 and 2
     assert measures.length_ratio(np.array([3, 9]), np.array([0, 4])) == 3
-    assert measures.length_ratio(np.array([3, 9]), np.array([0, 0])) is None
+    assert np.isnan(measures.length_ratio(np.array([3, 9]), np.array([0, 0])))
 
 
 @given(CHOICES)
@@ -169,7 +186,8 @@ def test_a_mean_over_items_is_the_mean_of_its_items(function) -> None:  # type: 
     values = np.random.default_rng(0).integers(0, 2, (30, 5)).astype(bool)
     if function in (measures.flip_rate, measures.mean_consistency, measures.fleiss_kappa):
         values = values.astype(int)
-    inputs = [values, values[:, :1]] if function is measures.mean_difference else [values]
+    paired = function in (measures.mean_difference, measures.performance_drop_rate)
+    inputs = [values, values[:, :1]] if paired else [values]
     of_items = measures.ITEM_MEANS[function](*inputs)
     assert of_items.shape == (30,)
     assert np.mean(of_items) == pytest.approx(function(*inputs))
