@@ -241,7 +241,7 @@ IN_CONF = [
     (CONFIG, "${suite.items}", "${suite.item}", "prepare.items: ", "did you mean suite.items?"),
     (CONFIG, "{method.name}", "{method.nam}", "finetune.lr: ", "did you mean method.name?"),
     (CONFIG, "${model.context}", "4096", "prepare.context: 4096 tokens are more", "phi-tiny"),
-    (CONFIG, "publish:\n  experiment: steadyphi", "", "publish: missing", ""),
+    (CONFIG, "  experiment: steadyphi\n", "", "publish.experiment: missing", ""),
     (CONFIG, "model: phi-tiny", "model: phi-tine", "defaults: ", "did you mean model/phi-tiny?"),
     (CONFIG, "- method:", "- metho:", "defaults: ", "did you mean method/full?"),
     (CONFIG, "${data} ", "${dat} ", "", "dat"),
