@@ -20,7 +20,8 @@ from steadyphi.stats.planning import Design, Test
 
 REPLICATES = 200
 DRAWS = 200  # resamples of each interval
-LEAST, MOST = 20, 1000  # simulated questions; beyond, errors are in proportion to 1 / sqrt(questions)
+# Simulated questions, and answers of a run; beyond, errors are in proportion to 1 / sqrt(questions).
+LEAST, MOST, ANSWERS = 20, 1000, 60_000
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -110,7 +111,7 @@ class OfExtreme(Test):
         after = self.after(change)
         if after is None:
             return np.empty(0)
-        count = int(np.clip(questions, LEAST, MOST))
+        count = int(np.clip(questions, LEAST, min(MOST, ANSWERS // self.design.formats)))
         found = []
         for n in range(REPLICATES):
             runs = draw_runs(
