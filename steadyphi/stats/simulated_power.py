@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import owens_t
 from scipy.stats import norm
 
+from steadyphi.progress import Progress
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.changes import tested_change
 from steadyphi.stats.estimate import Measure
@@ -21,7 +22,7 @@ from steadyphi.stats.planning import Design, Test
 REPLICATES = 200
 DRAWS = 200  # resamples of each interval
 # Simulated questions, and answers of a run; beyond, errors are in proportion to 1 / sqrt(questions).
-LEAST, MOST, ANSWERS = 20, 1000, 60_000
+LEAST, MOST, ANSWERS = 20, 1000, 200_000
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -112,12 +113,15 @@ class OfExtreme(Test):
         if after is None:
             return np.empty(0)
         count = int(np.clip(questions, LEAST, min(MOST, ANSWERS // self.design.formats)))
-        found = []
+        found, progress = [], Progress("simulating", REPLICATES, "comparisons")
         for n in range(REPLICATES):
             runs = draw_runs(
                 self.design, after, count, np.random.default_rng([n, count, round(1e6 * change)])
             )
             found.append(self._margin(change, *runs, n))
+            progress.add(1)
+        if progress.last > progress.start:  # it was slow enough to be shown
+            progress.close()
         return np.array(found) * sqrt(count)
 
     def _margin(self, change: float, before: Bools, after: Bools, seed: int) -> float:
