@@ -4,6 +4,7 @@ Such a measure has no formula, because its interval also covers that formats may
 are simulated with the numbers of a `Design`, again and again, and compared as a report does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 
@@ -13,7 +14,6 @@ from scipy.optimize import brentq
 from scipy.special import owens_t
 from scipy.stats import norm
 
-from steadyphi.progress import Progress
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.changes import tested_change
 from steadyphi.stats.estimate import Measure
@@ -67,10 +67,11 @@ class OfExtreme(Test):
     """The change of a measure of `extremes.FROM_ENDS`, by its interval.
 
     In the simulated runs the measure gets worse: the worst format loses most, the best nothing, and those
-    between in proportion to their rank.
+    between in proportion to their rank. `compared` is called after each simulated comparison.
     """
 
     measure: Measure
+    compared: Callable[[], object] = lambda: None
 
     def shows(self, change: float, questions: int) -> bool:
         """Return whether this number of questions shows a true change of this size often enough."""
@@ -113,15 +114,13 @@ class OfExtreme(Test):
         if after is None:
             return np.empty(0)
         count = int(np.clip(questions, LEAST, min(MOST, ANSWERS // self.design.formats)))
-        found, progress = [], Progress("simulating", REPLICATES, "comparisons")
+        found = []
         for n in range(REPLICATES):
             runs = draw_runs(
                 self.design, after, count, np.random.default_rng([n, count, round(1e6 * change)])
             )
             found.append(self._margin(change, *runs, n))
-            progress.add(1)
-        if progress.last > progress.start:  # it was slow enough to be shown
-            progress.close()
+            self.compared()
         return np.array(found) * sqrt(count)
 
     def _margin(self, change: float, before: Bools, after: Bools, seed: int) -> float:
