@@ -50,11 +50,7 @@ Cell = dict[tuple[str, str], float]
 KINDS = (
     ("interval", "How often the interval of one run contains the truth, in percent:", min),
     ("change", "How often the interval of a change contains the true change, in percent:", min),
-    (
-        "gain",
-        "How often the interval of the gain contains the true gain of the recommended prompt, in percent:",
-        min,
-    ),
+    # "gain" has no table: where no prompt is better, few evaluations recommend one.
     ("test", "How often a test is significant at 5% although nothing got worse, in percent:", max),
 )
 

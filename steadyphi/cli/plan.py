@@ -1,10 +1,13 @@
 """steadyphi plan: how many questions show a change, and which change a number of questions shows."""
 
 import argparse
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steadyphi.errors import SteadyPhiError
+from steadyphi.progress import Progress
 
 if TYPE_CHECKING:
     from steadyphi.stats.planning import Design, Test
@@ -43,14 +46,20 @@ def _percent(text: str) -> float:
 def plan(options: argparse.Namespace) -> None:
     """Print the numbers of questions, the changes, or both, and what they rest on."""
     from steadyphi.stats.planning import ASSUMED  # imported here, because the import takes a second
+    from steadyphi.stats.simulated_power import REPLICATES, OfExtreme
 
     _check(options)
     design, basis = ASSUMED, "Assumed, as in the default run of phi-tiny"
     if options.pilot:
         design, basis = _measured(options.pilot)
     design = design.resized(options.formats or design.formats)
-    print(_heading(options, design.formats))
+    heads = _heads(options)
+    what = f"{design.formats} formats, power {100 * options.power:g}%, level {100 * options.alpha:g}%"
+    print(_line(what, heads))
     for name, test in _tests(design, options.alpha, options.power).items():
+        progress = Progress(name, 2 * REPLICATES * len(heads), "comparisons")
+        if isinstance(test, OfExtreme):
+            test = replace(test, compared=partial(progress.add, 1))
         cells = []
         if options.detect:
             needed = test.needed(options.detect)
@@ -58,6 +67,8 @@ def plan(options: argparse.Namespace) -> None:
         if options.questions:
             change = test.detectable(options.questions)
             cells.append(f"{100 * change:.1f} points" if change else "none")
+        if progress.last > progress.start:  # slow enough to have been shown
+            progress.close()
         print(_line(name, cells), flush=True)
     print(f"\n{basis}:\n{_description(design)}")
     if not options.pilot:
@@ -75,14 +86,13 @@ def _check(options: argparse.Namespace) -> None:
         raise SteadyPhiError(f"--power {100 * options.power:g}: must be greater than --alpha")
 
 
-def _heading(options: argparse.Namespace, formats: int) -> str:
+def _heads(options: argparse.Namespace) -> list[str]:
     heads = []
     if options.detect:
         heads.append(f"for {100 * options.detect:g} points")
     if options.questions:
         heads.append(f"with {options.questions:,} questions")
-    what = f"{formats} formats, power {100 * options.power:g}%, level {100 * options.alpha:g}%"
-    return _line(what, heads)
+    return heads
 
 
 def _line(name: str, cells: list[str]) -> str:

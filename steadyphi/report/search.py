@@ -22,11 +22,13 @@ def _article(run: Result, search: SearchResult) -> Markup:
         f"{search.grid / search.cells:.1f} times fewer than asking all questions in all {search.formats} "
         "formats. The two formats found differ by "
         f"{unsigned_points(search.best.accuracy - search.worst.accuracy)} on these questions. "
-        f"A model of the answers estimates the spread of all formats as {_points(search.spread)}; this "
-        f"{run.confidence:.0%} interval is {unsigned_points(search.spread.high - search.spread.low)} wide. "
-        "Where formats hardly differ, the estimate is too high. On other questions like these, the best "
-        "format is expected to be better than the worst by "
-        f"{_points(search.expected)}."
+        "A model of the answers estimates the spread of all formats as "
+        f"{unsigned_points(search.spread.value)}; in {run.confidence:.0%} of its draws it is "
+        f"{_ends(search.spread)}. "
+        "This is no confidence interval: the estimate is too high where formats hardly differ, and too low "
+        "where their parts tell nothing about them. On other questions like these, the model expects the "
+        f"best format to be better than the worst by {unsigned_points(search.expected.value)} "
+        f"({_ends(search.expected)} in {run.confidence:.0%} of its draws)."
     )
     ends = {"best": search.best, "worst": search.worst}
     rows = [
@@ -48,6 +50,5 @@ def _article(run: Result, search: SearchResult) -> Markup:
     return tag("article", tag("p", text), table(f"Found for {model}", heads, rows, words=2), *shown)
 
 
-def _points(interval: Interval) -> str:
-    low, high = (unsigned_points(end).removesuffix(" points") for end in (interval.low, interval.high))
-    return f"{unsigned_points(interval.value)} ({low} to {high})"
+def _ends(interval: Interval) -> str:
+    return f"{unsigned_points(interval.low).removesuffix(' points')} to {unsigned_points(interval.high)}"

@@ -18,7 +18,7 @@ from steadyphi.stats.components import variance_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
 from steadyphi.stats.measures import mean_interval, mean_p_value
-from steadyphi.stats.paired import mcnemar, paired_difference
+from steadyphi.stats.paired import few_differences, mcnemar, paired_difference
 
 Floats = NDArray[np.float64]
 
@@ -105,14 +105,17 @@ def tested_change(measure: Measure, before: Arrays, after: Arrays, resampling: R
     """Return the change of a measure whose kind is "bootstrap" or "item mean".
 
     For a share of items, the interval is Newcombe's `paired_difference` and the test McNemar's; for another
-    mean over items, both are Student's. Otherwise both come from the same draws: the interval is the
-    `extreme_interval` for a measure of the best or worst variants, and else the `centred_interval`.
+    mean over items, both are Student's, or those of `few_differences` for long prompts. Otherwise both come
+    from the same draws: the interval is the `extreme_interval` for a measure of the best or worst variants,
+    and else the `centred_interval`.
     """
     confidence = resampling.confidence
     if measure.of_items:
         was, now = (measure.of_items(*(run[name] for name in measure.arrays)) for run in (before, after))
         if was.dtype == bool:
             found, p_value = paired_difference(was, now, confidence), mcnemar(was, now)
+        elif measure.scope == "long prompts":  # few questions
+            found, p_value = few_differences(difference(was, now), confidence)
         else:
             changes = difference(was, now)
             found, p_value = mean_interval(changes, confidence), mean_p_value(changes)

@@ -116,6 +116,13 @@ def pooled_share(right: NDArray[np.int_], asked: NDArray[np.int_]) -> float:
     return float(right.sum() / asked.sum())
 
 
+def share_values(right: NDArray[np.int_], asked: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Return `pooled_share` plus the influence of each item, (items,), as in `drop_values`."""
+    share = pooled_share(right, asked)
+    values: NDArray[np.float64] = (right[:, 0] - share * asked[:, 0]) / asked.mean() + share
+    return values
+
+
 def changed_share(chosen: NDArray[np.int_], again: NDArray[np.int_]) -> float:
     """Return the share of answers that differ between two arrays of the same shape."""
     return float((chosen != again).mean())
@@ -298,5 +305,6 @@ ITEM_MEANS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     flip_rate: lambda chosen: 1 - consistency(chosen),
     fleiss_kappa: kappa_values,
     performance_drop_rate: drop_values,
+    pooled_share: share_values,
     prompt_sensi_score: lambda scores: mean_gap(scores.astype(np.float64)),
 }

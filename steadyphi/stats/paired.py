@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from steadyphi.stats import measures
 from steadyphi.stats.measures import Interval
@@ -77,6 +77,22 @@ def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: flo
         Change(difference.value, difference.low, difference.high, p_value)
         for difference, p_value in zip(differences, p_values, strict=True)
     ]
+
+
+def few_differences(values: NDArray[np.float64], confidence: float) -> tuple[Interval, float]:
+    """Return the mean of differences between -1 and 1, (items,), its interval, and the p-value of no change.
+
+    They are Student's after two items are added: half of one is gained, half is lost, and one stays, as in
+    Agresti & Min 2005 (doi 10.1002/sim.1781) for differences of -1, 0 and 1. So the interval has a width and
+    its coverage also for few items, most of which do not change; then it is wider than needed.
+    """
+    items, count = len(values), len(values) + 2
+    mean = values.sum() / count
+    variance = ((values**2).sum() + 1 - count * mean**2) / (count - 1)
+    error = np.sqrt(variance / count)
+    half = error * t.isf((1 - confidence) / 2, max(items - 1, 1))
+    interval = Interval(float(values.mean()), max(-1.0, float(mean - half)), min(1.0, float(mean + half)))
+    return interval, float(2 * t.sf(abs(mean) / error, max(items - 1, 1)))
 
 
 def _join(first: float, second: float, phi: float) -> float:

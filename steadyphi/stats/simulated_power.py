@@ -4,6 +4,7 @@ Such a measure has no formula, because its interval also covers that formats may
 are simulated with the numbers of a `Design`, again and again, and compared as a report does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 
@@ -20,7 +21,8 @@ from steadyphi.stats.planning import Design, Test
 
 REPLICATES = 200
 DRAWS = 200  # resamples of each interval
-LEAST, MOST = 20, 1000  # simulated questions; beyond, errors are in proportion to 1 / sqrt(questions)
+# Simulated questions, and answers of a run; beyond, errors are in proportion to 1 / sqrt(questions).
+LEAST, MOST, ANSWERS = 20, 1000, 200_000
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -65,10 +67,11 @@ class OfExtreme(Test):
     """The change of a measure of `extremes.FROM_ENDS`, by its interval.
 
     In the simulated runs the measure gets worse: the worst format loses most, the best nothing, and those
-    between in proportion to their rank.
+    between in proportion to their rank. `compared` is called after each simulated comparison.
     """
 
     measure: Measure
+    compared: Callable[[], object] = lambda: None
 
     def shows(self, change: float, questions: int) -> bool:
         """Return whether this number of questions shows a true change of this size often enough."""
@@ -110,13 +113,14 @@ class OfExtreme(Test):
         after = self.after(change)
         if after is None:
             return np.empty(0)
-        count = int(np.clip(questions, LEAST, MOST))
+        count = int(np.clip(questions, LEAST, min(MOST, ANSWERS // self.design.formats)))
         found = []
         for n in range(REPLICATES):
             runs = draw_runs(
                 self.design, after, count, np.random.default_rng([n, count, round(1e6 * change)])
             )
             found.append(self._margin(change, *runs, n))
+            self.compared()
         return np.array(found) * sqrt(count)
 
     def _margin(self, change: float, before: Bools, after: Bools, seed: int) -> float:

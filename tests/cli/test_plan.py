@@ -1,13 +1,16 @@
 """steadyphi plan: its tables, what they rest on, and its errors."""
 
+import itertools
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from steadyphi.cli.main import main
+from steadyphi.stats import simulated_power
 from steadyphi.stats.simulated_power import OfExtreme
 from tests.cli.made import make_artifacts
 from tests.conftest import ROOT
@@ -55,6 +58,19 @@ def test_both_tables(capsys: Capture) -> None:
     assert mean < named < any_format
     assert all((needed <= 400) == (change <= 5.0) for needed, change in numbers)
     assert "Assumed, as in the default run of phi-tiny:" in lines
+
+
+def test_slow_simulations_show_their_progress(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_power, "draw_runs", lambda *_: (np.eye(3, dtype=bool),) * 2)
+    clock = itertools.count(0.0, 0.1)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    run("--detect", 5, "--formats", 3)
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    for name in ("worst quarter of formats (simulated)", "spread (simulated)"):
+        of_test = [line for line in lines if line.startswith(name)]
+        assert len(of_test) > 3 and f"{name}: 100%" in of_test[-1]
+    assert "comparisons/s" in lines[0] and "comparisons/s" not in shown.out
 
 
 @pytest.mark.usefixtures("unsimulated")

@@ -191,7 +191,10 @@ def test_long_prompts_by_hand() -> None:
     needle, _, rules = (entry.measures[0] for entry in found)
     # At the common lengths, 192 and 320 tokens: 2 of 4 right before; after, a at both lengths and b at one.
     assert (needle.before, needle.after, needle.change) == (1 / 2, 3 / 4, 1 / 4)
-    assert (needle.low, needle.high) == pytest.approx((0, 1 / 2), abs=0.05)  # the resample b, b or a, a
+    # The questions gain 1/2 and 0. With a sum of 1/2 over 2 + 2 and a sum of squares of 1/4 + 1, the mean is
+    # 1/8, with a variance of (5/4 - 4/64)/3/4.
+    half = t.isf(0.025, 1) * ((5 / 4 - 1 / 16) / 12) ** 0.5
+    assert (needle.low, needle.high) == pytest.approx((max(-1, 1 / 8 - half), min(1, 1 / 8 + half)))
     assert (rules.before, rules.after) == (0, 1)
 
 

@@ -188,6 +188,8 @@ def test_a_mean_over_items_is_the_mean_of_its_items(function) -> None:  # type: 
         values = values.astype(int)
     paired = function in (measures.mean_difference, measures.performance_drop_rate)
     inputs = [values, values[:, :1]] if paired else [values]
+    if function is measures.pooled_share:
+        inputs = [values.sum(axis=1, keepdims=True), 5 + np.arange(30)[:, None] % 3]
     of_items = measures.ITEM_MEANS[function](*inputs)
     assert of_items.shape == (30,)
     assert np.mean(of_items) == pytest.approx(function(*inputs))

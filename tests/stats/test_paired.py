@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.stats.paired import Change, changes, holm, mcnemar, paired_difference
+from steadyphi.stats.measures import mean_interval
+from steadyphi.stats.paired import Change, changes, few_differences, holm, mcnemar, paired_difference
 from tests.stats.simulated import share, simulated
 
 
@@ -88,3 +89,21 @@ def test_rows() -> None:
     assert rows[1] == Change(0, 0, 0, 1)
     three = np.column_stack([default, other, default])
     assert changes(three, three[:, [0, 0, 0]], 0.95)[1].p_holm == pytest.approx(3 * 212 / 2**14)
+
+
+@pytest.mark.parametrize("items", [6, 20])
+@pytest.mark.parametrize(("before", "after"), [(0.03, 0.1), (0.5, 0.5), (0.9, 0.95), (0.2, 0.9)])
+def test_coverage_for_few_items(items: int, before: float, after: float) -> None:
+    """Nine prompts of each item. Student's interval holds in 70% to 90% of the first and third case."""
+    rng, accuracies = np.random.default_rng(8), np.repeat([before, after], 9)
+    held, plain, wrong = [], [], []
+    for _ in range(300):
+        right = simulated(accuracies, items, rng).reshape(items, 2, 9).mean(axis=2)
+        found, p_value = few_differences(right[:, 1] - right[:, 0], 0.95)
+        held.append(found.low <= after - before <= found.high)
+        student = mean_interval(right[:, 1] - right[:, 0], 0.95)
+        plain.append(student.low <= after - before <= student.high)
+        wrong.append((p_value < 0.05) != (found.low * found.high > 0))
+    assert share(held) >= 0.93 and not any(wrong)
+    if before in (0.03, 0.9):
+        assert share(plain) < 0.93
