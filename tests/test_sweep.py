@@ -30,6 +30,7 @@ stages:
     params: [finetune, prepare, sleep]
     metrics: [metrics/finetune.json: {cache: false}]
 """
+PARAMS = "sleep: false\nfinetune: {lr: 0.1}\nprepare: {sources: []}\n"
 SPACE = """
 finetune.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
 finetune.method.r: {choices: [4, 8]}
@@ -45,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    texts = {"train.py": TRAIN, "dvc.yaml": DVC, "params.yaml": "sleep: false\n", ".gitignore": "/.cache\n"}
+    texts = {"train.py": TRAIN, "dvc.yaml": DVC, "params.yaml": PARAMS, ".gitignore": "/.cache\n"}
     for name, text in texts.items():
         Path(name).write_text(text)
     Path("tiny.yaml").write_text(SPACE)
