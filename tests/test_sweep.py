@@ -92,7 +92,7 @@ def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: p
 
     def accuracies(experiment: str) -> list[tuple[int, float]]:
         seen.append(experiment)
-        return [(10, 0.1)] if list(Path(".dvc/tmp/exps").glob("*/train.py")) else []
+        return [(10, 0.1)] if list(Path(".dvc/tmp/exps").rglob("train.py")) else []
 
     monkeypatch.setattr(sweep, "accuracies", accuracies)
     monkeypatch.setattr(sweep, "SECONDS", 1)
@@ -103,7 +103,7 @@ def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: p
     )
     assert study.trials[0].state.name == "PRUNED" and study.trials[0].intermediate_values == {10: 0.1}
     assert set(seen) == {"bad-000"}
-    assert not list(Path(".dvc/tmp/exps").glob("*/train.py"))
+    assert not list(Path(".dvc/tmp/exps").rglob("train.py"))
 
 
 def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
