@@ -34,7 +34,6 @@ RUN = {
     r"python -m stages.finetune": "tests/pipeline/test_repro.py",
     r"python -m stages.publish --all": "tests/stages/test_rebuild.py",
     r"python -m stages.publish --pending": "tests/tracking/test_server.py",
-    r"python -m mlflow server": "tests/tracking/test_server.py",
     r"python scripts/sweep.py": "tests/test_sweep.py",
 }
 # Commands that no test runs, and why.
@@ -44,7 +43,8 @@ NOT_RUN = {
     r"dvc exp run -S (model=phi-2|task=commonsense-qa)": "needs the Hub",
     r"dvc exp run --queue -S model=phi-1.5,phi-2": "needs the Hub and a GPU",
     r"dvc exp run": "minutes for each; the settings are composed below",
-    r"dvc (add|commit|metrics|plots|queue|remote|push|pull)\b": "DVC's own",
+    r"dvc (add|commit|exp apply|metrics|plots|queue|remote|push|pull)\b": "DVC's own",
+    r"make clean": "removes the outputs",
     r"make (bench|llama-cpp|cloud|\.venv/ready)": "downloads packages",
     r"make docs": "tests/test_doc_pages.py builds the pages",
     r"python -m (benchmarks|pytest)\b": "hours, or the tests themselves",

@@ -30,6 +30,7 @@ stages:
     params: [finetune, prepare, sleep]
     metrics: [metrics/finetune.json: {cache: false}]
 """
+PARAMS = "sleep: false\nfinetune: {lr: 0.1}\nprepare: {sources: []}\n"
 SPACE = """
 finetune.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
 finetune.method.r: {choices: [4, 8]}
@@ -45,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    texts = {"train.py": TRAIN, "dvc.yaml": DVC, "params.yaml": "sleep: false\n", ".gitignore": "/.cache\n"}
+    texts = {"train.py": TRAIN, "dvc.yaml": DVC, "params.yaml": PARAMS, ".gitignore": "/.cache\n"}
     for name, text in texts.items():
         Path(name).write_text(text)
     Path("tiny.yaml").write_text(SPACE)
@@ -91,7 +92,7 @@ def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: p
 
     def accuracies(experiment: str) -> list[tuple[int, float]]:
         seen.append(experiment)
-        return [(10, 0.1)] if list(Path(".dvc/tmp/exps").glob("*/train.py")) else []
+        return [(10, 0.1)] if list(Path(".dvc/tmp/exps").rglob("train.py")) else []
 
     monkeypatch.setattr(sweep, "accuracies", accuracies)
     monkeypatch.setattr(sweep, "SECONDS", 1)
@@ -102,7 +103,7 @@ def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: p
     )
     assert study.trials[0].state.name == "PRUNED" and study.trials[0].intermediate_values == {10: 0.1}
     assert set(seen) == {"bad-000"}
-    assert not list(Path(".dvc/tmp/exps").glob("*/train.py"))
+    assert not list(Path(".dvc/tmp/exps").rglob("train.py"))
 
 
 def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,7 @@ def test_params_missing(root: Path) -> None:
 
 
 # (file, old text, new text, start of the message after the file name, part of the message)
+WHOLE = (ROOT / CONFIG).read_text(encoding="utf-8")
 IN_CONF = [
     (TINY, "context:", "contex:", "model.contex: unknown key", "did you mean model.context?"),
     (TINY, "full:", "ful:", "model.lr.ful: unknown key", "did you mean model.lr.full?"),
@@ -241,7 +242,9 @@ IN_CONF = [
     (CONFIG, "${suite.items}", "${suite.item}", "prepare.items: ", "did you mean suite.items?"),
     (CONFIG, "{method.name}", "{method.nam}", "finetune.lr: ", "did you mean method.name?"),
     (CONFIG, "${model.context}", "4096", "prepare.context: 4096 tokens are more", "phi-tiny"),
-    (CONFIG, "  experiment: steadyphi\n", "", "publish.experiment: missing", ""),
+    (CONFIG, "publish:" + WHOLE.rpartition("publish:")[2], "", "publish: missing", ""),
+    (CONFIG, "register: null", "register: a/b", "publish.register: should be letters", ""),
+    (CONFIG, "alias: champion", "alias: latest", "publish.alias: MLflow keeps this name", "such as champion"),
     (CONFIG, "model: phi-tiny", "model: phi-tine", "defaults: ", "did you mean model/phi-tiny?"),
     (CONFIG, "- method:", "- metho:", "defaults: ", "did you mean method/full?"),
     (CONFIG, "${data} ", "${dat} ", "", "dat"),

@@ -223,6 +223,12 @@ def test_digest_is_stable_and_12_hex_digits(root: Path, standard: Settings) -> N
     assert int(digest(standard), 16) >= 0
 
 
+def test_the_registry_changes_publish_but_no_result(root: Path, standard: Settings) -> None:
+    other = compose({"publish": {"register": "mine", "copy_weights": True}}, root / "conf")
+    assert changed(standard, other) == {"publish"}
+    assert digest(other) == digest(standard)
+
+
 def test_comments_and_another_spelling_of_numbers_change_no_byte(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     for file in (tmp_path / "conf").rglob("*.yaml"):
