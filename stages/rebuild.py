@@ -19,7 +19,7 @@ from steadyphi.progress import Progress
 from steadyphi.results.result import SCHEMA, Experiment
 from steadyphi.settings.schema import Publish
 from steadyphi.tracking import pending
-from steadyphi.tracking.stage_run import row as row_of
+from steadyphi.tracking.sending import row as row_of
 from steadyphi.tracking.stage_run import row_run
 
 # What a row is made of. Of the data sets, only the digest is shown, so they may be missing.

@@ -11,11 +11,27 @@ from filelock import FileLock
 
 from steadyphi.tracking import mlflow_store as store
 from steadyphi.tracking import published, registry
+from steadyphi.tracking.values import flat_params
 
 BATCH = 100  # params per request; a request may hold ten times as many metrics
 Operation = dict[str, Any]
 # Operations that need the artifact store, which may fail while the server answers.
 ON_ARTIFACTS = ("artifact", "text", "register")
+
+
+def row(
+    experiment: str, digest: str, settings: Mapping[str, Any], title: str, name: str | None
+) -> dict[str, Any]:
+    """Return what identifies the row of an experiment, and its params; see `stage_run`.
+
+    name: what DVC calls the experiment, if it has a name.
+    """
+    return {
+        "experiment": experiment,
+        "name": name or title,
+        "tags": store.row_tags(digest, name),
+        "params": flat_params(settings),
+    }
 
 
 def start_line(operation: Operation) -> str | None:

@@ -22,14 +22,13 @@ import psutil
 from steadyphi.tracking import mlflow_store as store
 from steadyphi.tracking import pending, published
 from steadyphi.tracking.published import Published
-from steadyphi.tracking.sending import ON_ARTIFACTS, Operation, Sender, refused
-from steadyphi.tracking.values import allowed_name, finite, flatten, mask
+from steadyphi.tracking.sending import ON_ARTIFACTS, Operation, Sender, refused, row
+from steadyphi.tracking.values import allowed_name, finite, flat_params, mask
 
 FLUSH_SECONDS = 2.0
 SAMPLING_SECONDS = 5
 RETRY_SECONDS = 60  # until a server that failed is tried again; doubled after each failure
 KEPT = "it is kept in .cache/mlflow, and sent by the next stage or python -m stages.publish --pending"
-MOST_PARAM = 6000  # characters of a param, MLflow's own limit
 
 P = ParamSpec("P")
 
@@ -212,11 +211,6 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-def flat_params(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested settings as MLflow's params, without secrets."""
-    return {allowed_name(key): value[:MOST_PARAM] for key, value in flatten(settings).items()}
-
-
 @contextlib.contextmanager
 def _sigterm_exits() -> Iterator[None]:
     """Let SIGTERM unwind the stack like Ctrl-C, unless the stage has its own handler."""
@@ -240,21 +234,6 @@ def unrecorded() -> StageRun:
     run = StageRun()
     run._on = False
     return run
-
-
-def row(
-    experiment: str, digest: str, settings: Mapping[str, Any], title: str, name: str | None
-) -> dict[str, Any]:
-    """Return what identifies the row of an experiment, and its params; see `stage_run`.
-
-    name: what DVC calls the experiment, if it has a name.
-    """
-    return {
-        "experiment": experiment,
-        "name": name or title,
-        "tags": store.row_tags(digest, name),
-        "params": flat_params(settings),
-    }
 
 
 @contextlib.contextmanager

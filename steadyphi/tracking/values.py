@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+MOST_PARAM = 6000  # characters of a param, MLflow's own limit
 _SECRET_KEY = re.compile(
     r"secret|passw(or)?d|passphrase|credential|(api|access|private)[_-]?key"
     r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)token$",  # but not `tokenizer`, `max_tokens` or `pad_token`
@@ -55,6 +56,11 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
 def allowed_name(text: str) -> str:
     """Return a param's or metric's name restricted to the characters and length that MLflow allows."""
     return re.sub(r"[^\w\-./: ]", "_", text)[:250]
+
+
+def flat_params(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested settings as MLflow's params, without secrets."""
+    return {allowed_name(key): value[:MOST_PARAM] for key, value in flatten(settings).items()}
 
 
 def finite(value: float) -> float:

@@ -131,6 +131,7 @@ def server(postgres: str, tmp_path: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--artifacts-destination", "s3://artifacts", "--workers", "1"]
     env = os.environ | keys | {"MLFLOW_S3_ENDPOINT_URL": endpoint, "MLFLOW_BACKEND_STORE_URI": postgres}
+    env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a dozen processes that tracking does not use
     made = Server(command, env, f"http://127.0.0.1:{port}", tmp_path / "server.log")
     made.start()
     try:
