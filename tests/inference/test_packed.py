@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not packed.available(torch.float32), reason="tor
 
 
 def test_text_equals_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "SMALL", 150_000)
+    monkeypatch.setattr(packed, "SMALL", dict.fromkeys(packed.SMALL, 150_000))
     model, reference = make_pair("phi-2")
     prompts = prompts_of(12)
     pack(model)
