@@ -57,9 +57,11 @@ def _base_answers(tokenizer: "TextTokenizer") -> "Answer":
     model = pack(load_tuned(common.MODEL, None, dtype, device), least=0)
     base = LanguageModel(model, tokenizer, batch_tokens=16384, cache=cache)
 
-    def answer(prompts: Sequence[str]) -> list[str | None]:
-        generated = base.generate(prompts, LONGEST_ANSWER, "answers of the base")
-        return [g.text if g.tokens < LONGEST_ANSWER else None for g in generated]
+    def answer(prompts: Sequence[str], stop: Sequence[str]) -> list[str | None]:
+        fitting = [prompt for prompt in prompts if len(tokenizer.encode(prompt)) < base.context]
+        generated = base.generate(fitting, LONGEST_ANSWER, "answers of the base", stop)
+        texts = {prompt: g.text for prompt, g in zip(fitting, generated, strict=True) if g.ended}
+        return [texts.get(prompt) for prompt in prompts]
 
     return answer
 

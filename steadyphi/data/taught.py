@@ -15,8 +15,9 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.dialogue import stops
 from steadyphi.prompts.formats import FORMATS
 
-# Returns a text for each prompt, or None where the text did not end within the limit of its length.
-Answer = Callable[[Sequence[str]], Sequence[str | None]]
+# Returns a text for each prompt, up to the first of the given stop strings; None where it did not end within
+# the limit of its length.
+Answer = Callable[[Sequence[str], Sequence[str]], Sequence[str | None]]
 
 
 class Taught(Sequence[Dialogue]):
@@ -48,7 +49,7 @@ def taught(dialogues: Sequence[Dialogue], styles: Sequence[str], answer: Answer)
     """Return the dialogues with the teacher's most frequent answer in the formats `styles`.
 
     Of answers that are equally frequent, that of the earlier format is taken. Raises SteadyPhiError for a
-    dialogue that is not one question.
+    dialogue that is not one question, and if there is no answer at all.
     """
     for dialogue in dialogues:
         if not dialogue.asks_once:
@@ -57,20 +58,20 @@ def taught(dialogues: Sequence[Dialogue], styles: Sequence[str], answer: Answer)
                 f"{dialogue.id}: {kind}, but prepare.answers needs rows of one question; set it to null"
             )
     by_format = [_answers(dialogues, name, answer) for name in styles]
-    return Taught(dialogues, [_most_frequent(texts) for texts in zip(*by_format, strict=True)])
+    answered = Taught(dialogues, [_most_frequent(texts) for texts in zip(*by_format, strict=True)])
+    if not answered:
+        raise SteadyPhiError(
+            f"prepare.answers: the base answers none of {len(dialogues)} questions in {', '.join(styles)}; "
+            "name other formats, or set it to null"
+        )
+    return answered
 
 
 def _answers(dialogues: Sequence[Dialogue], style: str, answer: Answer) -> Iterator[str]:
     """Return the teacher's answers in one format, up to where it would ask the next question itself."""
     format_ = FORMATS[style]
-    texts = answer([prompt for dialogue in dialogues for prompt in dialogue.prompts(format_)])
-    return (_before(text, stops(format_)).strip() if text is not None else "" for text in texts)
-
-
-def _before(text: str, ends: Sequence[str]) -> str:
-    for end in ends:
-        text = text.partition(end)[0]
-    return text
+    prompts = [prompt for dialogue in dialogues for prompt in dialogue.prompts(format_)]
+    return ((text or "").strip() for text in answer(prompts, stops(format_)))
 
 
 def _most_frequent(texts: Sequence[str]) -> str:

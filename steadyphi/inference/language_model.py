@@ -19,10 +19,11 @@ GENERATED_TOGETHER = 64  # prompts in one batch of generation, and in one entry 
 
 
 class Generated(NamedTuple):
-    """A generated text and its number of tokens."""
+    """A generated text, its number of tokens, and whether it ended by itself or was cut at the limit."""
 
     text: str
     tokens: int
+    ended: bool = True
 
 
 class Backend(Protocol):
@@ -76,9 +77,12 @@ class LanguageModel:
         """Return the scores, computed anew in batches of an eighth of the size. Nothing is cached."""
         return score(self.model, requests, max(1, self.batch_tokens // 8), label)
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: int, label: str) -> list[Generated]:
+    def generate(
+        self, prompts: Sequence[str], max_new_tokens: int, label: str, stop: Sequence[str] = ()
+    ) -> list[Generated]:
         """Return the greedy continuation of each prompt, of at most `max_new_tokens` tokens.
 
+        stop: strings that end a text, which does not contain them.
         Under torchrun each process generates its share, and all return everything. Raises SteadyPhiError for
         a prompt that fills the model's context.
         """
@@ -90,7 +94,7 @@ class LanguageModel:
         progress = Progress(label, sum(map(len, share)), "texts")
         texts: dict[int, Generated] = {}
         for batch in share:
-            generated = self._generate([encoded[n] for n in batch], max_new_tokens, progress)
+            generated = self._generate([encoded[n] for n in batch], max_new_tokens, stop, progress)
             texts.update(zip(batch, generated, strict=True))
         progress.close()
         for rank_texts in ranks.gather(texts):
@@ -98,16 +102,17 @@ class LanguageModel:
         return [texts[n] for n in range(len(prompts))]
 
     def _generate(
-        self, prompts: Sequence[list[int]], max_new_tokens: int, progress: Progress
+        self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str], progress: Progress
     ) -> list[Generated]:
         """Return the texts of one batch of prompts, from the cache if it has them."""
-        cached = self.cache.get_texts(prompts, max_new_tokens) if self.cache else None
+        cached = self.cache.get_texts(prompts, max_new_tokens, stop) if self.cache else None
         if cached is not None:
             progress.skip(len(prompts))
             return [Generated(*text) for text in cached]
-        results = generate(self.model, self.tokenizer, prompts, Options(max_new_tokens=max_new_tokens))
-        texts = [Generated(result.text, len(result.tokens)) for result in results]
+        options = Options(max_new_tokens=max_new_tokens, stop=tuple(stop))
+        results = generate(self.model, self.tokenizer, prompts, options)
+        texts = [Generated(r.text, len(r.tokens), r.reason in ("eos", "stop")) for r in results]
         if self.cache:
-            self.cache.put_texts(prompts, max_new_tokens, texts)
+            self.cache.put_texts(prompts, max_new_tokens, texts, stop)
         progress.add(len(prompts))
         return texts

@@ -96,19 +96,25 @@ class ScoreCache:
         self._keep(self._key(requests), array("d", scores).tobytes())
 
     def get_texts(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int
-    ) -> list[tuple[str, int]] | None:
-        """Return each text and its number of tokens if the prompts were generated in one batch, else None."""
-        texts = self._look_up(self._key([(prompt, ()) for prompt in prompts], max_new_tokens))
-        return None if texts is None else [(text, count) for text, count in json.loads(texts)]
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[tuple[str, int, bool]] | None:
+        """Return what `put_texts` stored if the prompts were generated in one batch, else None."""
+        texts = self._look_up(self._key([(prompt, ()) for prompt in prompts], max_new_tokens, stop))
+        return None if texts is None else [(text, count, ended) for text, count, ended in json.loads(texts)]
 
     def put_texts(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, texts: Sequence[tuple[str, int]]
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        texts: Sequence[tuple[str, int, bool]],
+        stop: Sequence[str] = (),
     ) -> None:
-        """Store the texts of prompts that were generated in one batch, each with its number of tokens."""
-        self._keep(
-            self._key([(prompt, ()) for prompt in prompts], max_new_tokens), json.dumps(texts).encode()
-        )
+        """Store the texts of prompts that were generated in one batch.
+
+        Each has its number of tokens, and whether it ended before the limit. stop: the strings that end one.
+        """
+        key = self._key([(prompt, ()) for prompt in prompts], max_new_tokens, stop)
+        self._keep(key, json.dumps(texts).encode())
 
     def _look_up(self, key: bytes) -> bytes | None:
         if self._connection is None:
@@ -135,8 +141,9 @@ class ScoreCache:
             self._connection.close()
             self._connection = None
 
-    def _key(self, pairs: Iterable[Tokens], max_new_tokens: int = 0) -> bytes:
+    def _key(self, pairs: Iterable[Tokens], max_new_tokens: int = 0, stop: Sequence[str] = ()) -> bytes:
         digest = hashlib.blake2b(self._prefix + max_new_tokens.to_bytes(8, "little"), digest_size=16)
+        digest.update(json.dumps(list(stop)).encode())
         for context, continuation in pairs:
             digest.update(array("q", [len(context), len(continuation), *context, *continuation]).tobytes())
         return digest.digest()

@@ -24,9 +24,9 @@ ROWS = [Dialogue(f"row-{n}", ((question, "label"),)) for n, question in enumerat
 def test_the_most_frequent_answer_is_taken() -> None:
     """phi2 says Instruct:, qa says Q:, and phi15 has no descriptor before the question."""
 
-    def answer(prompts: Sequence[str]) -> list[str | None]:
+    def answer(prompts: Sequence[str], stop: Sequence[str]) -> list[str | None]:
         texts: dict[str, str | None] = {
-            "Instruct: a\nOutput:": " cat\nInstruct: what?\nOutput: dog",
+            "Instruct: a\nOutput:": " cat",
             "Q: a\nA:": " dog",
             "a\n\nAnswer:": " cat",
             "Instruct: b\nOutput:": " one",  # all differ: that of the first format
@@ -36,6 +36,7 @@ def test_the_most_frequent_answer_is_taken() -> None:
             "Q: c\nA:": " ",
             "c\n\nAnswer:": None,
         }
+        assert stop == {"I": ("\nInstruct:",), "Q": ("\nQ:",), "a": ("\nAnswer:",)}[prompts[0][0]]
         return [texts[prompt] for prompt in prompts]
 
     rows = taught(ROWS, ["phi2", "qa", "phi15"], answer)
@@ -43,12 +44,17 @@ def test_the_most_frequent_answer_is_taken() -> None:
     assert rows[1:] == [rows[1]] and len(rows) == 2
 
 
+def test_no_answer_at_all_is_named() -> None:
+    with pytest.raises(SteadyPhiError, match=r"prepare.answers: the base answers none of 3 questions in qa"):
+        taught(ROWS, ["qa"], lambda prompts, stop: [None, " ", ""])
+
+
 @pytest.mark.parametrize(
     ("turns", "kind"), [((("q", "a"), ("q", "a")), "several turns"), ((("", "text"),), "plain text")]
 )
 def test_only_one_question_is_answered(turns: tuple[tuple[str, str], ...], kind: str) -> None:
     with pytest.raises(SteadyPhiError, match=f"row-7: .*{kind}.*prepare.answers"):
-        taught([Dialogue("row-7", turns)], ["phi2"], lambda prompts: [None] * len(prompts))
+        taught([Dialogue("row-7", turns)], ["phi2"], lambda prompts, stop: [None] * len(prompts))
 
 
 def test_training_rows_have_the_answers_of_the_model(lit_tiny: Path, tmp_path: Path) -> None:
@@ -59,9 +65,9 @@ def test_training_rows_have_the_answers_of_the_model(lit_tiny: Path, tmp_path: P
     model = LanguageModel(load_tuned(lit_tiny, None, torch.float32), tokenizer, 4096)
     asked: list[str] = []
 
-    def answer(prompts: Sequence[str]) -> list[str | None]:
+    def answer(prompts: Sequence[str], stop: Sequence[str]) -> list[str | None]:
         asked.extend(prompts)
-        return [generated.text for generated in model.generate(prompts, 32, "answers")]
+        return [generated.text for generated in model.generate(prompts, 32, "answers", stop)]
 
     counted = prepare(settings, Path(file), tokenizer, tmp_path, answer)
     given = {prompt: text.text for prompt, text in zip(asked, model.generate(asked, 32, ""), strict=True)}

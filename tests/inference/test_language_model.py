@@ -45,7 +45,7 @@ def test_each_as_if_it_were_alone(
     found = LanguageModel(model, tokenizer, 64).generate(PROMPTS, 5, "write")  # type: ignore[arg-type]
     options = Options(max_new_tokens=5)
     alone = [generate(model, tokenizer, tokenizer.encode_batch([p]), options)[0] for p in PROMPTS]
-    assert found == [(result.text, len(result.tokens)) for result in alone]
+    assert found == [(result.text, len(result.tokens), result.reason == "eos") for result in alone]
     assert max(generated) <= together and sum(generated) == len(PROMPTS)
 
 
@@ -60,12 +60,16 @@ def test_what_is_kept_is_not_written_again(
     generated.clear()
     assert kept.generate(PROMPTS, 5, "write") == first
     assert generated == []
+    stopped = kept.generate(PROMPTS, 5, "write", [first[0].text[1]])
+    assert generated and stopped[0] == (first[0].text[0], 2, True)  # one text that is stopped is another
+    generated.clear()
     longer = kept.generate(PROMPTS, 6, "write")
     assert generated and longer != first  # more tokens are another text
 
 
 def test_a_text_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path / "kept.sqlite", "one", torch.float32, torch.device("cpu"))
-    cache.put_texts([[1], [2]], 5, [("0042", 2), ("1e5", 3)])
-    assert cache.get_texts([[1], [2]], 5) == [("0042", 2), ("1e5", 3)]
+    cache.put_texts([[1], [2]], 5, [("0042", 2, True), ("1e5", 3, False)])
+    assert cache.get_texts([[1], [2]], 5) == [("0042", 2, True), ("1e5", 3, False)]
+    assert cache.get_texts([[1], [2]], 5, ["x"]) is None
     assert cache.get_texts([[1], [3]], 5) is None and cache.get_texts([[1]], 5) is None
