@@ -181,12 +181,14 @@ class Endpoint:
         bodies = [{**settings, "prompt": read(prompt)} for prompt in prompts]
         texts = []
         for answer in self.client.post_all(PATH, bodies):
-            text = self._choices(answer, 1)[0].get("text")
+            choice = self._choices(answer, 1)[0]
+            text = choice.get("text")
             if not isinstance(text, str):
                 raise SteadyPhiError(f"{self.client.url}: returned no text")
             text = text.encode(errors="replace").decode()  # JSON may hold half of a character
             tokens = _dict(answer.get("usage")).get("completion_tokens")
-            texts.append(Generated(text, tokens if type(tokens) is int else len(self.tokenizer.encode(text))))
+            count = tokens if type(tokens) is int else len(self.tokenizer.encode(text))
+            texts.append(Generated(text, count, choice.get("finish_reason") != "length"))
         return texts
 
     def _choices(self, answer: dict[str, Any], count: int) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def endpoint(server: Completions, cache: ScoreCache | None = None) -> Endpoint:
 
 
 def texts(ours: LanguageModel, questions: list[tuple[str, tuple[str, ...]]]) -> list[str]:
-    return [text for text, _ in ours.generate([prompt for prompt, _ in questions], 6, "texts")]
+    return [each.text for each in ours.generate([prompt for prompt, _ in questions], 6, "texts")]
 
 
 @pytest.mark.parametrize(("kind", "way"), [("vllm", "echo"), ("llama.cpp", "next")])
@@ -80,7 +80,7 @@ def test_scores_are_those_of_our_engine(
     assert theirs.score([*requests, requests[0]])[:-1] == pytest.approx(expected, abs=1e-4)
     assert theirs.score_in_small_batches(requests[:5], "again") == pytest.approx(expected[:5], abs=1e-4)
     prompts = [prompt for prompt, _ in questions]
-    assert [text for text, _ in theirs.generate(prompts, 6, "texts")] == texts(ours, questions)
+    assert [each.text for each in theirs.generate(prompts, 6, "texts")] == texts(ours, questions)
     assert all(body["model"] == "phi-tiny" and body["temperature"] == 0 for body in server.bodies)
     assert server.keys == {"Bearer sk-secret"}
     usage, refused = theirs.client.usage, 1 if kind == "llama.cpp" else 0
@@ -104,7 +104,7 @@ def test_a_server_that_only_generates(
     with pytest.raises(SteadyPhiError, match="returns no log-probabilities, so it cannot score"):
         theirs.score(requests)
     prompts = [prompt for prompt, _ in questions]
-    assert [text for text, _ in theirs.generate(prompts, 6, "texts")] == texts(ours, questions)
+    assert [each.text for each in theirs.generate(prompts, 6, "texts")] == texts(ours, questions)
 
 
 def test_what_was_answered_is_not_asked_again(

@@ -61,7 +61,7 @@ def test_what_is_kept_is_not_written_again(
     assert kept.generate(PROMPTS, 5, "write") == first
     assert generated == []
     stopped = kept.generate(PROMPTS, 5, "write", [first[0].text[1]])
-    assert generated and stopped[0] == (first[0].text[0], 2, True)  # one text that is stopped is another
+    assert generated and (stopped[0].text, stopped[0].ended) == (first[0].text[0], True)
     generated.clear()
     longer = kept.generate(PROMPTS, 6, "write")
     assert generated and longer != first  # more tokens are another text
