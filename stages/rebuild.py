@@ -56,8 +56,10 @@ def send_pending() -> None:
     sent, failed = pending.send_all()
     for what in sent:
         print(f"sent: {what}")
+    for problem in failed:
+        print(f"not sent: {problem}")
     if failed:
-        raise SteadyPhiError(f"MLflow: {failed[0]}")
+        raise SteadyPhiError(f"{pending.folder()}: records not sent: {len(failed)}; the lines above say why")
     if left := len(pending.waiting()):
         raise SteadyPhiError(f"{pending.folder()}: {left} are left, of stages that run now; try again later")
 

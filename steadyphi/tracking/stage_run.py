@@ -132,10 +132,11 @@ class StageRun:
 
     def _keep(self, operation: Operation) -> None:
         if self._record is None:
-            self._record = pending.Record()
-            if operation is not self._first:
-                self._record.add(self._first)
-        self._record.add(operation)
+            record = pending.Record()
+            record.add(self._first)  # every record has it, because nothing can be sent without it
+            self._record = record
+        if operation is not self._first:
+            self._record.add(operation)
 
     def _where(self, kind: str) -> str:
         if kind == "store":
