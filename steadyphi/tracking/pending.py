@@ -147,6 +147,7 @@ def send(record: Path) -> Sender:
                 raise
             problem = f"refuses {operation['do']}, which is left out: {store.reason(error)}"
             print(f"warning: MLflow: {record.name}: {problem}", file=sys.stderr)
+    sender.reap()
     # A kill leaves the whole record, or a folder that is no record.
     removed = record.rename(record.with_name(record.name + SENT))
     shutil.rmtree(removed)

@@ -255,7 +255,7 @@ def stage_run(
     # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
     name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
     tags = {
-        "dvc.stage": name,
+        store.STAGE: name,
         "dvc.experiment": dvc_name,
         store.SOURCE: f"stages/{name.partition('@')[0]}.py",
         store.PROCESS: store.identity(psutil.Process()),

@@ -1,8 +1,10 @@
 """What the store does not take is kept on disk, and sent later as if nothing had happened."""
 
+import contextlib
 import json
 import resource
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 
 from stages.rebuild import send_pending
 from steadyphi.errors import SteadyPhiError
-from steadyphi.tracking import pending, stage_run
+from steadyphi.tracking import mlflow_store, pending, stage_run
 from steadyphi.tracking.mlflow_store import tracking_uri
 from steadyphi.tracking.published import Published
+from tests.tracking.conftest import DIGEST, isolate
 from tests.tracking.test_stage_run import history, record, runs
 
 
@@ -231,3 +234,57 @@ def test_what_mlflow_refuses_does_not_stop_the_rest(root: Path, capsys: pytest.C
     assert "refuses tag, which is left out: MlflowException" in capsys.readouterr().err
     _, [child] = runs()
     assert child.data.tags["output.model"] == "abc" and child.info.status == "FINISHED"
+
+
+def keep(root: Path, digest: str, monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> None:
+    """Record a stage of an older commit, whose dvc has ended, while the store is broken."""
+    break_store(root)
+    with monkeypatch.context() as patch, contextlib.suppress(RuntimeError):
+        patch.setenv("DVC_EXP_BASELINE_REV", "OLD")
+        patch.setattr(mlflow_store, "owner_tag", lambda: {"process": f"{socket.gethostname()}:1:0.00"})
+        with record("publish", digest) as run:
+            run.summary(Published(["worse"], {"spread": [(0, 0.75)]}, []))
+            if fails:
+                raise RuntimeError
+    mend_store(root)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_late_record_leaves_a_newer_row(root: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    keep(root, DIGEST, monkeypatch, fails=fails)
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "NEW")
+    monkeypatch.setattr(pending, "send_all", lambda: ([], []))
+    with record("publish") as run:
+        run.summary(Published(["better"], {"spread": [(0, 0.25)]}, []))
+    monkeypatch.undo()
+    isolate(monkeypatch, root)
+    [before], _ = runs()
+    assert (before.info.status, before.data.tags["git.revision"]) == ("FINISHED", "NEW")
+    assert len(pending.send_all()[0]) == 1
+    [after], children = runs()
+    assert after.to_dictionary() == before.to_dictionary()
+    revisions = {run.data.tags["git.revision"]: run.info.status for run in children}
+    assert revisions == {"NEW": "FINISHED", "OLD": "FAILED" if fails else "FINISHED"}
+
+
+def test_the_newest_record_writes_its_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with record("publish") as run:
+        run.summary(Published(["better"], {"spread": [(0, 0.25)]}, []))
+    keep(root, DIGEST, monkeypatch, fails=True)
+    assert len(pending.send_all()[0]) == 1
+    [row], _ = runs()
+    assert (row.info.status, row.data.tags["git.revision"]) == ("FAILED", "OLD")
+    assert row.data.metrics["spread"] == 0.75
+
+
+def test_a_record_leaves_no_row_running_whose_process_has_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_store(root)
+    monkeypatch.setattr(mlflow_store, "owner_tag", lambda: {"process": f"{socket.gethostname()}:1:0.00"})
+    with record():
+        pass
+    mend_store(root)
+    assert len(pending.send_all()[0]) == 1
+    [row], [child] = runs()
+    assert (row.info.status, child.info.status) == ("KILLED", "FINISHED")
