@@ -56,8 +56,10 @@ def send_pending() -> None:
     sent, failed = pending.send_all()
     for what in sent:
         print(f"sent: {what}")
+    for problem in failed:
+        print(f"not sent: {problem}")
     if failed:
-        raise SteadyPhiError(f"MLflow: {failed[0]}")
+        raise SteadyPhiError(f"{pending.folder()}: records not sent: {len(failed)}; the lines above say why")
     if left := len(pending.waiting()):
         raise SteadyPhiError(f"{pending.folder()}: {left} are left, of stages that run now; try again later")
 
@@ -65,29 +67,29 @@ def send_pending() -> None:
 def publish_all() -> None:
     """Write the row of every experiment and commit whose results git and DVC have, and print what is missing.
 
-    Of commits with the same settings, the newest one counts. A row that is there already stays.
+    Of commits with the same settings, the newest one counts. A row that was published already stays.
     """
     from dvc.api import DVCFileSystem
 
-    root, done, skipped = Path.cwd(), set[tuple[str | None, str]](), []
-    found = list(revisions())
-    progress = Progress("publish", len(found), "revisions")
-    for revision in found:
+    root, done, skipped = Path.cwd(), dict[tuple[str | None, str], bool](), []
+    known = list(revisions())
+    progress = Progress("publish", len(known), "revisions")
+    for revision in known:
         progress.add(1)
         with tempfile.TemporaryDirectory() as name:
             try:
                 files = DVCFileSystem(str(root), rev=revision.commit)
                 fetch(files, Path(name))
                 with contextlib.chdir(name):
-                    key = write(revision, done)
+                    write(revision, done)
             except (SteadyPhiError, OSError, KeyError, ValueError) as error:
                 skipped.append(f"{revision.name or revision.commit[:7]}: {' '.join(str(error).split())}")
-            else:
-                done.add(key)
     progress.close()
     for line in skipped:
         print(f"left out: {line}")
-    print(f"rows: {len(done)}")
+    print(f"rows: {sum(done.values())}")
+    if missing := len(done) - sum(done.values()):
+        raise SteadyPhiError(f"MLflow: rows that were not sent: {missing}; the warnings above say why")
 
 
 def revisions() -> Iterator[Revision]:
@@ -125,15 +127,15 @@ def fetch(files: Any, target: Path) -> None:
                 raise SteadyPhiError(f"{name}: neither git nor DVC's cache or remote has it") from error
 
 
-def write(revision: Revision, done: set[tuple[str | None, str]]) -> tuple[str | None, str]:
+def write(revision: Revision, done: dict[tuple[str | None, str], bool]) -> None:
     """Write the row of the revision whose files are in the current folder, unless it is among `done`.
 
-    Returns the name and the digest that identify the row.
+    done: by the name and the digest that identify a row, whether MLflow has it.
     """
     settings = read_settings(common.CONFIG / "publish.yaml")
     key = (revision.name, settings.digest)
     if key in done:
-        return key
+        return
     choices = settings.settings
     title = common.title(choices)
     tags = {"git.revision": revision.commit, "mlflow.source.git.commit": revision.commit}
@@ -141,7 +143,7 @@ def write(revision: Revision, done: set[tuple[str | None, str]]) -> tuple[str | 
     parent = row_of(settings.experiment, settings.digest, choices, title, revision.name)
     with row_run(parent, tags, revision.time) as run:
         run.summary(content)
-    return key
+        done[key] = run.complete
 
 
 def read_settings(path: Path) -> Publish:

@@ -24,8 +24,8 @@ def register(
 
     tuned: its evaluation, which recommends the prompt. row: what the row of the experiment shows.
     """
-    own = own_formats.read(own_formats.FOLDER)
-    own_formats.define(own.values())
+    formats = own_formats.read(own_formats.FOLDER)
+    own_formats.define(formats.values())
     style = FORMATS[measured_style(tuned)]
     with tempfile.TemporaryDirectory() as name:
         data, model = Path(name) / "weights", Path(name) / "model"
@@ -35,14 +35,11 @@ def register(
         else:
             serving.write_reference(data, common.MODEL, common.TUNED, common.root().absolute(), style)
         registry.write_model(model, data, serving.MODULE, serving.MOST_TOKENS)
-        tags = {**row.model_tags, "gate": "passed" if passed else "failed", "prompt_style": style.name}
-        if reasons:
-            tags["gate.reasons"] = "; ".join(reasons)
+        verdict = registry.verdict(passed, reasons)
         version = {
             "name": settings.register,
             "alias": settings.alias,
-            "passed": passed,
-            "tags": tags,
+            "tags": {**row.model_tags, **verdict, "prompt_style": style.name},
             "model": row.model,
             "model_tags": row.model_tags,
         }

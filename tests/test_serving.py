@@ -39,8 +39,7 @@ def register(data: Path, tmp_path: Path, passed: bool = True, weights: str = "a"
     version: dict[str, Any] = {
         "name": "tiny",
         "alias": "champion",
-        "passed": passed,
-        "tags": {"gate": "passed" if passed else "failed", **model_tags},
+        "tags": {**registry.verdict(passed, [] if passed else ["worse"]), **model_tags},
         "model": "phi-tiny-full",
         "model_tags": model_tags,
     }
@@ -110,6 +109,30 @@ def test_the_gate_decides_on_the_alias(root: Path, tuned: Path, tmp_path: Path) 
     register(data, tmp_path, passed=False)  # measured anew, version 1 fails too
     assert client().get_registered_model("tiny").aliases == {}
     assert len(runs()[0]) == 1
+
+
+def test_the_newest_version_that_passed_has_the_alias(root: Path, tuned: Path, tmp_path: Path) -> None:
+    data = reference(tuned, tmp_path)
+
+    def publish(weights: str, passed: bool) -> list[str]:
+        """The version with the alias, and those that have reasons why they failed."""
+        register(data, tmp_path, passed, weights)
+        versions = client().search_model_versions("name = 'tiny'")
+        champion = client().get_registered_model("tiny").aliases.get("champion")
+        return [str(champion), *sorted(str(v.version) for v in versions if "gate.reasons" in v.tags)]
+
+    assert publish("a", passed=False) == ["None", "1"]
+    assert publish("a", passed=True) == ["1"]  # measured anew
+    assert publish("b", passed=True) == ["2"]
+    assert publish("a", passed=True) == ["2"]  # published again
+    assert publish("a", passed=False) == ["2", "1"]
+    assert publish("b", passed=False) == ["None", "1", "2"]
+    assert publish("a", passed=True) == ["1", "2"]
+
+
+def test_a_version_installs_mlflow_alone(root: Path, tuned: Path, tmp_path: Path) -> None:
+    register(reference(tuned, tmp_path), tmp_path)
+    assert (tmp_path / "model" / "requirements.txt").read_text() == f"mlflow=={mlflow.__version__}"
 
 
 def test_other_weights_are_refused(root: Path, tuned: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from steadyphi.tracking.values import mask
 
 SQLITE, DATABASE, ARTIFACTS = "sqlite:///", "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"
+STAGE = "dvc.stage"
 KEY = "steadyphi.experiment"
 DIGEST = "steadyphi.digest"
 PUBLISHED = "steadyphi.published"
@@ -200,29 +201,41 @@ def owner_tag() -> dict[str, str]:
     return {PROCESS: identity(_owner())}
 
 
-def parent_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, str], time: int) -> Any:
-    """Find or create the parent run of the experiment, set it RUNNING and set its tags.
-
-    name: what the row is called. tags: those of `row_tags`, and others. time: of a new run, in ms.
+def find_parent(client: Any, experiment_id: str, tags: Mapping[str, str]) -> Any:
+    """Return the parent run of the experiment with these `row_tags`, or None.
 
     The run is identified by its key and its settings digest together. MLflow's params cannot be changed, so
     the same DVC_EXP_NAME with different settings is a different run. The key is compared here, not in the
     filter, because a name may contain quotes.
     """
-    for run in client.search_runs([experiment_id], f"tags.`{DIGEST}` = '{tags[DIGEST]}'"):
-        if run.data.tags.get(KEY) == tags[KEY]:
-            client.update_run(run.info.run_id, status="RUNNING", name=name)
-            for tag, value in tags.items():
-                if run.data.tags.get(tag) != value:
-                    client.set_tag(run.info.run_id, tag, value)
-            return client.get_run(run.info.run_id)
-    return client.create_run(experiment_id, start_time=time, run_name=name, tags=dict(tags))
+    runs = client.search_runs([experiment_id], f"tags.`{DIGEST}` = '{tags[DIGEST]}'")
+    return next((run for run in runs if run.data.tags.get(KEY) == tags[KEY]), None)
 
 
-def settle(client: Any, parent: Any) -> None:
-    """End a parent run that no process works on: FINISHED if it was ever published, else KILLED."""
+def restart(client: Any, parent: Any, name: str, tags: Mapping[str, str]) -> Any:
+    """Set a parent run RUNNING, with this name and these tags, and return it."""
+    client.update_run(parent.info.run_id, status="RUNNING", name=name)
+    for tag, value in tags.items():
+        if parent.data.tags.get(tag) != value:
+            client.set_tag(parent.info.run_id, tag, value)
+    return client.get_run(parent.info.run_id)
+
+
+def has_later_run(client: Any, parent: Any, time: int, stage: str | None = None) -> bool:
+    """Return whether a stage of the experiment, or only `stage`, started after `time`, in ms."""
+    query = f"tags.`{PARENT}` = '{parent.info.run_id}' and attributes.start_time > {time}"
+    runs = client.search_runs([parent.info.experiment_id], query)
+    return any(stage is None or run.data.tags.get(STAGE) == stage for run in runs)
+
+
+def settle(client: Any, parent: Any, time: int | None = None) -> None:
+    """End a parent run that no process works on: FINISHED if it was ever published, else KILLED.
+
+    time: of the end, in ms; by default now.
+    """
     status = "FINISHED" if PUBLISHED in parent.data.tags else "KILLED"
-    client.set_terminated(parent.info.run_id, status)
+    end = None if time is None else max(time, parent.info.start_time)
+    client.set_terminated(parent.info.run_id, status, end)
 
 
 def reap(client: Any, experiment_id: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,11 @@ from filelock import FileLock, Timeout
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import fsync, read_bytes, write_text
 from steadyphi.tracking import mlflow_store as store
-from steadyphi.tracking.sending import Operation, Sender, start_line
+from steadyphi.tracking.sending import Operation, Sender, refused, start_line
 from steadyphi.tracking.values import mask
 
 OPERATIONS, DESTINATION, LOCK = "operations.jsonl", "destination", "lock"
+SENT = ".sent"  # ends the name of a record that is being removed
 MOST_LINE = 16 << 20  # bytes of an operation
 
 
@@ -43,19 +45,39 @@ class Record:
         self._count = 0
 
     def add(self, operation: Operation) -> None:
-        """Append an operation, with a copy of the file or folder that it names."""
+        """Append an operation, with a copy of the file or folder that it names.
+
+        Raises SteadyPhiError for an operation of more than `MOST_LINE` bytes, and OSError if it cannot be
+        written. The record then stays as it was.
+        """
         self._count += 1
-        if source := operation.get("path"):
-            kept = Path("files") / str(self._count) / Path(source).name
-            _copy(Path(source), self.folder / kept)
+        source, kept = operation.get("path"), Path("files") / str(self._count)
+        if source:
+            kept /= Path(source).name
             operation = {**operation, "path": kept.as_posix()}
-        with (self.folder / OPERATIONS).open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(operation) + "\n")
-        fsync(self.folder / OPERATIONS)
+        line = json.dumps(operation).encode() + b"\n"
+        if len(line) > MOST_LINE:
+            raise SteadyPhiError(f"{operation['do']}: has {len(line)} bytes, more than {MOST_LINE}; log less")
+        if source:
+            _copy(Path(source), self.folder / kept)
+        _append(self.folder / OPERATIONS, line)
 
     def close(self) -> None:
         """Let other processes send the record."""
         self._lock.release()
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Append a line. If it fails, the file stays as it was: half a line would damage the next one."""
+    path.touch()
+    size = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            file.write(line)
+        fsync(path)
+    except BaseException:
+        os.truncate(path, size)
+        raise
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -75,31 +97,60 @@ def _link(source: str, target: str) -> None:
 
 
 def operations(record: Path) -> Iterator[Operation]:
-    """Yield the operations of a record. A last line that was cut off by a kill is left out."""
+    """Yield the operations of a record. A last line that was cut off by a kill is left out.
+
+    Raises SteadyPhiError for a damaged line, and for a path outside the folder of the record.
+    """
     with (record / OPERATIONS).open("rb") as file:
-        while (line := file.readline(MOST_LINE)).endswith(b"\n"):
-            operation: dict[str, Any] = json.loads(line)
-            if kept := operation.get("path"):
-                path = (record / kept).resolve()
-                if not path.is_relative_to(record.resolve()):
-                    raise SteadyPhiError(f"{record / OPERATIONS}: {kept}: is outside the folder")
-                operation["path"] = str(path)
-            yield operation
+        number = 0
+        while line := file.readline(MOST_LINE):
+            number += 1
+            where = f"{record / OPERATIONS}: line {number}"
+            if len(line) == MOST_LINE and not line.endswith(b"\n"):
+                raise SteadyPhiError(f"{where}: has more than {MOST_LINE} bytes; delete the folder")
+            if line.endswith(b"\n"):
+                yield _operation(line, record, where)
+
+
+def _operation(line: bytes, record: Path, where: str) -> Operation:
+    try:
+        operation: dict[str, Any] = json.loads(line)
+        kept = operation.get("path")
+    except (ValueError, AttributeError, RecursionError):
+        raise SteadyPhiError(f"{where}: is damaged; delete the folder") from None
+    if kept:
+        path = (record / kept).resolve()
+        if not path.is_relative_to(record.resolve()):
+            raise SteadyPhiError(f"{where}: {kept}: is outside the folder; delete the folder")
+        operation["path"] = str(path)
+    return operation
 
 
 def waiting() -> list[Path]:
     """Return the records for the present tracking server, the oldest first."""
-    records = sorted(path.parent for path in folder().glob(f"*/{DESTINATION}"))
+    records = sorted(p.parent for p in folder().glob(f"*/{DESTINATION}") if p.parent.suffix != SENT)
     here = mask(store.tracking_uri())
     return [r for r in records if read_bytes(r / DESTINATION).decode() == here and (r / OPERATIONS).exists()]
 
 
 def send(record: Path) -> Sender:
-    """Send a record and remove it. Sending it twice changes nothing. Raises what MLflow raises."""
+    """Send a record and remove it. Sending it twice changes nothing. Raises what MLflow raises.
+
+    What MLflow refuses because of its content is left out with a warning, except the start of a run.
+    """
     sender = Sender(again=True)
     for operation in operations(record):
-        sender.send(operation)
-    shutil.rmtree(record)
+        try:
+            sender.send(operation)
+        except Exception as error:
+            if not refused(error) or operation["do"] == "start":
+                raise
+            problem = f"refuses {operation['do']}, which is left out: {store.reason(error)}"
+            print(f"warning: MLflow: {record.name}: {problem}", file=sys.stderr)
+    sender.reap()
+    # A kill leaves the whole record, or a folder that is no record.
+    removed = record.rename(record.with_name(record.name + SENT))
+    shutil.rmtree(removed)
     return sender
 
 
@@ -111,10 +162,16 @@ def send_all() -> tuple[list[str], list[str]]:
     """
     sent: list[str] = []
     failed: list[str] = []
+    for left in folder().glob(f"*{SENT}"):
+        shutil.rmtree(left, ignore_errors=True)
     for record in waiting():
         with contextlib.suppress(Timeout, FileNotFoundError), FileLock(record / LOCK, timeout=0):
-            what = next(filter(None, map(start_line, operations(record))), record.name)
+            if not (record / OPERATIONS).exists():  # another process has sent it
+                shutil.rmtree(record, ignore_errors=True)
+                continue
+            what = record.name
             try:
+                what = next(filter(None, map(start_line, operations(record))), what)
                 send(record)
                 sent.append(what)
             except Exception as error:  # the library below MLflow depends on the store

@@ -4,13 +4,14 @@ A version is loaded by a module of this project, named in its `MLmodel` file; it
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steadyphi.tracking import published
 
 COLUMN, MOST_TOKENS = "instruction", "max_new_tokens"
+GATE, REASONS, PASSED = "gate", "gate.reasons", "passed"  # tags of a version; the value of the first
 
 
 def write_model(folder: Path, data: Path, loader: str, default_tokens: int) -> None:
@@ -27,7 +28,6 @@ def write_model(folder: Path, data: Path, loader: str, default_tokens: int) -> N
         Schema([ColSpec(DataType.string)]),
         ParamSchema([ParamSpec(MOST_TOKENS, DataType.integer, default_tokens)]),
     )
-    requirements = [loader.partition(".")[0]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that an example is missing, which would load the model
         pyfunc.save_model(
@@ -35,15 +35,16 @@ def write_model(folder: Path, data: Path, loader: str, default_tokens: int) -> N
             loader_module=loader,
             data_path=str(data),
             signature=signature,
-            pip_requirements=requirements,
+            pip_requirements=[],  # MLflow alone: PyPI's package of the loader's name may be another one
         )
 
 
 def register(client: Any, run: Any, folder: str, version: Mapping[str, Any]) -> None:
     """Register the model in `folder`, which `write_model` wrote, as a version of the model `name`.
 
-    version: `name`; `tags`; `alias`, which the version gets, or loses if `passed` is false; `model` and
-        `model_tags`, as in the summary of the run. A model that has a version gets no second one.
+    version: `name`; `tags`, with those of `verdict`; `alias`, which the newest version that passed the gate
+        has; `model` and `model_tags`, as in the summary of the run. A model that has a version gets no
+        second one.
     """
     from mlflow.exceptions import MlflowException
 
@@ -54,18 +55,30 @@ def register(client: Any, run: Any, folder: str, version: Mapping[str, Any]) -> 
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     model_id = published.log_model(client, run, version["model"], version["model_tags"])
-    versions = client.search_model_versions(f"name = '{name}'")
     # The location and not `models:/ID`, which MLflow would look for in its default tracking store.
     place = client.get_logged_model(model_id).artifact_location
-    found = next((v for v in versions if v.source == place), None)
-    if found is None:
+    known = next((v for v in client.search_model_versions(f"name = '{name}'") if v.source == place), None)
+    if known is None:
         client.log_model_artifacts(model_id, folder)
-        found = client.create_model_version(
-            name, place, run.info.run_id, model_id=model_id, tags=dict(version["tags"])
-        )
+        known = client.create_model_version(name, place, run.info.run_id, model_id=model_id)
     for key, value in version["tags"].items():
-        client.set_model_version_tag(name, found.version, key, value)
-    if version["passed"]:
-        client.set_registered_model_alias(name, alias, found.version)
-    elif client.get_registered_model(name).aliases.get(alias) == found.version:
+        client.set_model_version_tag(name, known.version, key, value)
+    if REASONS in known.tags and REASONS not in version["tags"]:
+        client.delete_model_version_tag(name, known.version, REASONS)
+    _set_alias(client, name, alias)
+
+
+def verdict(passed: bool, reasons: Sequence[str]) -> dict[str, str]:
+    """Return the gate's verdict as tags of a version."""
+    return {GATE: PASSED if passed else "failed"} | ({REASONS: "; ".join(reasons)} if reasons else {})
+
+
+def _set_alias(client: Any, name: str, alias: str) -> None:
+    """Give the alias to the newest version that passed the gate; to none if there is none."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    passed = [int(v.version) for v in versions if v.tags.get(GATE) == PASSED]
+    known = client.get_registered_model(name).aliases.get(alias)
+    if passed and str(max(passed)) != str(known):
+        client.set_registered_model_alias(name, alias, str(max(passed)))
+    elif known and not passed:
         client.delete_registered_model_alias(name, alias)

@@ -50,13 +50,17 @@ def refused(error: Exception) -> bool:
 class Sender:
     """Sends the operations of one stage run, the first of which is `start`.
 
-    again: the operations may have been sent before, in part.
+    again: the operations were kept. They may have been sent before, in part, and stages that started later
+        may have changed the row since. What these stages wrote stays.
     """
 
     def __init__(self, again: bool = False) -> None:
         self.again = again
         self.client: Any = None
         self.parent: Any = None
+        self.time = 0  # of the start, in ms
+        self.stage = ""
+        self._stays = False  # the row was complete, and is written without a stage
         self.run_id = ""  # of the stage; empty where an experiment's row is written without a stage
         self._known: dict[str, Callable[..., None]] = {
             "start": self._start,
@@ -75,6 +79,12 @@ class Sender:
         values = dict(operation)
         self._known[values.pop("do")](**values)
 
+    def reap(self) -> None:
+        """End the runs whose process has ended, such as that of the operations which were sent again."""
+        if self.parent:
+            with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
+                store.reap(self.client, self.parent.info.experiment_id)
+
     @property
     def parent_id(self) -> str:
         """The id of the experiment's parent run."""
@@ -86,12 +96,27 @@ class Sender:
         with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
             self.client = store.open_client()
             experiment = store.experiment_id(self.client, row["experiment"])
-            self.parent = store.parent_run(self.client, experiment, row["name"], row["tags"], time)
-            store.reap(self.client, experiment)
+            self.time, self.stage = time, child["tags"][store.STAGE] if child else ""
+            self.parent = self._row(experiment, row)
+            if not self.again:  # else in `reap`, because the process of what was kept may have ended
+                store.reap(self.client, experiment)
             if child:
                 self.run_id = self._find(experiment, child) or self._create(experiment, child, time)
             # Now, because a later stage may fail.
             self._log_params(self.parent_id, row["params"])
+
+    def _row(self, experiment: str, row: Mapping[str, Any]) -> Any:
+        """Find or create the parent run. Set it RUNNING unless it exists and a later stage wrote it."""
+        parent = store.find_parent(self.client, experiment, row["tags"])
+        if parent is None:
+            return self.client.create_run(
+                experiment, start_time=self.time, run_name=row["name"], tags=dict(row["tags"])
+            )
+        complete = store.PUBLISHED in parent.data.tags and parent.info.status != "RUNNING"
+        self._stays = complete and not self.stage
+        if not self.stage or (self.again and store.has_later_run(self.client, parent, self.time)):
+            return parent
+        return store.restart(self.client, parent, row["name"], row["tags"])
 
     def _create(self, experiment: str, child: Mapping[str, Any], time: int) -> str:
         tags = {**child["tags"], store.PARENT: self.parent_id}
@@ -128,6 +153,8 @@ class Sender:
             self.client.log_batch(self.run_id, metrics=metrics[i : i + 10 * BATCH])
 
     def _artifact(self, path: str, folder: str, of_row: bool) -> None:
+        if of_row and self._published_later():
+            return
         if run_id := self.parent_id if of_row else self.run_id:
             self.client.log_artifact(run_id, path, folder or None)
 
@@ -139,11 +166,25 @@ class Sender:
         if self.run_id:
             self.client.set_tag(self.run_id, key, value)
 
+    def _published_later(self) -> bool:
+        """Return whether the row shows what was published by a later run of the stage.
+
+        A row that is written without a stage is not published again.
+        """
+        if store.PUBLISHED not in self.parent.data.tags:
+            return False
+        if not self.stage:
+            return True
+        return self.again and store.has_later_run(self.client, self.parent, self.time, self.stage)
+
     def _summary(self, content: Mapping[str, Any]) -> None:
+        if self._published_later():
+            return
         published.write(self.client, self.parent, content)
         self.client.set_tag(self.parent_id, store.PUBLISHED, "true")
         self.parent = self.client.get_run(self.parent_id)
-        store.settle(self.client, self.parent)
+        if self.stage and not self.again:  # else in `_end`
+            store.settle(self.client, self.parent)
 
     def _register(self, path: str, version: Mapping[str, Any]) -> None:
         self.parent = self.client.get_run(self.parent_id)  # with the model that the summary logged
@@ -152,8 +193,18 @@ class Sender:
     def _end(self, status: str, time: int) -> None:
         if self.run_id:
             self.client.set_terminated(self.run_id, status, time)
+        with FileLock(store.lock(), timeout=store.LOCK_SECONDS):
+            parent = self.client.get_run(self.parent_id)
+            if not self.stage:
+                working = parent.info.status == "RUNNING" and store.PROCESS in parent.data.tags
+                if not (working or self._stays):
+                    store.settle(self.client, parent, self.time)
+            elif not (self.again and store.has_later_run(self.client, parent, self.time)):
+                self._end_row(parent, status)
+
+    def _end_row(self, parent: Any, status: str) -> None:
         if status != "FINISHED":  # no later stage will run; the next attempt sets it RUNNING again
             self.client.set_terminated(self.parent_id, status)
-        elif store.PUBLISHED in self.client.get_run(self.parent_id).data.tags:
+        elif store.PUBLISHED in parent.data.tags:
             # If the stage's output is unchanged, DVC skips publish, and the parent run is already complete.
-            store.settle(self.client, self.client.get_run(self.parent_id))
+            store.settle(self.client, parent)

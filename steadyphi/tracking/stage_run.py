@@ -68,6 +68,11 @@ class StageRun:
         self._buffer: list[tuple[str, float, int, int]] = []
         self._flushed = time.monotonic()
 
+    @property
+    def complete(self) -> bool:
+        """Whether MLflow has everything that was logged until now."""
+        return self._on and self._record is None
+
     @_never_fails
     def params(self, settings: Mapping[str, Any]) -> None:
         """Log nested settings as this stage's params."""
@@ -132,15 +137,15 @@ class StageRun:
 
     def _keep(self, operation: Operation) -> None:
         if self._record is None:
-            self._record = pending.Record()
-            if operation is not self._first:
-                self._record.add(self._first)
-        self._record.add(operation)
+            record = pending.Record()
+            record.add(self._first)  # every record has it, because nothing can be sent without it
+            self._record = record
+        if operation is not self._first:
+            self._record.add(operation)
 
     def _where(self, kind: str) -> str:
-        if kind == "store":
-            return ""
-        return f"the artifact store {mask(self._sender.parent.info.artifact_uri)} fails: "
+        where = "" if kind == "store" else mask(self._sender.parent.info.artifact_uri)
+        return where and f"the artifact store {where} fails: "
 
     def _wait(self) -> None:
         self._retry_at = time.monotonic() + self._retry_seconds
@@ -242,9 +247,8 @@ def stage_run(
 ) -> Iterator[StageRun]:
     """Record a stage as a child run of its experiment's row.
 
-    `experiment` is the MLflow experiment's name, and `title` that of the row,
-    unless DVC names it. `settings` are all settings, the params of the row, and
-    `digest` is their digest, 12 hex digits.
+    `experiment` is the MLflow experiment's name, and `title` that of the row, unless DVC names it.
+    `settings` are all settings, the params of the row, and `digest` is their digest, 12 hex digits.
     The run's final status is FINISHED; FAILED after an exception; KILLED after SIGTERM, Ctrl-C or `sys.exit`.
     """
     origin = store.origin()
@@ -254,7 +258,7 @@ def stage_run(
     # DVC_STAGE may include the file: path/to/dvc.yaml:evaluate@base
     name = os.environ.get("DVC_STAGE", stage).rpartition(":")[2]
     tags = {
-        "dvc.stage": name,
+        store.STAGE: name,
         "dvc.experiment": dvc_name,
         store.SOURCE: f"stages/{name.partition('@')[0]}.py",
         store.PROCESS: store.identity(psutil.Process()),
@@ -271,7 +275,7 @@ def stage_run(
 def row_run(parent: Mapping[str, Any], tags: Mapping[str, str], time_: int) -> Iterator[StageRun]:
     """Write the row of an experiment without running a stage.
 
-    parent: as `row` returns it. tags: more tags of the row. time_: when it was made, in ms.
+    parent: as `row` returns it. tags: more tags of a new row. time_: of its start and end, in ms.
     """
     with _recorded({**parent, "tags": {**parent["tags"], **tags}}, None, time_) as run:
         yield run

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +33,14 @@ class Repository:
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_", "MLFLOW_"))}
         self.env = {**kept, **names, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"}
-        shutil.copytree(ROOT / "metrics", folder / "metrics")
+        self.metrics()
         self.run("git", "init", "-q", "-b", "main")
         self.run(sys.executable, "-m", "dvc", "init", "-q")
+
+    def metrics(self) -> None:
+        """Copy the committed metrics: those of the working tree are incomplete while a pipeline runs."""
+        archive = subprocess.check_output(["git", "-C", ROOT, "archive", "HEAD", "metrics"])
+        subprocess.run(["tar", "-x", "-C", self.folder], input=archive, check=True)
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
@@ -68,8 +72,8 @@ class Repository:
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
-        (found,) = [e for e in client.search_experiments() if e.name == "steadyphi"]
-        return {run.data.tags["git.revision"]: run for run in client.search_runs([found.experiment_id])}
+        (steady,) = [e for e in client.search_experiments() if e.name == "steadyphi"]
+        return {run.data.tags["git.revision"]: run for run in client.search_runs([steady.experiment_id])}
 
 
 def test_all_rows_come_back(tmp_path: Path) -> None:
@@ -97,3 +101,18 @@ def test_all_rows_come_back(tmp_path: Path) -> None:
     assert rows[tried].data.params["seed"] == "1"
     assert len(list((repository.folder / "mlartifacts").rglob("formats.png"))) == 2
     assert all("steadier" in run.data.tags["mlflow.note.content"] for run in rows.values())
+    times = {run.data.tags["git.revision"]: run.info.end_time - run.info.start_time for run in rows.values()}
+    assert times == {newer: 0, tried: 0}
+
+    newest = repository.commit(seed=0, spread=0.75)  # its row is there, and stays
+    repository.run(sys.executable, "-m", "stages.publish", "--all")
+    assert repository.rows()[newer].to_dictionary() == rows[newer].to_dictionary()
+    assert newest not in repository.rows()
+
+    repository.env["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"  # nothing listens there
+    command = [sys.executable, "-m", "stages.publish", "--all"]
+    done = subprocess.run(
+        command, cwd=repository.folder, env=repository.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "rows: 0" in done.stdout.splitlines()
+    assert "rows that were not sent: 2" in done.stderr

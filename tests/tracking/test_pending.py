@@ -1,16 +1,22 @@
 """What the store does not take is kept on disk, and sent later as if nothing had happened."""
 
+import contextlib
 import json
+import resource
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages.rebuild import send_pending
 from steadyphi.errors import SteadyPhiError
-from steadyphi.tracking import pending, stage_run
+from steadyphi.tracking import mlflow_store, pending, stage_run
+from steadyphi.tracking.mlflow_store import tracking_uri
 from steadyphi.tracking.published import Published
-from tests.tracking.test_stage_run import client, history, record, runs
+from tests.tracking.conftest import DIGEST, isolate
+from tests.tracking.test_stage_run import history, record, runs
 
 
 def break_store(root: Path) -> None:
@@ -132,13 +138,153 @@ def test_a_record_goes_to_its_own_server_only(root: Path, monkeypatch: pytest.Mo
     assert not pending.waiting()
 
 
-def test_a_damaged_record(root: Path) -> None:
+def kept(root: Path, *lines: str) -> Path:
+    """A record with these lines, for the present server."""
     folder = root / ".cache" / "mlflow" / "1-1"
-    folder.mkdir(parents=True)
-    start = json.dumps({"do": "text", "text": "a", "name": "b"}) + "\n"
-    (folder / pending.OPERATIONS).write_text(start + start[:20])  # killed within the second line
-    assert len(list(pending.operations(folder))) == 1
-    (folder / pending.OPERATIONS).write_text(json.dumps({"do": "artifact", "path": "../../x"}) + "\n")
-    with pytest.raises(SteadyPhiError, match="outside the folder"):
-        list(pending.operations(folder))
-    assert client().search_registered_models() == []
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / pending.DESTINATION).write_text(tracking_uri())
+    (folder / pending.OPERATIONS).write_text("".join(lines))
+    return folder
+
+
+def test_a_kill_within_a_line_leaves_the_lines_before(root: Path) -> None:
+    line = json.dumps({"do": "text", "text": "a", "name": "b"}) + "\n"
+    assert len(list(pending.operations(kept(root, line, line[:20])))) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"do": "st{"do": "end"}\n', "line 1: is damaged"),
+        ("[]\n", "line 1: is damaged"),
+        ('{"do": "artifact", "path": "../../x"}\n', "outside the folder"),
+        ('{"do": "' + "x" * 200 + '"}\n', "more than 100 bytes"),
+    ],
+)
+def test_a_damaged_record_does_not_stop_others(
+    root: Path, line: str, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "100" in problem:
+        monkeypatch.setattr(pending, "MOST_LINE", 100)
+    folder = kept(root, line)
+    sent, (failed,) = pending.send_all()
+    assert not sent and problem in failed and str(folder) in failed and folder.exists()
+    with record() as run:  # which reports it and is recorded
+        run.output("model", "abc")
+    assert problem in capsys.readouterr().err and runs()[1][0].data.tags["output.model"] == "abc"
+    shutil.copytree(folder, folder.with_name("1-2"))
+    with pytest.raises(SteadyPhiError, match="records not sent: 2"):
+        send_pending()
+    said = capsys.readouterr().out
+    assert all(f"not sent: {name}: SteadyPhiError: {folder.parent}" in said for name in ("1-1", "1-2"))
+
+
+def test_a_full_disk_leaves_whole_lines(root: Path) -> None:
+    kept_record = pending.Record()
+    kept_record.add({"do": "tag", "key": "a", "value": "b"})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            kept_record.add({"do": "tag", "key": "c", "value": "long" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    kept_record.add({"do": "end"})
+    kept_record.close()
+    assert [each["do"] for each in pending.operations(kept_record.folder)] == ["tag", "end"]
+
+
+def test_a_large_operation_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending, "MOST_LINE", 100)
+    kept_record = pending.Record()
+    kept_record.add({"do": "text", "text": "short"})
+    with pytest.raises(SteadyPhiError, match="text: has 1027 bytes, more than 100"):
+        kept_record.add({"do": "text", "text": "x" * 1000})
+    assert len(list(pending.operations(kept_record.folder))) == 1
+
+
+def test_a_kill_while_a_record_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(root, "before")
+    mend_store(root)
+    (record_folder,) = pending.waiting()
+
+    remove = shutil.rmtree
+
+    def killed(folder: Path, **options: Any) -> None:
+        if root / ".cache" not in Path(folder).parents:  # MLflow removes its temporary folders
+            return remove(folder, **options)
+        shutil.move(folder / "files", root / "gone")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pending.shutil, "rmtree", killed)
+        pending.send_all()
+    assert not pending.waiting() and list(pending.folder().iterdir()) and not record_folder.exists()
+    assert pending.send_all() == ([], []) and not list(pending.folder().iterdir())
+
+
+def test_what_mlflow_refuses_does_not_stop_the_rest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    break_store(root)
+    with record() as run:
+        run.output("x" * 300, "a key that is too long")
+        run.output("model", "abc")
+    mend_store(root)
+    capsys.readouterr()
+    assert len(pending.send_all()[0]) == 1 and not pending.waiting()
+    assert "refuses tag, which is left out: MlflowException" in capsys.readouterr().err
+    _, [child] = runs()
+    assert child.data.tags["output.model"] == "abc" and child.info.status == "FINISHED"
+
+
+def keep(root: Path, digest: str, monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> None:
+    """Record a stage of an older commit, whose dvc has ended, while the store is broken."""
+    break_store(root)
+    with monkeypatch.context() as patch, contextlib.suppress(RuntimeError):
+        patch.setenv("DVC_EXP_BASELINE_REV", "OLD")
+        patch.setattr(mlflow_store, "owner_tag", lambda: {"process": f"{socket.gethostname()}:1:0.00"})
+        with record("publish", digest) as run:
+            run.summary(Published(["worse"], {"spread": [(0, 0.75)]}, []))
+            if fails:
+                raise RuntimeError
+    mend_store(root)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_late_record_leaves_a_newer_row(root: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    keep(root, DIGEST, monkeypatch, fails=fails)
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "NEW")
+    monkeypatch.setattr(pending, "send_all", lambda: ([], []))
+    with record("publish") as run:
+        run.summary(Published(["better"], {"spread": [(0, 0.25)]}, []))
+    monkeypatch.undo()
+    isolate(monkeypatch, root)
+    [before], _ = runs()
+    assert (before.info.status, before.data.tags["git.revision"]) == ("FINISHED", "NEW")
+    assert len(pending.send_all()[0]) == 1
+    [after], children = runs()
+    assert after.to_dictionary() == before.to_dictionary()
+    revisions = {run.data.tags["git.revision"]: run.info.status for run in children}
+    assert revisions == {"NEW": "FINISHED", "OLD": "FAILED" if fails else "FINISHED"}
+
+
+def test_the_newest_record_writes_its_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with record("publish") as run:
+        run.summary(Published(["better"], {"spread": [(0, 0.25)]}, []))
+    keep(root, DIGEST, monkeypatch, fails=True)
+    assert len(pending.send_all()[0]) == 1
+    [row], _ = runs()
+    assert (row.info.status, row.data.tags["git.revision"]) == ("FAILED", "OLD")
+    assert row.data.metrics["spread"] == 0.75
+
+
+def test_a_record_leaves_no_row_running_whose_process_has_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_store(root)
+    monkeypatch.setattr(mlflow_store, "owner_tag", lambda: {"process": f"{socket.gethostname()}:1:0.00"})
+    with record():
+        pass
+    mend_store(root)
+    assert len(pending.send_all()[0]) == 1
+    [row], [child] = runs()
+    assert (row.info.status, child.info.status) == ("KILLED", "FINISHED")
