@@ -178,12 +178,13 @@ def open_study(name: str) -> Any:
         storage=storage,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
+    # Another seed each time, because a sweep that is continued would draw its first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials), constant_liar=True)
     return study
 
 

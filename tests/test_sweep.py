@@ -85,6 +85,19 @@ def test_two_trials_are_two_experiments(project: Path) -> None:
     assert again.params["finetune.lr"] == values["finetune.lr"] and again.state.name == "COMPLETE"
 
 
+def test_a_continued_sweep_draws_other_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason="needs Optuna; make cloud installs it")
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+    for _ in range(2):
+        study = sweep.open_study("tiny")
+        for _ in range(3):
+            trial = study.ask()
+            drawn.append(sweep.suggest(trial, {"finetune.lr": {"low": 0.0, "high": 1.0}})["finetune.lr"])
+            study.tell(trial, 0.0)
+    assert len(set(drawn)) == 6
+
+
 def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import optuna
 
