@@ -16,11 +16,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from steadyphi.errors import SteadyPhiError
+from steadyphi.errors import SteadyPhiError, mask
 from steadyphi.files import fsync, read_bytes, write_text
 from steadyphi.tracking import mlflow_store as store
 from steadyphi.tracking.sending import Operation, Sender, start_line
-from steadyphi.tracking.values import mask
 
 OPERATIONS, DESTINATION, LOCK = "operations.jsonl", "destination", "lock"
 MOST_LINE = 16 << 20  # bytes of an operation
