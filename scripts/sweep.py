@@ -41,8 +41,10 @@ def suggest(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
         if "choices" in kind:
             values[key] = kind["choices"][trial.suggest_categorical(key, list(range(len(kind["choices"]))))]
         else:
-            number = trial.suggest_int if isinstance(kind["low"], int) else trial.suggest_float
-            values[key] = number(key, kind["low"], kind["high"], log=kind.get("log", False))
+            low, high = kind["low"], kind["high"]
+            whole = isinstance(low, int) and isinstance(high, int)
+            number = trial.suggest_int if whole else trial.suggest_float
+            values[key] = number(key, low, high, log=kind.get("log", False))
     return values
 
 
@@ -50,9 +52,23 @@ def read_space(path: Path) -> dict[str, dict[str, Any]]:
     """Return the settings to search. Raises SteadyPhiError for a setting without a range or choices."""
     space = read_object(path, "a search space")
     for key, kind in space.items():
-        if not isinstance(kind, dict) or not ({"low", "high"} <= kind.keys() or kind.get("choices")):
-            raise SteadyPhiError(f"{path}: {key}: should have low and high, or a list of choices")
+        if problem := _problem(kind):
+            raise SteadyPhiError(f"{path}: {key}: {problem}")
     return space
+
+
+def _problem(kind: Any) -> str:
+    """Return what is wrong with a setting's range or choices."""
+    if isinstance(kind, dict) and kind.get("choices") and isinstance(kind["choices"], list):
+        return ""
+    if not isinstance(kind, dict) or not {"low", "high"} <= kind.keys():
+        return "should have low and high, or a list of choices"
+    for name in ("low", "high"):
+        if type(kind[name]) not in (int, float):
+            return f"{name} should be a number, not {kind[name]!r} (write 1e-4 as 1.0e-4)"
+    if kind["low"] > kind["high"]:
+        return "low should not be above high"
+    return "low should be above 0, because log is true" if kind.get("log") and kind["low"] <= 0 else ""
 
 
 def command(name: str, values: Mapping[str, Any], targets: Sequence[str]) -> list[str]:
@@ -71,8 +87,12 @@ def _hydra(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+class Stopped(SteadyPhiError):
+    """The sweep was stopped while a trial ran."""
+
+
 class Sweep:
-    """The trials of a sweep. slots: the environment of each worker."""
+    """The trials of a sweep. slots: the environment of each worker. stopping: whether trials should end."""
 
     def __init__(
         self, name: str, space: Mapping[str, Any], targets: Sequence[str], slots: Sequence[dict[str, str]]
@@ -81,12 +101,54 @@ class Sweep:
         self.slots: queue.Queue[dict[str, str]] = queue.Queue()
         for slot in slots:
             self.slots.put(slot)
+        self.stopping = False
+
+    def optimize(self, study: Any, trials: int) -> None:
+        """Run a number of trials. Raises Stopped after SIGINT or SIGTERM.
+
+        The trials that the signal stops are enqueued for the next sweep. A second one ends this at once.
+        """
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._stop) for number in numbers}
+        jobs = self.slots.qsize()
+        try:
+            study.optimize(self.trial, trials, n_jobs=jobs, catch=SteadyPhiError, callbacks=[self._ended])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.stopping:
+            raise Stopped("stopped; the same command continues")
+
+    def _stop(self, number: int, _: object) -> None:
+        # Only a flag, because Optuna waits for its threads before an exception leaves `study.optimize`.
+        self.stopping = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def _ended(self, study: Any, trial: Any) -> None:
+        if self.stopping:
+            study.stop()
+        elif trial.value is not None:
+            ended = f"trial {trial.number}: {trial.state.name.lower()}, {OBJECTIVE} {trial.value:.4f}"
+            print(ended, file=sys.stderr, flush=True)
 
     def trial(self, trial: Any) -> float:
-        """Run an experiment; return its validation accuracy, or raise TrialPruned."""
+        """Run an experiment; return its validation accuracy, or raise TrialPruned or SteadyPhiError."""
+        from optuna import TrialPruned
+
         slot = self.slots.get()
         try:
             return self._run(trial, slot)
+        except Stopped:
+            trial.study.enqueue_trial(trial.params)
+            raise
+        except SteadyPhiError as error:
+            print(f"trial {trial.number} failed: {error}", file=sys.stderr, flush=True)
+            raise
+        except TrialPruned:
+            raise
+        except BaseException:
+            self.stopping = True  # otherwise Optuna would wait for the other trials
+            raise
         finally:
             self.slots.put(slot)
 
@@ -104,12 +166,14 @@ class Sweep:
         try:
             reported = -1
             while process.poll() is None:
+                if self.stopping:
+                    raise Stopped(name)
                 for step, accuracy in accuracies(name):
                     if step > reported:
                         trial.report(accuracy, reported := step)
                 if trial.should_prune():
                     raise TrialPruned
-                with_timeout(process)
+                self._pause(process)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)  # DVC then removes its copy of the repository
@@ -118,12 +182,11 @@ class Sweep:
             raise SteadyPhiError(f"the experiment {name} failed; see {log}")
         return result(name)
 
-
-def with_timeout(process: "subprocess.Popen[bytes]") -> None:
-    """Wait for a process for a few seconds."""
-    end = time.monotonic() + SECONDS
-    while process.poll() is None and time.monotonic() < end:
-        time.sleep(0.1)
+    def _pause(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait for the next look at a process, or for its end."""
+        end = time.monotonic() + SECONDS
+        while process.poll() is None and time.monotonic() < end and not self.stopping:
+            time.sleep(0.1)
 
 
 def accuracies(experiment: str) -> Iterator[tuple[int, float]]:
@@ -144,8 +207,9 @@ def accuracies(experiment: str) -> Iterator[tuple[int, float]]:
 def result(experiment: str) -> float:
     """Return the validation accuracy of a finished experiment."""
     words = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    shown = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-    for commit in shown:
+    # In a session of its own, which Ctrl-C does not reach: the trial is done.
+    shown = subprocess.run(words, capture_output=True, text=True, check=True, start_new_session=True).stdout
+    for commit in json.loads(shown):
         for each in commit["experiments"] or ():
             if each["name"] == experiment:
                 return float(each["revs"][0]["data"]["metrics"][METRICS]["data"][OBJECTIVE])
@@ -170,6 +234,7 @@ def open_study(name: str) -> Any:
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # without a traceback for each trial that fails
     folder = Path(".cache") / "sweep"
     folder.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / f"{name}.journal")))
@@ -178,13 +243,23 @@ def open_study(name: str) -> Any:
         storage=storage,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
+    # Another seed each time, because a sweep that is continued would draw its first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials), constant_liar=True)
     return study
+
+
+def best_trial(study: Any) -> Any:
+    """Return the trial with the best accuracy. Raises SteadyPhiError if no trial was completed."""
+    try:
+        return study.best_trial
+    except ValueError:
+        logs = Path(".cache") / "sweep"
+        raise SteadyPhiError(f"no trial was completed; {logs} has the log of each") from None
 
 
 def main() -> None:
@@ -205,13 +280,15 @@ def main() -> None:
         study, places = open_study(options.space.stem), slots(options.workers)
         done = len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
         sweep = Sweep(options.space.stem, space, options.target, places)
-        if left := options.trials - done:
-            study.optimize(sweep.trial, n_trials=left, n_jobs=len(places))
+        if (left := options.trials - done) > 0:
+            sweep.optimize(study, left)
+        best = best_trial(study)
+    except Stopped as error:
+        sys.exit(str(error))
     except SteadyPhiError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues")
-    best = study.best_trial
     print(f"best: {best.user_attrs['experiment']}, {OBJECTIVE} {best.value:.4f}; dvc exp apply takes it over")
 
 

@@ -1,9 +1,15 @@
 """The exception for errors that the user can fix, and text that is safe to print."""
 
 import io
+import re
 import sys
 
 LONGEST = 2000  # characters of a message
+_SECRETS = (
+    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
+    (re.compile(r"(\w://)[^/\s\"]+@"), r"\1***@"),
+    (re.compile(r"([?&][^=&\s]*(?:token|key|secret|passw|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE), r"\1***"),
+)
 
 
 class SteadyPhiError(Exception):
@@ -23,6 +29,13 @@ class SteadyPhiError(Exception):
 def printable(text: str) -> str:
     """Return `text` with each character that could control a terminal escaped, such as \\x1b or \\n."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def mask(text: str) -> str:
+    """Replace tokens and passwords in a text with asterisks."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def replace_unencodable() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from steadyphi.errors import LONGEST, SteadyPhiError
+from steadyphi.errors import LONGEST, SteadyPhiError, mask
 from tests.conftest import ROOT
 
 
@@ -26,6 +26,23 @@ def test_a_long_message_keeps_its_begin_and_its_end() -> None:
     text = str(SteadyPhiError("x.json: " + "y" * 1_000_000 + "; fetch it again"))
     assert text.startswith("x.json: yyy") and " … " in text and text.endswith("yyy; fetch it again")
     assert len(text) <= LONGEST + 3
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sftp://me:secret@host/dir", "sftp://***@host/dir"),
+        (
+            "cannot open s3::https://me:p%40ss@host:1/a@b: refused",
+            "cannot open s3::https://***@host:1/a@b: refused",
+        ),
+        ("https://host/a?sig=secret&x=1", "https://host/a?sig=***&x=1"),
+        ("hf_abcdefghijklmnopqrst is not valid", "hf_*** is not valid"),
+        ("s3://bucket/me@host", "s3://bucket/me@host"),
+    ],
+)
+def test_passwords_are_masked(text: str, shown: str) -> None:
+    assert mask(text) == shown
 
 
 PROGRAM = """

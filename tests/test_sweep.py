@@ -1,8 +1,10 @@
 """scripts/sweep.py with a pipeline whose training is a formula."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ TRAIN = """
 import json, os, pathlib, time, yaml
 params = yaml.safe_load(open("params.yaml"))
 if params["sleep"]:
+    pathlib.Path(os.environ["DVC_ROOT"], f"{os.getpid()}.pid").touch()
     time.sleep(120)
 pathlib.Path("metrics").mkdir(exist_ok=True)
 rows = sum(source.get("weight", 1) for source in params["prepare"]["sources"])
@@ -61,9 +64,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+COMMAND = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "tiny.yaml"]
+
+
 def run(*arguments: str) -> str:
-    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "tiny.yaml", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -83,6 +88,58 @@ def test_two_trials_are_two_experiments(project: Path) -> None:
     run("--trials", "3", "--workers", "1")
     again = sweep.open_study("tiny").trials[-1]
     assert again.params["finetune.lr"] == values["finetune.lr"] and again.state.name == "COMPLETE"
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_a_signal_stops_all_workers(project: Path, number: signal.Signals, workers: int) -> None:
+    Path("tiny.yaml").write_text("sleep: {choices: [true]}\nfinetune.lr: {low: 0.0, high: 1.0}\n")
+    process = subprocess.Popen(
+        [*COMMAND, "--trials", "3", "--workers", str(workers)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 60
+    while len(training := list(project.glob("*.pid"))) < workers and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert len(training) == workers and process.returncode == 1
+    assert said.splitlines()[-1] == "stopped; the same command continues"
+    for path in training:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.stem), 0)
+    assert not list(Path(".dvc/tmp/exps").rglob("train.py"))
+    trials = sweep.open_study("tiny").trials
+    assert [trial.state.name for trial in trials] == ["FAIL"] * workers + ["WAITING"] * workers
+    fixed = [trial.system_attrs["fixed_params"] for trial in trials[workers:]]
+    assert all(trial.params in fixed for trial in trials[:workers])
+
+
+def test_a_failed_trial_does_not_end_the_sweep(project: Path) -> None:
+    Path("tiny.yaml").write_text("finetune.lr: {choices: [null]}\n")
+    done = subprocess.run(
+        [*COMMAND, "--trials", "2", "--workers", "1"], capture_output=True, text=True, check=False
+    )
+    *trials, last = done.stderr.splitlines()
+    for number, line in enumerate(trials):
+        name = f"tiny-00{number}"
+        assert line == f"trial {number} failed: the experiment {name} failed; see .cache/sweep/{name}.log"
+    assert len(trials) == 2 and done.returncode == 1
+    assert last == "error: no trial was completed; .cache/sweep has the log of each"
+
+
+def test_a_continued_sweep_draws_other_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason="needs Optuna; make cloud installs it")
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+    for _ in range(2):
+        study = sweep.open_study("tiny")
+        for _ in range(3):
+            trial = study.ask()
+            drawn.append(sweep.suggest(trial, {"finetune.lr": {"low": 0.0, "high": 1.0}})["finetune.lr"])
+            study.tell(trial, 0.0)
+    assert len(set(drawn)) == 6
 
 
 def test_a_bad_trial_is_stopped_and_leaves_no_copy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +174,27 @@ def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot["OMP_NUM_THREADS"] for slot in sweep.slots(None)] == ["2"] * 4
 
 
-@pytest.mark.parametrize("kind", ["{low: 1}", "{choices: []}", "3"])
-def test_a_setting_without_values(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("{low: 1}", "should have low and high, or a list of choices"),
+        ("{choices: []}", "should have low and high, or a list of choices"),
+        ("3", "should have low and high, or a list of choices"),
+        ("{low: 1e-4, high: 1.0e-2}", "low should be a number, not '1e-4' .write 1e-4 as 1.0e-4"),
+        ("{low: 0, high: true}", "high should be a number, not True"),
+        ("{low: 2, high: 1}", "low should not be above high"),
+        ("{low: 0.0, high: 1.0, log: true}", "low should be above 0, because log is true"),
+    ],
+)
+def test_a_setting_without_values(tmp_path: Path, kind: str, problem: str) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(f"finetune.lr: {kind}\n")
-    with pytest.raises(SteadyPhiError, match=r"finetune\.lr: should have low and high, or a list of choices"):
+    with pytest.raises(SteadyPhiError, match=rf"finetune\.lr: {problem}"):
         sweep.read_space(path)
+
+
+def test_values_are_whole_if_both_bounds_are() -> None:
+    trial = pytest.importorskip("optuna", reason="needs Optuna; make cloud installs it").create_study().ask()
+    space = {"share": {"low": 0, "high": 0.8}, "layers": {"low": 1, "high": 9}}
+    values = sweep.suggest(trial, space)
+    assert 0 < values["share"] < 0.8 and isinstance(values["layers"], int)

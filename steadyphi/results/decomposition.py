@@ -44,17 +44,21 @@ def _decomposition(answers: EvaluationAnswers, name: str, grid: Sequence[Sequenc
 def mixed(before: Cells, after: Cells) -> MixedModel | None:
     """Return the mixed-effects logistic model of two runs on the same questions and formats.
 
-    None if there are fewer than two questions or formats, or if all answers are right or all wrong.
+    None if there are fewer than two questions or formats, or if the estimates are not finite. Those of a run
+    whose answers are all right or all wrong are not.
     """
     runs = np.stack([before.correct[:MOST], after.correct[:MOST]], axis=2)
     items, formats, _ = runs.shape
-    if min(items, formats) < 2 or runs.all() or not runs.any():
+    constant = np.all(runs == runs[:1, :1], axis=(0, 1))  # of each run
+    if min(items, formats) < 2 or constant.any():
         return None
     item, format_, tuned = (index.ravel() for index in np.indices(runs.shape))
     levels = (item, format_, item * formats + format_, item * 2 + tuned, format_ * 2 + tuned)
     design = np.column_stack([np.ones(runs.size), tuned]).astype(float)
     terms = dict(zip(TERMS, levels, strict=True))
-    found = mixed_model.fit(runs.ravel().astype(float), np.ones(runs.size), design, terms)
+    fitted = mixed_model.fit(runs.ravel().astype(float), np.ones(runs.size), design, terms)
+    if fitted is None:
+        return None
     # The digits that the optimizer determines.
-    deviations = {term: round(value, 3) for term, value in found.deviations.items()}
-    return MixedModel(items, formats, round(float(found.fixed[1]), 3), deviations)
+    deviations = {term: round(value, 3) for term, value in fitted.deviations.items()}
+    return MixedModel(items, formats, round(float(fitted.fixed[1]), 3), deviations)

@@ -70,7 +70,10 @@ def errors_of_run(measure: Measure, run: Arrays, resampling: Resampling) -> list
 
 
 def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> Drawn:
-    """Return the change of a measure for `errors_of_run`, or of sigma_T^2 for sigma_T, with its errors."""
+    """Return the change of a measure from one run to another, and its error in each draw.
+
+    measure: of a kind that `errors_of_run` takes, or sigma_T. The change of sigma_T is that of sigma_T^2.
+    """
     if measure.kind == "own interval":
         name = measure.arrays[0]
         change, errors = variance_change(before[name], after[name], resampling)
@@ -113,13 +116,13 @@ def tested_change(measure: Measure, before: Arrays, after: Arrays, resampling: R
     if measure.of_items:
         was, now = (measure.of_items(*(run[name] for name in measure.arrays)) for run in (before, after))
         if was.dtype == bool:
-            found, p_value = paired_difference(was, now, confidence), mcnemar(was, now)
+            estimate, p_value = paired_difference(was, now, confidence), mcnemar(was, now)
         elif measure.scope == "long prompts":  # few questions
-            found, p_value = few_differences(difference(was, now), confidence)
+            estimate, p_value = few_differences(difference(was, now), confidence)
         else:
             changes = difference(was, now)
-            found, p_value = mean_interval(changes, confidence), mean_p_value(changes)
-        return Tested(found.value, found.low, found.high, p_value)
+            estimate, p_value = mean_interval(changes, confidence), mean_p_value(changes)
+        return Tested(estimate.value, estimate.low, estimate.high, p_value)
     drawn = drawn_change(measure, before, after, resampling)
     low, high = drawn.interval(expanded(confidence, len(before[measure.arrays[0]])))
     p_value = min(1.0, 2 * drawn.p_value(1 if drawn.change > 0 else -1))

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import SuperLU, splu
 from scipy.special import betaln, expit
 
 Floats = NDArray[np.float64]
+LIMIT = 20.0  # logits: a coefficient or deviation of this size stands for one without a finite estimate
 STEPS, CLOSE = 50, 1e-8  # Newton steps at most, and the largest change of an effect at which they end
 
 
@@ -33,8 +34,12 @@ class MixedFit:
     log_likelihood: float
 
 
-def fit(right: Floats, asked: Floats, design: Floats, terms: Mapping[str, NDArray[np.int_]]) -> MixedFit:
+def fit(
+    right: Floats, asked: Floats, design: Floats, terms: Mapping[str, NDArray[np.int_]]
+) -> MixedFit | None:
     """Return the model of the numbers of right answers.
+
+    None if the likelihood has no maximum within `LIMIT`, or if the optimizer does not reach it.
 
     right, asked: (n,), the number of right answers and of all answers of each observation.
     design: (n, p), the covariates x of the fixed effects, with a column of ones.
@@ -44,12 +49,14 @@ def fit(right: Floats, asked: Floats, design: Floats, terms: Mapping[str, NDArra
     count = len(terms)
     start = np.r_[np.ones(count), np.zeros(design.shape[1])]
     start[count] = np.log((right.sum() + 0.5) / (asked.sum() - right.sum() + 0.5))
-    bounds = [(0.0, 20.0)] * count + [(-20.0, 20.0)] * design.shape[1]
-    found = minimize(
+    bounds = [(0.0, LIMIT)] * count + [(-LIMIT, LIMIT)] * design.shape[1]
+    optimum = minimize(
         model.deviance, start, method="L-BFGS-B", bounds=bounds, options={"eps": 1e-5, "ftol": 1e-9}
     )
-    deviations = dict(zip(terms, map(float, found.x[:count]), strict=True))
-    return MixedFit(found.x[count:], deviations, -found.fun / 2)
+    if not optimum.success or np.abs(optimum.x).max() >= LIMIT:
+        return None
+    deviations = dict(zip(terms, map(float, optimum.x[:count]), strict=True))
+    return MixedFit(optimum.x[count:], deviations, -optimum.fun / 2)
 
 
 class _Model:

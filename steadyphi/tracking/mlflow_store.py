@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 
+from steadyphi.errors import mask
 from steadyphi.files import atomic_file
-from steadyphi.tracking.values import mask
 
 SQLITE, DATABASE, ARTIFACTS = "sqlite:///", "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"

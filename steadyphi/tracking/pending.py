@@ -17,11 +17,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from steadyphi.errors import SteadyPhiError
+from steadyphi.errors import SteadyPhiError, mask
 from steadyphi.files import fsync, read_bytes, write_text
 from steadyphi.tracking import mlflow_store as store
 from steadyphi.tracking.sending import Operation, Sender, refused, start_line
-from steadyphi.tracking.values import mask
 
 OPERATIONS, DESTINATION, LOCK = "operations.jsonl", "destination", "lock"
 SENT = ".sent"  # ends the name of a record that is being removed

@@ -19,11 +19,12 @@ from typing import Any, Concatenate, ParamSpec
 
 import psutil
 
+from steadyphi.errors import mask
 from steadyphi.tracking import mlflow_store as store
 from steadyphi.tracking import pending, published
 from steadyphi.tracking.published import Published
 from steadyphi.tracking.sending import ON_ARTIFACTS, Operation, Sender, refused, row
-from steadyphi.tracking.values import allowed_name, finite, flat_params, mask
+from steadyphi.tracking.values import allowed_name, finite, flat_params
 
 FLUSH_SECONDS = 2.0
 SAMPLING_SECONDS = 5

@@ -10,9 +10,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from steadyphi.errors import mask
 from steadyphi.tracking import mlflow_store as store
 from steadyphi.tracking import view
-from steadyphi.tracking.values import mask
 
 HOST = "127.0.0.1"
 

@@ -7,24 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from steadyphi.errors import mask
+
 MOST_PARAM = 6000  # characters of a param, MLflow's own limit
 _SECRET_KEY = re.compile(
     r"secret|passw(or)?d|passphrase|credential|(api|access|private)[_-]?key"
     r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)token$",  # but not `tokenizer`, `max_tokens` or `pad_token`
     re.IGNORECASE,
 )
-_SECRET_VALUES = (
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
-    (re.compile(r"(\w://)[^/\s\"]+@"), r"\1***@"),
-    (re.compile(r"([?&][^=&\s]*(?:token|key|secret|passw|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE), r"\1***"),
-)
-
-
-def mask(text: str) -> str:
-    """Replace tokens and passwords in a text with asterisks."""
-    for pattern, replacement in _SECRET_VALUES:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def _without_secrets(value: Any) -> Any:

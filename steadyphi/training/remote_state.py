@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from steadyphi.errors import SteadyPhiError, printable
+from steadyphi.errors import SteadyPhiError, mask, printable
 
 URL = "STEADYPHI_STATE_URL"
 RECORD = "record.json"
@@ -30,7 +30,7 @@ class RemoteState:
         try:
             self.files, self.root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
-            raise SteadyPhiError(f"{URL}: {printable(url)}: {_reason(error)}") from None
+            raise SteadyPhiError(f"{URL}: {printable(mask(url))}: {_reason(error)}") from None
 
     def fetch(self, folder: Path) -> None:
         """Receive the newest state, and the best weights that it names, unless `folder` has a state as new.
@@ -46,7 +46,7 @@ class RemoteState:
             for name in [*(n for n in whole if n.startswith("best-")), newest]:
                 self._receive(name, folder)
         except Exception as error:  # each file system has its own errors
-            raise SteadyPhiError(f"{URL}: {printable(self.url)}: {_reason(error)}") from None
+            raise SteadyPhiError(f"{URL}: {printable(mask(self.url))}: {_reason(error)}") from None
         print(f"finetune: received {newest} from {URL}", file=sys.stderr, flush=True)
 
     def send(self, state: Path, kept: set[str]) -> None:
@@ -97,4 +97,4 @@ def remote_state(digest: str) -> RemoteState | None:
 
 
 def _reason(error: Any) -> str:
-    return printable(" ".join(str(error).split()) or type(error).__name__)[:200]
+    return printable(mask(" ".join(str(error).split())) or type(error).__name__)[:200]

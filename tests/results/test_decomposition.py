@@ -85,3 +85,11 @@ def test_nothing_to_model() -> None:
     one = np.ones((20, 2), bool)
     assert mixed(run(one), run(one)) is None and mixed(run(~one), run(~one)) is None
     assert mixed(run(one[:, :1]), run(~one[:, :1])) is None
+
+
+def test_estimates_that_are_not_finite_are_left_out() -> None:
+    random = np.random.default_rng(0).random((20, 4)) < 0.5
+    for one in (np.ones((20, 4), bool), np.zeros((20, 4), bool)):
+        assert mixed(run(random), run(one)) is None and mixed(run(one), run(random)) is None
+    by_question = np.repeat(random[:, :1], 4, axis=1)  # each question is always right or always wrong
+    assert mixed(run(by_question), run(by_question)) is None

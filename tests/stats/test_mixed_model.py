@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.optimize import OptimizeResult
 from scipy.special import expit
 from scipy.stats import binom, norm
 
+from steadyphi.stats import mixed_model
 from steadyphi.stats.mixed_model import _Model, fit
 
 # Cases of a cattle disease in 15 herds over four periods, in hexadecimal: the data set cbpp of the R package
@@ -30,7 +32,7 @@ def cattle() -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 def test_the_example_of_lme4() -> None:
     """As the page of `glmer` prints it: cbind(incidence, size - incidence) ~ period + (1 | herd)."""
     found = fit(*cattle())
-    assert found.fixed == pytest.approx([-1.3983, -0.9919, -1.1282, -1.5797], abs=2e-3)
+    assert found and found.fixed == pytest.approx([-1.3983, -0.9919, -1.1282, -1.5797], abs=2e-3)
     assert found.deviations == pytest.approx({"herd": 0.6421}, abs=1e-3)
     assert found.log_likelihood == pytest.approx(-92.0266, abs=1e-3)
 
@@ -63,7 +65,7 @@ def test_crossed_terms_are_recovered() -> None:
     right = (rng.random(len(logits)) < expit(logits)).astype(float)
     design = np.column_stack([np.ones(len(logits)), tuned]).astype(float)
     found = fit(right, np.ones(len(right)), design, levels)
-    assert found.deviations["question"] == pytest.approx(1.2, abs=0.25)
+    assert found and found.deviations["question"] == pytest.approx(1.2, abs=0.25)
     assert found.deviations["format"] == pytest.approx(0.7, abs=0.45)
     assert found.deviations["tuned x format"] == pytest.approx(0.5, abs=0.25)
     assert found.fixed[1] == pytest.approx(0.8, abs=0.6)
@@ -74,4 +76,17 @@ def test_a_term_without_effect_has_no_deviation() -> None:
     levels = {"question": np.repeat(np.arange(40), 10), "none": np.tile(np.arange(10), 40)}
     right = (rng.random(400) < expit(1.5 * rng.normal(size=40)[levels["question"]])).astype(float)
     found = fit(right, np.ones(400), np.ones((400, 1)), levels)
-    assert found.deviations["none"] < 0.3 and found.deviations["question"] > 1
+    assert found and found.deviations["none"] < 0.3 and found.deviations["question"] > 1
+
+
+def test_a_deviation_without_an_estimate() -> None:
+    """Each question is always right or always wrong, so the larger its deviation, the better."""
+    question = np.repeat(np.arange(20), 10)
+    assert fit((question % 2).astype(float), np.ones(200), np.ones((200, 1)), {"question": question}) is None
+
+
+def test_an_optimizer_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        mixed_model, "minimize", lambda *_, **__: OptimizeResult(success=False, x=np.ones(5), fun=1.0)
+    )
+    assert fit(*cattle()) is None

@@ -97,3 +97,25 @@ def test_the_url_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(URL, "abacus://bucket")
     with pytest.raises(SteadyPhiError, match=f"{URL}: abacus://bucket/0a: "):
         remote_state("0a")
+
+
+def test_no_line_has_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither from the URL nor from the reason that a file system gives."""
+    monkeypatch.setenv(URL, "abacus://me:secret@host")
+    with pytest.raises(SteadyPhiError, match=r"abacus://\*\*\*@host/0a: ") as error:
+        remote_state("0a")
+    remote = RemoteState("memory://me:secret@host/run")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(f"cannot connect to {remote.url}")
+
+    for name in ("exists", "makedirs"):
+        monkeypatch.setattr(remote.files, name, fail)
+    with pytest.raises(SteadyPhiError, match="cannot connect to") as unread:
+        remote.fetch(tmp_path)
+    remote.send(tmp_path, set())
+    remote.clear()
+    lines = [str(error.value), str(unread.value), *capsys.readouterr().err.splitlines()]
+    assert len(lines) == 4 and all("***@host" in line and "secret" not in line for line in lines)
