@@ -73,10 +73,6 @@ clean:  ## Remove all outputs of the pipeline and the tools; keep .venv and the 
 	python -m pip install --disable-pip-version-check -q --no-deps -r requirements-cloud.lock
 	@touch $@
 
-.venv/cloud: .venv/ready requirements-cloud.lock
-	python -m pip install --disable-pip-version-check -q --no-deps -r requirements-cloud.lock
-	@touch $@
-
 .venv-peers/ready: benchmarks/peers.lock
 	@sh scripts/check-tools.sh "$(PYTHON)"
 	$(PYTHON) -m venv .venv-peers
