@@ -177,7 +177,7 @@ def test_accuracy_through_its_server(tmp_path: Path) -> None:
             expected[key] for key in ("variant", "item", "correct")
         )
     prompts = [row["prompt"] for row in by_us]
-    texts = [[text for text, _ in model.generate(prompts, 8, "texts")] for model in models]
+    texts = [[each.text for each in model.generate(prompts, 8, "texts")] for model in models]
     assert texts[0] == texts[1]
 
 
