@@ -50,7 +50,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URI of a new PostgreSQL database. PostgreSQL refuses to run as root."""
     pytest.importorskip("psycopg2", reason="needs psycopg2; make cloud installs it")
     programs = [shutil.which(name) for name in ("initdb", "postgres")]
@@ -63,10 +63,8 @@ def postgres(tmp_path: Path) -> Iterator[str]:
         shutil.chown(folder, "nobody")
     data, port = folder / "data", free_port()
     quick = ["-c", "fsync=off", "-c", f"unix_socket_directories={folder}"]
-    (password := tmp_path / "password").write_text(SECRET)
+    (password := folder / "password").write_text(SECRET)
     password.chmod(0o644)
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
     auth = ["-A", "scram-sha-256", "--pwfile", str(password)]
     subprocess.run([initdb, "-D", data, "-U", "me", *auth], check=True, capture_output=True, **user)
     command = [server, "-D", data, "-h", "127.0.0.1", "-p", str(port), *quick]
