@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test llama-cpp cloud lint ui docs bench peers clean
+.PHONY: help repro test slurm llama-cpp cloud lint ui docs bench peers clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -32,7 +32,6 @@ lint: .venv/ready  ## Check style and types
 	python -m ruff format --check .
 	python -m mypy
 
-.PHONY: slurm
 slurm: .venv/ready  ## Run the tests on a Slurm of two nodes, which they start here; needs root and Slurm
 	python -m pytest -rs tests/slurm
 

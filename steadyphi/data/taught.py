@@ -8,7 +8,6 @@ itself: the fine-tuned model learns to answer in all formats as the base answers
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, overload
 
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.errors import SteadyPhiError
@@ -20,36 +19,12 @@ from steadyphi.prompts.formats import FORMATS
 Answer = Callable[[Sequence[str], Sequence[str]], Sequence[str | None]]
 
 
-class Taught(Sequence[Dialogue]):
-    """Dialogues of one turn with the teacher's answers; those without an answer are left out."""
-
-    def __init__(self, dialogues: Sequence[Dialogue], answers: Sequence[str]) -> None:
-        """`answers` has one text per dialogue, empty where the teacher has none."""
-        self.dialogues, self.answers = dialogues, answers
-        self.places = [place for place, answer in enumerate(answers) if answer]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __iter__(self) -> Iterator[Dialogue]:
-        return (self[index] for index in range(len(self)))
-
-    @overload
-    def __getitem__(self, index: int) -> Dialogue: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Dialogue]: ...
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[n] for n in range(*index.indices(len(self)))]
-        dialogue = self.dialogues[self.places[index]]
-        return replace(dialogue, turns=((dialogue.turns[0][0], self.answers[self.places[index]]),))
-
-
-def taught(dialogues: Sequence[Dialogue], styles: Sequence[str], answer: Answer) -> Taught:
+def taught(dialogues: Sequence[Dialogue], styles: Sequence[str], answer: Answer) -> list[Dialogue]:
     """Return the dialogues with the teacher's most frequent answer in the formats `styles`.
 
-    Of answers that are equally frequent, that of the earlier format is taken. Raises SteadyPhiError for a
-    dialogue that is not one question, and if there is no answer at all.
+    Those to which it gives no answer that ends are left out. Of answers that are equally frequent, that of
+    the earlier format is taken. Raises SteadyPhiError for a dialogue that is not one question, and if there
+    is no answer at all.
     """
     for dialogue in dialogues:
         if not dialogue.asks_once:
@@ -58,7 +33,12 @@ def taught(dialogues: Sequence[Dialogue], styles: Sequence[str], answer: Answer)
                 f"{dialogue.id}: {kind}, but prepare.answers needs rows of one question; set it to null"
             )
     by_format = [_answers(dialogues, name, answer) for name in styles]
-    answered = Taught(dialogues, [_most_frequent(texts) for texts in zip(*by_format, strict=True)])
+    answers = map(_most_frequent, zip(*by_format, strict=True))
+    answered = [
+        replace(dialogue, turns=((dialogue.turns[0][0], text),))
+        for dialogue, text in zip(dialogues, answers, strict=True)
+        if text
+    ]
     if not answered:
         raise SteadyPhiError(
             f"prepare.answers: the base answers none of {len(dialogues)} questions in {', '.join(styles)}; "

@@ -32,14 +32,14 @@ def section(experiment: Experiment) -> Section | None:
 
 
 def _of(decompositions: Sequence[Decomposition], name: str) -> Decomposition | None:
-    return next((found for found in decompositions if found.name == name), None)
+    return next((each for each in decompositions if each.name == name), None)
 
 
 def _shares(title: str, of_runs: Sequence[Decomposition | None], labels: Sequence[str]) -> Markup:
     """Return the share of each term in each run; the rows are those of the first."""
-    known = [found for found in of_runs if found]
-    levels = listed([count(n, factor) for factor, n in known[0].levels.items()])
-    shares = [{_term(part): part.share for part in found.components} for found in known]
+    present = [each for each in of_runs if each]
+    levels = listed([count(n, factor) for factor, n in present[0].levels.items()])
+    shares = [{_term(part): part.share for part in each.components} for each in present]
     rows = [[term, *(percent(of_run.get(term)) for of_run in shares)] for term in shares[0]]
     return table(f"{title}: {levels}", ["share of the variance", *labels], rows)
 

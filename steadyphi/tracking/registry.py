@@ -57,14 +57,16 @@ def register(client: Any, run: Any, folder: str, version: Mapping[str, Any]) -> 
     model_id = published.log_model(client, run, version["model"], version["model_tags"])
     # The location and not `models:/ID`, which MLflow would look for in its default tracking store.
     place = client.get_logged_model(model_id).artifact_location
-    known = next((v for v in client.search_model_versions(f"name = '{name}'") if v.source == place), None)
-    if known is None:
+    registered = next(
+        (v for v in client.search_model_versions(f"name = '{name}'") if v.source == place), None
+    )
+    if registered is None:
         client.log_model_artifacts(model_id, folder)
-        known = client.create_model_version(name, place, run.info.run_id, model_id=model_id)
+        registered = client.create_model_version(name, place, run.info.run_id, model_id=model_id)
     for key, value in version["tags"].items():
-        client.set_model_version_tag(name, known.version, key, value)
-    if REASONS in known.tags and REASONS not in version["tags"]:
-        client.delete_model_version_tag(name, known.version, REASONS)
+        client.set_model_version_tag(name, registered.version, key, value)
+    if REASONS in registered.tags and REASONS not in version["tags"]:
+        client.delete_model_version_tag(name, registered.version, REASONS)
     _set_alias(client, name, alias)
 
 
@@ -77,8 +79,8 @@ def _set_alias(client: Any, name: str, alias: str) -> None:
     """Give the alias to the newest version that passed the gate; to none if there is none."""
     versions = client.search_model_versions(f"name = '{name}'")
     passed = [int(v.version) for v in versions if v.tags.get(GATE) == PASSED]
-    known = client.get_registered_model(name).aliases.get(alias)
-    if passed and str(max(passed)) != str(known):
+    holder = client.get_registered_model(name).aliases.get(alias)
+    if passed and str(max(passed)) != str(holder):
         client.set_registered_model_alias(name, alias, str(max(passed)))
-    elif known and not passed:
+    elif holder and not passed:
         client.delete_registered_model_alias(name, alias)
