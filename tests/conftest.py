@@ -35,6 +35,15 @@ def built_in_formats() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Undo what a test may have set: `mlflow.set_tracking_uri` sets a variable, which processes inherit."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Undo what a test before may have set: the last digits depend on the number of threads."""
     torch.set_num_threads(1)
