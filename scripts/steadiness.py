@@ -27,8 +27,10 @@ from steadyphi.stats.seeds import change_over_seeds
 PAGE, PLOT = Path("docs/results.md"), Path("docs/steadiness.png")
 COMPARISON = Path("artifacts/report/comparison.json")
 LONG = "long prompt: "
-DEFAULT = "full-grammar"  # the row whose change the second table shows, and whose skills the third
+DEFAULT = "full-rehearsal"  # the row whose change the second table shows, and whose skills the third
 EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi2-lower]"  # no held-out atom
+ALONE = "+prepare.rehearsal=false"  # only questions of the fine-tuning split
+FULL, LORA = ["method=full", ALONE], ["method=lora", ALONE]
 FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
 WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
 WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,wte]", "finetune.lr=0.002"]
@@ -37,19 +39,21 @@ PAIRS = ["+finetune.consistency=1.0", "+prepare.examples=10800", "+prepare.rende
 TAUGHT = "+prepare.answers=[phi2]"
 Rows = dict[str, tuple[str, list[str]]]
 ROWS: Rows = {
-    "lora-fixed": ("LoRA, 8 fixed formats", ["method=lora", *FIXED]),
-    "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
-    "lora-grammar": ("LoRA, formats drawn anew", ["method=lora"]),
-    "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", ["method=lora", *WIDE]),
-    "full-grammar": ("every weight, drawn anew (default)", ["method=full"]),
-    "full-taught": ("the same, without labels: the base's answers in phi2", ["method=full", TAUGHT]),
-    "full-average": ("the same, a fifth of the base", ["method=full", "+finetune.method.base_share=0.2"]),
-    "full-pairs": ("the same, two renderings of 10,800 rows compared", ["method=full", *PAIRS]),
-    "full-fast": ("the same at a rate of 2e-3", ["method=full", "finetune.lr=0.002"]),
-    "full-slow": ("the same at a rate of 5e-4", ["method=full", "finetune.lr=0.0005"]),
+    "lora-fixed": ("LoRA, 8 fixed formats", [*LORA, *FIXED]),
+    "full-fixed": ("every weight, 8 fixed formats", [*FULL, *FIXED]),
+    "lora-grammar": ("LoRA, formats drawn anew", LORA),
+    "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", [*LORA, *WIDE]),
+    "full-grammar": ("every weight, formats drawn anew", FULL),
+    "full-taught": ("the same, without labels: the base's answers in phi2", [*FULL, TAUGHT]),
+    "full-average": ("the same, a fifth of the base", [*FULL, "+finetune.method.base_share=0.2"]),
+    "full-pairs": ("the same, two renderings of 10,800 rows compared", [*FULL, *PAIRS]),
+    "full-fast": ("the same at a rate of 2e-3", [*FULL, "finetune.lr=0.002"]),
+    "full-slow": ("the same at a rate of 5e-4", [*FULL, "finetune.lr=0.0005"]),
+    "full-rehearsal": ("every weight, formats drawn anew, with rehearsal (default)", ["method=full"]),
+    "rehearsal-taught": ("the default without labels: the base's answers in phi2", ["method=full", TAUGHT]),
 }
 COUNTED = (1, 2, 4, 8, 64)  # formats of the grammar, chosen at random, beside phi2 and bare questions
-THIRD = ["method=full", "+prepare.examples=4800"]  # a third of the default's questions
+THIRD = [*FULL, "+prepare.examples=4800"]  # a third of the default's questions
 COUNTS: Rows = {
     f"count-{n}": (f"{n} format{'s' * (n > 1)} of the grammar", [*THIRD, f"+prepare.grammar_formats={n}"])
     for n in COUNTED

@@ -144,7 +144,8 @@ def data_name(settings: Prepare) -> str:
 
 def _textbook(settings: Prepare) -> list[Dialogue]:
     assert settings.examples  # compose ensures it
-    generated = textbook.questions("finetune", settings.seed, settings.valid + settings.examples)
+    count = settings.valid + settings.examples
+    generated = textbook.questions("finetune", settings.seed, count, settings.rehearsal)
     return [Dialogue(f"finetune-{n}", ((q.text, q.answer),)) for n, q in enumerate(generated)]
 
 

@@ -235,19 +235,33 @@ def stream(split: Split, seed: int, skills: Sequence[Skill] = SKILLS) -> Iterato
             yield question
 
 
-def questions(split: Split, seed: int, count: int) -> list[Question]:
+def questions(split: Split, seed: int, count: int, rehearsal: bool = False) -> list[Question]:
     """Return `count` questions of one split, no two with the same key.
 
     The skills alternate, so their shares are equal, except for a skill that has no new questions left: a
-    split of 10% contains only about 120 different additions.
+    split of 10% contains only about 120 different additions. With `rehearsal` such a skill goes on with
+    questions of the pretraining split, no two with the same text.
     """
-    streams = [stream(split, seed, (skill,)) for skill in SKILLS]
-    distinct: dict[tuple[str, str], Question] = {}
+    skills = [(stream(split, seed, (skill,)), stream("pretrain", seed, (skill,))) for skill in SKILLS]
+    drawn: list[Question] = []
+    seen: set[tuple[str, str]] = set()
     while True:
-        for questions_of_skill in streams:
-            for question in itertools.islice(questions_of_skill, 50):  # attempts at a new question
-                if (question.skill, question.key) not in distinct:
-                    distinct[question.skill, question.key] = question
-                    break
-            if len(distinct) == count:
-                return list(distinct.values())
+        for unseen, rehearsed in skills:
+            question = _new(unseen, seen, lambda q: q.key)
+            if question is None and rehearsal:
+                question = _new(rehearsed, seen, lambda q: q.text)
+            if question:
+                drawn.append(question)
+            if len(drawn) == count:
+                return drawn
+
+
+def _new(
+    drawn: Iterator[Question], seen: set[tuple[str, str]], identity: Callable[[Question], str]
+) -> Question | None:
+    """Return the next question that is not in `seen`, and add it there; None if 50 in a row are."""
+    for question in itertools.islice(drawn, 50):
+        if (name := (question.skill, identity(question))) not in seen:
+            seen.add(name)
+            return question
+    return None

@@ -72,6 +72,9 @@ def _data(s: Settings, root: Path) -> Iterator[tuple[str, str]]:
         if prepare.examples is None:
             yield "prepare.examples", "null, but the textbook is unlimited; write the number of examples"
         return
+    if prepare.rehearsal:
+        problem = f"true, but data {name} has no pretraining split; mix in general data with data=mixture"
+        yield "prepare.rehearsal", f"{problem}, and set it to false"
     if prepare.source == "jsonl" and "*" in file:
         folder, _, pattern = file.rpartition("/")
         yield "data_file", f"name a folder, {folder or '.'}, and set prepare.files to '{pattern}'"

@@ -116,7 +116,8 @@ class Data:
     renderings has formats drawn from the grammar, the others have one of the `styles`.
     grammar_formats: the number of formats of the grammar, chosen at random, that are drawn; None means all.
     answers: the formats in which the base answers the questions; its most frequent answers are trained on.
-    None means those of the rows.
+    None means those of the rows. rehearsal: the textbook takes questions of its pretraining split for a skill
+    that has no others left.
     """
 
     name: Text
@@ -131,6 +132,7 @@ class Data:
     renderings: Count
     grammar_formats: Count | None = None
     answers: Names | None = None
+    rehearsal: bool = False
     files: Text | None = None
     hub: HubSplit | None = None
     sources: tuple[Mixed, ...] = ()
@@ -345,6 +347,7 @@ class Prepare:
     prompts: tuple[Format, ...]
     grammar_formats: Count | None = None
     answers: Names | None = None
+    rehearsal: bool = False
     files: Text | None = None
     hub: HubSplit | None = None
     sources: tuple[Mixed, ...] = ()

@@ -107,6 +107,17 @@ def test_skills_have_equal_parts() -> None:
     assert set(counts.values()) == {50}
 
 
+def test_rehearsal_fills_up_a_skill_that_has_no_more_questions() -> None:
+    asked = textbook.questions("finetune", 0, 2700, rehearsal=True)
+    assert set(Counter(q.skill for q in asked).values()) == {300}
+    rehearsed = [q for q in asked if q.split != "finetune"]
+    assert {(q.skill, q.split) for q in rehearsed} == {("addition", "pretrain")} and len(rehearsed) > 150
+    assert len({q.text for q in rehearsed}) == len(rehearsed)
+    alone = textbook.questions("finetune", 0, 1350)  # until a skill runs out, the questions are the same
+    first = next(n for n, q in enumerate(asked) if q.split != "finetune")
+    assert asked[:first] == alone[:first] and first > 900
+
+
 def test_questions_are_distinct() -> None:
     asked = textbook.questions("evaluate", 0, 1000)
     assert len({(q.skill, q.key) for q in asked}) == len(asked) == 1000

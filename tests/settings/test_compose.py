@@ -335,6 +335,15 @@ def test_task_by_hub_id_without_what_it_needs(key: str, root: Path) -> None:
     assert key != "revision" or "google/boolq is read from the Hub; write the commit, 40 hex digits" in text
 
 
+def test_rehearsal_of_data_without_a_pretraining_split(root: Path) -> None:
+    (root / "a.jsonl").touch()
+    text = refusal(root, "data: jsonl\ndata_file: a.jsonl\nprepare: {rehearsal: true}")
+    assert text == (
+        "params.yaml: prepare.rehearsal: true, but data jsonl has no pretraining split; "
+        "mix in general data with data=mixture, and set it to false"
+    )
+
+
 def test_option_without_its_task(root: Path) -> None:
     shutil.copy(root / "conf/data/jsonl.yaml", root / "conf/data/mine.yaml")
     assert "there is no conf/task/mine.yaml" in refusal(root, "data: mine\ndata_file: a.jsonl")
