@@ -21,8 +21,7 @@ test: .venv/ready  ## Run all tests
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
 llama-cpp: .venv/llama-cpp  ## Install llama.cpp and run the tests that compare with it
-	python -m pytest tests/checkpoint/test_llama_cpp.py
-	python -m pytest tests/cli/test_everywhere.py
+	python -m pytest tests/checkpoint/test_llama_cpp.py tests/cli/test_everywhere.py
 
 cloud: .venv/cloud  ## Install S3, PostgreSQL's client and Optuna, and run the tests that need them
 	python -m pytest -n 2 -m cloud

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ from steadyphi.inference.quantized import quantize
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.tokenizer import TextTokenizer
-from tests.checkpoint import quantize_program
+from tests.checkpoint import llama_server, quantize_program
 from tests.conftest import ROOT, hub_config, make_hub_folder
 
 gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install gguf")
-xllamacpp = pytest.importorskip("xllamacpp", reason="needs llama.cpp: pip install xllamacpp")
+pytest.importorskip("xllamacpp", reason="needs llama.cpp: pip install xllamacpp")
 pytestmark = pytest.mark.slow
 TINY = ROOT / "assets" / "phi-tiny"
 TEXTS = [
@@ -48,18 +49,18 @@ TEXTS = [
 
 
 class Llama:
-    """llama.cpp's server in this process, with one thread."""
+    """llama.cpp's server as a process, which ends with this object."""
 
     def __init__(self, path: Path) -> None:
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(path)
-        parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = 512, 1, 1
-        parameters.use_jinja, parameters.warmup, parameters.verbosity = True, False, 0
-        self.server = xllamacpp.Server(parameters)
+        command = [sys.executable, llama_server.__file__, str(path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        weakref.finalize(self, _end, process)
+        assert process.stdout
+        self.address = process.stdout.readline().strip()
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         request = urllib.request.Request(
-            self.server.listening_address + path,
+            self.address + path,
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
@@ -72,11 +73,16 @@ class Llama:
     def logprobs(self, ids: list[int], size: int) -> torch.Tensor:
         """Return the log-probability of every token after `ids`."""
         settings = {"n_predict": 1, "n_probs": size, "temperature": 0, "cache_prompt": False}
-        answer = self.server.handle_completions({"prompt": ids, **settings})
+        answer = self.post("/v1/completions", prompt=ids, **settings)
         found = torch.full((size,), float("nan"))
         for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
             found[entry["id"]] = entry["logprob"]
         return found
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()  # which also closes the pipes
 
 
 def converted(folder: Path, path: Path, kind: str = "f16", style: str = "phi2") -> Llama:
@@ -152,7 +158,7 @@ def test_greedy_answers(tmp_path: Path) -> None:
     for item, result in zip(items, expected, strict=True):
         messages = [{"role": "user", "content": item.question}]
         settings = {"max_tokens": 16, "temperature": 0}
-        answer = theirs.server.handle_chat_completions({"messages": messages, **settings})
+        answer = theirs.post("/v1/chat/completions", messages=messages, **settings)
         assert answer["choices"][0]["message"]["content"] == result.text, item.question
 
 
@@ -162,7 +168,7 @@ def test_accuracy_through_its_server(tmp_path: Path) -> None:
     found = textbook.material(chosen)
     settings = dataclasses.replace(chosen.evaluate, formats=("phi2", "qa", "bare"), unseen=0, families=None)
     theirs, tokenizer = converted(TINY, tmp_path / "m.gguf"), TextTokenizer(TINY)
-    client = Client(f"{theirs.server.listening_address}/v1")
+    client = Client(f"{theirs.address}/v1")
     endpoint = Endpoint(client, tokenizer, 512)
     endpoint.connect()
     assert endpoint.way == "next"
