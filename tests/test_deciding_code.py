@@ -60,6 +60,7 @@ NOT_IN_TRAINING = (
         "checkpoint.causes",  # what is read of other tools' checkpoints,
         "checkpoint.tensors",
         "prompts.formats",  # a type of settings
+        "settings.groups",
         "settings.schema",  # the settings themselves are part of the digest
         "settings.values",
         "training.flops",  # speed that is shown

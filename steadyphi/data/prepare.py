@@ -24,7 +24,8 @@ from steadyphi.prompts import held_out, own_formats
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
-from steadyphi.settings.schema import Mixed, Prepare
+from steadyphi.settings.groups import Mixed
+from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
 
 DEVELOPMENT = 8  # formats in which validation measures the model

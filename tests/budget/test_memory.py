@@ -23,7 +23,8 @@ from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
 from steadyphi.runtime.device import pick_dtype
 from steadyphi.settings.defaults import lora_settings
-from steadyphi.settings.schema import Finetune, Full, Lora
+from steadyphi.settings.groups import Full, Lora
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import loss
 from steadyphi.training.lora import adapt
 from steadyphi.training.optimizer import make_optimizer

@@ -21,7 +21,7 @@ from steadyphi.inference.load import load_tuned
 from steadyphi.inspection.inspect import inspect
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
-from steadyphi.settings.schema import Full, Lora
+from steadyphi.settings.groups import Full, Lora
 from steadyphi.training import adapters
 from tests.conftest import make_hub_folder
 from tests.training.made import TARGETS, settings

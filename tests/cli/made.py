@@ -9,7 +9,7 @@ from benchmarks import phi_tiny
 from steadyphi.evaluation.run import run
 from steadyphi.inference.language_model import Generated
 from steadyphi.inference.scoring import Request
-from steadyphi.settings import schema
+from steadyphi.settings.files import stage_files
 from steadyphi.tokenizer import TextTokenizer
 from tests.checkpoint.test_export import write_adapter
 
@@ -59,7 +59,7 @@ def make_artifacts(folder: Path, base: Path) -> Path:
         outcome.write(scores, found.items)
     change_result(artifacts, variant=RECOMMENDED, gain=0.125, low=0.05, high=0.2)
     (artifacts / "config").mkdir()
-    (artifacts / "config" / "publish.yaml").write_text(schema.stage_files(chosen)["publish"])
+    (artifacts / "config" / "publish.yaml").write_text(stage_files(chosen)["publish"])
     return artifacts
 
 

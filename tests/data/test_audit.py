@@ -17,7 +17,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_object
 from steadyphi.prompts.item import Item
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import HubSplit, Mixed, Prepare
+from steadyphi.settings.groups import HubSplit, Mixed
+from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 

@@ -17,7 +17,7 @@ from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import Task
+from steadyphi.settings.groups import Task
 from steadyphi.settings.values import validate
 from tests.conftest import ROOT
 

@@ -14,7 +14,7 @@ import pytest
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import HubSplit
+from steadyphi.settings.groups import HubSplit
 from tests.conftest import ROOT
 from tests.data.loopback_datasets import serve_datasets
 

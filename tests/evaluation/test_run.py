@@ -17,7 +17,7 @@ from steadyphi.inference.language_model import Generated, LanguageModel
 from steadyphi.inference.scoring import Request
 from steadyphi.results import headline, stored
 from steadyphi.results.result import VariantRow
-from steadyphi.settings.schema import Families, Long, Open, Search
+from steadyphi.settings.groups import Families, Long, Open, Search
 from steadyphi.stats.paired import holm, mcnemar
 from steadyphi.tokenizer import TextTokenizer
 

@@ -13,7 +13,7 @@ import yaml
 from steadyphi.files import write_json
 from steadyphi.results.stored import to_json
 from steadyphi.settings.compose import compose, read_params
-from steadyphi.settings.schema import stage_files
+from steadyphi.settings.files import stage_files
 from tests.conftest import ROOT
 from tests.report.example import experiment
 

@@ -17,7 +17,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.load import load_tuned
 from steadyphi.model import Phi
 from steadyphi.runtime.device import make_repeatable
-from steadyphi.settings.schema import Finetune, Full, Lora
+from steadyphi.settings.groups import Full, Lora
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import adapters, quantized
 from steadyphi.training.loop import fit
 from tests.conftest import ROOT

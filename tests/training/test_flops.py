@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from steadyphi.data.packing import Example, collate
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Full, Lora
+from steadyphi.settings.groups import Full, Lora
 from steadyphi.training.flops import PEAKS, flops_per_step, peak, peak_of
 from steadyphi.training.lora import adapt
 from steadyphi.training.loss import loss_sum

@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.training.lora import LoraEmbedding, LoraLinear, adapt
 from tests.test_model import make_pair
 

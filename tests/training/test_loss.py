@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadyphi.data.packing import Batch, collate
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.training import loss
 from steadyphi.training.lora import adapt
 from steadyphi.training.loss import LinearCrossEntropy, loss_sum
