@@ -10,9 +10,9 @@ import pytest
 
 from steadyphi import serving
 from steadyphi.checkpoint.export import export
-from steadyphi.cli.export import chat_of
 from steadyphi.cli.main import main
 from steadyphi.errors import SteadyPhiError
+from steadyphi.export_prompt import chat_of
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.tracking import registry
 from steadyphi.tracking.mlflow_store import tracking_uri
