@@ -10,7 +10,7 @@ from typing import Any, Literal
 from steadyphi.stats.attribution import Effect
 from steadyphi.stats.comparison import Comparison, MeasureChange
 from steadyphi.stats.crossed import Component
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
 

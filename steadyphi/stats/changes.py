@@ -17,7 +17,7 @@ from steadyphi.stats.bootstrap import (
 from steadyphi.stats.components import variance_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
-from steadyphi.stats.measures import mean_interval, mean_p_value
+from steadyphi.stats.interval import mean_interval, mean_p_value
 from steadyphi.stats.paired import few_differences, mcnemar, paired_difference
 
 Floats = NDArray[np.float64]

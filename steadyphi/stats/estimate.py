@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from steadyphi.stats.bootstrap import Arrays, Resampling, expanded, intervals
 from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
-from steadyphi.stats.measures import ITEM_MEANS, Interval, accuracy, mean_interval
+from steadyphi.stats.interval import Interval, accuracy, mean_interval
+from steadyphi.stats.item_means import ITEM_MEANS
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
 # The data from which a measure is computed.

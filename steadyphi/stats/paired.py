@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t
 
-from steadyphi.stats import measures
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval, accuracy
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -48,7 +47,7 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], confi
     """
     if np.array_equal(first, second):
         return Interval(0.0, 0.0, 0.0)
-    before, after = measures.accuracy(np.column_stack([first, second]), confidence)
+    before, after = accuracy(np.column_stack([first, second]), confidence)
     phi = _phi(first, second)
     below = _join(after.value - after.low, before.high - before.value, phi)
     above = _join(after.high - after.value, before.value - before.low, phi)

@@ -24,7 +24,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import DEFAULT, Resampling, expanded
 from steadyphi.stats.changes import Drawn, errors_of_run
 from steadyphi.stats.estimate import Measure
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 
 Correct = NDArray[np.bool_]
 

@@ -32,7 +32,7 @@ from steadyphi.stats.attribution import Effect
 from steadyphi.stats.comparison import MeasureChange, VariantChange
 from steadyphi.stats.crossed import Component
 from steadyphi.stats.gate import Gate
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
 

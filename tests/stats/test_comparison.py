@@ -9,7 +9,9 @@ from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 from steadyphi.stats.gate import Gate
-from steadyphi.stats.measures import ITEM_MEANS, fleiss_kappa, mean_p_value
+from steadyphi.stats.interval import mean_p_value
+from steadyphi.stats.item_means import ITEM_MEANS
+from steadyphi.stats.measures import fleiss_kappa
 from steadyphi.stats.paired import paired_difference
 from tests.stats.simulated import share, simulated
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.stats.measures import mean_interval
+from steadyphi.stats.interval import mean_interval
 from steadyphi.stats.paired import Change, changes, few_differences, holm, mcnemar, paired_difference
 from tests.stats.simulated import share, simulated
 

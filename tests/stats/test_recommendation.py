@@ -5,7 +5,7 @@ import pytest
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import Resampling
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.recommendation import cheapest_of_the_best, recommend, regret_bound, selected_interval
 from tests.stats.simulated import share, simulated
 
