@@ -6,7 +6,8 @@ from steadyphi.report import reading, recommendation, verdict
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.slopes import slopes
 from steadyphi.report.wording import change_interval_text, change_text, count, interval_text, percent, text
-from steadyphi.results.result import Estimate, Experiment
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Estimate
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
 

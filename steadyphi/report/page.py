@@ -21,7 +21,7 @@ from steadyphi.report import (
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import tables
-from steadyphi.results.result import Experiment
+from steadyphi.results.experiment import Experiment
 from steadyphi.results.stored import to_json
 
 # In the order in which people ask.

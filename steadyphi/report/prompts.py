@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from steadyphi.prompts.grammar import CASINGS, FIELD_FACTORS, NONE
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.results.result import AnswerTable, VariantRow
+from steadyphi.results.experiment import AnswerTable
+from steadyphi.results.result import VariantRow
 
 SIGNS = {"\n": "⏎", "\t": "⇥", " ": "␣", "\r": "␍", "\u00a0": "⍽"}
 Shape = tuple[str, str]

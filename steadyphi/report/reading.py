@@ -4,7 +4,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from steadyphi.results.result import Experiment, Result, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Result, VariantRow
 from steadyphi.stats.comparison import MeasureChange
 
 T = TypeVar("T", bound=Hashable)

@@ -4,7 +4,8 @@ from steadyphi.report import prompts, reading
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import points, points_interval, unsigned_points
-from steadyphi.results.result import AnswerTable, Experiment, Result
+from steadyphi.results.experiment import AnswerTable, Experiment
+from steadyphi.results.result import Result
 from steadyphi.stats.recommendation import Recommendation
 
 PLACE = "{question}"

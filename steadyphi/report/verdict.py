@@ -2,7 +2,7 @@
 
 from steadyphi.report import reading
 from steadyphi.report.wording import count, percent, unsigned_points
-from steadyphi.results.result import Experiment
+from steadyphi.results.experiment import Experiment
 from steadyphi.stats.comparison import MeasureChange
 
 

@@ -14,16 +14,15 @@ from steadyphi.prompts.item import Item
 from steadyphi.results import families
 from steadyphi.results.cells import SCORES, Cells, asked_in_all, cells
 from steadyphi.results.decomposition import mixed
-from steadyphi.results.result import (
-    SCHEMA,
+from steadyphi.results.experiment import (
     Answers,
     AnswerTable,
     Experiment,
     FamilyChange,
     QuestionAnswers,
-    Result,
     RunComparison,
 )
+from steadyphi.results.result import SCHEMA, Result
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
 from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes

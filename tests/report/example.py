@@ -6,23 +6,25 @@ from typing import Literal
 
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import GrammarFormat
-from steadyphi.results.result import (
+from steadyphi.results.experiment import (
     Answers,
     AnswerTable,
-    Decomposition,
-    Estimate,
     Experiment,
     FamilyChange,
+    MixedModel,
+    QuestionAnswers,
+    RunComparison,
+)
+from steadyphi.results.result import (
+    Decomposition,
+    Estimate,
     LongShare,
     LongSummary,
-    MixedModel,
     OpenAccuracy,
     OptionRow,
     PositionMeasure,
     QuantizedChange,
-    QuestionAnswers,
     Result,
-    RunComparison,
     SearchedFormat,
     SearchResult,
     SkillRow,

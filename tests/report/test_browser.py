@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from steadyphi.report import browser
-from steadyphi.results.result import Answers, Experiment
+from steadyphi.results.experiment import Answers, Experiment
 from tests.report import example
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.report import page, write_report
-from steadyphi.results.result import Answers, AnswerTable
+from steadyphi.results.experiment import Answers, AnswerTable
 from tests.report import chromium, example
 from tests.report.test_colours import DARK, LIGHT
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from steadyphi.report import page, reading
-from steadyphi.results.result import Experiment, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import VariantRow
 from tests.report import example
 from tests.report.example import FORMATS, ITEMS
 

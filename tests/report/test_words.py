@@ -14,7 +14,8 @@ from steadyphi.prompts.held_out import trainable
 from steadyphi.report import effects, first_screen, prompts, recommendation, verdict, wording
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import guarded, tables
-from steadyphi.results.result import AnswerTable, Estimate, Experiment, RunComparison
+from steadyphi.results.experiment import AnswerTable, Experiment, RunComparison
+from steadyphi.results.result import Estimate
 from steadyphi.stats.catalogue import CATALOGUE, used_in
 from steadyphi.stats.comparison import MeasureChange
 from steadyphi.stats.gate import Gate

@@ -11,7 +11,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.results import families, stored
 from steadyphi.results.cells import Cells, cells
-from steadyphi.results.result import FamilyChange, OptionRow, PositionMeasure, Result, VariantRow
+from steadyphi.results.experiment import FamilyChange
+from steadyphi.results.result import OptionRow, PositionMeasure, Result, VariantRow
 from steadyphi.results.stored import Evaluation
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.comparison import MeasureChange
