@@ -58,7 +58,7 @@ def _template(text: str) -> str:
 def run(options: argparse.Namespace) -> None:
     """Print the format that was recognized, what is wrong with rows, and the first rows token by token."""
     from steadyphi.data.encoding import encode_examples
-    from steadyphi.data.prepare import PLAIN
+    from steadyphi.data.rendering import PLAIN
     from steadyphi.data.row_files import stream_rows
     from steadyphi.data.row_formats import recognize
     from steadyphi.data.row_store import Rows

@@ -8,10 +8,12 @@ import pytest
 from steadyphi.data import audit
 from steadyphi.data.encoding import encode_examples
 from steadyphi.data.packing import Example, collate
-from steadyphi.data.prepare import PLAIN, left_out, prepare, tokenize
+from steadyphi.data.prepare import left_out, prepare
+from steadyphi.data.rendering import PLAIN
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.splitting import pieces
 from steadyphi.data.tables import read_examples, read_table
+from steadyphi.data.tokenizing import tokenize
 from steadyphi.prompts import held_out
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings.compose import compose
