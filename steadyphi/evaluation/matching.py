@@ -56,7 +56,7 @@ def number(text: str) -> str | None:
     return _plain(whole) if whole else None
 
 
-def said(text: str) -> str:
+def first_answer(text: str) -> str:
     """Return the answer of the model: the text before the next exercise that it makes up."""
     return re.split(NEXT, "\n" + text.strip(), maxsplit=1)[0].strip()
 
@@ -69,7 +69,7 @@ def exact_match(text: str, answer: str) -> bool:
     paragraph, or of all paragraphs if the text contains `####`. Any other `answer` is compared with as many
     lines as it has, both normalized.
     """
-    reply = said(text)
+    reply = first_answer(text)
     if expected := number(answer):
         line = reply.split("\n", 1)[0]
         paragraph = reply if MARKER in reply else re.split(r"\n\s*\n", reply, maxsplit=1)[0]

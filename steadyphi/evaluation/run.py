@@ -98,12 +98,12 @@ def run(
         for v in all_variants
         if v not in variants
     ]
-    found = analyse(label, answers)
-    rounding = rounding_alarm(found.measures["flip_rate"].value, noise)
+    analysed_result = analyse(label, answers)
+    rounding = rounding_alarm(analysed_result.measures["flip_rate"].value, noise)
     result = dataclasses.replace(
-        found,
-        alarms=[*found.alarms, *([rounding] if rounding else [])],
-        measures={"noise_flip_rate": Estimate(noise), **found.measures},
+        analysed_result,
+        alarms=[*analysed_result.alarms, *([rounding] if rounding else [])],
+        measures={"noise_flip_rate": Estimate(noise), **analysed_result.measures},
         long=summarize(long, settings.confidence) if long else None,
         search=search,
         quantized=[

@@ -62,7 +62,7 @@ def numbers(experiment: Experiment) -> Markup:
 
 def _values(key: str, estimates: list[Estimate | None], change: MeasureChange | None) -> list[Markup]:
     measure = CATALOGUE[key]
-    known = [(run, text(measure, found.value)) for run, found in enumerate(estimates) if found]
+    known = [(run, text(measure, estimate.value)) for run, estimate in enumerate(estimates) if estimate]
     values: list[Any] = []
     for place, (run, value) in enumerate(known):
         last = place == len(known) - 1  # the unit is written once

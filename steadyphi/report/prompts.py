@@ -21,7 +21,7 @@ def shape(answers: AnswerTable, number: int, least: float = 0.0) -> Shape | None
     number: the variant's index. None if no prompt has a shape, or fewer than the share `least` have this one.
     """
     shapes = (shape_of(item.prompts[number], item.question) for item in answers.items)
-    counts = Counter(found for found in shapes if found)
+    counts = Counter(filter(None, shapes))
     if not counts:
         return None
     usual, times = counts.most_common(1)[0]

@@ -43,15 +43,15 @@ class FormatSet:
 
 def format_sets(runs: Sequence[Result]) -> list[FormatSet]:
     """Return the formats apart by what they were used for; a single run has only named and held-out ones."""
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for row in formats(runs[0]):
         if all(of_run is not None for of_run in across(runs, row.name)) and (key := _set(row, len(runs))):
-            found.setdefault(key, []).append(row.name)
+            names.setdefault(key, []).append(row.name)
     titles = SETS if len(runs) > 1 else {"chosen": ("Named formats", ""), "tested": ("Held-out formats", "")}
     return [
-        FormatSet(key, title, meaning, [[variant(run, name) for name in found[key]] for run in runs])
+        FormatSet(key, title, meaning, [[variant(run, name) for name in names[key]] for run in runs])
         for key, (title, meaning) in titles.items()
-        if key in found
+        if key in names
     ]
 
 

@@ -101,10 +101,10 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
 
 
 def _bootstrapped(measure: Measure, inputs: Arrays, resampling: Resampling) -> Interval:
-    found = intervals(
+    by_key = intervals(
         {measure.key: measure.value}, inputs, resampling, measure.kind == "pigeonhole", measure.bounds
     )
-    return found[measure.key]
+    return by_key[measure.key]
 
 
 def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval:
@@ -139,5 +139,5 @@ def item_mean(values: NDArray[Any], bounds: tuple[float, float], confidence: flo
     """
     if values.dtype == bool:
         return accuracy(values[:, None], confidence)[0]
-    found = mean_interval(values, confidence)
-    return Interval(found.value, max(bounds[0], found.low), min(bounds[1], found.high))
+    interval = mean_interval(values, confidence)
+    return Interval(interval.value, max(bounds[0], interval.low), min(bounds[1], interval.high))

@@ -48,9 +48,9 @@ def test_consistency_as_published() -> None:
     counts = """0 0 0 0 14 / 0 2 6 4 2 / 0 0 3 5 6 / 0 3 9 2 0 / 2 2 8 1 1
                 / 7 7 0 0 0 / 3 2 6 3 0 / 2 5 3 2 2 / 6 5 2 1 0 / 0 2 2 3 7"""
     rows = [np.repeat(np.arange(5), [int(n) for n in row.split()]) for row in counts.split("/")]
-    found = measures.consistency(np.array(rows))
-    assert found.round(3).tolist() == [1, 0.253, 0.308, 0.440, 0.330, 0.462, 0.242, 0.176, 0.286, 0.286]
-    assert found.mean() == pytest.approx(0.378, abs=5e-4)
+    consistency = measures.consistency(np.array(rows))
+    assert consistency.round(3).tolist() == [1, 0.253, 0.308, 0.440, 0.330, 0.462, 0.242, 0.176, 0.286, 0.286]
+    assert consistency.mean() == pytest.approx(0.378, abs=5e-4)
 
 
 def test_prompt_sensi_score_by_hand() -> None:
