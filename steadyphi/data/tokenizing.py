@@ -80,7 +80,7 @@ def tokenize(
     size = len(dialogues)
     lengths = [max(len(example.tokens) for example in encoded[n::size]) for n in range(size)]
     long = [n for n, length in enumerate(lengths) if length > settings.context]
-    examples = [[example] for example in encoded]  # those that each of `asked` becomes
+    examples = [[example] for example in encoded]  # for each dialogue and format in `asked`
     for n in long:
         examples[n::size] = _fitted(asked[n::size], encoded[n::size], settings, tokenizer)
     dropped = {n for n in long if not all(examples[n::size])}

@@ -64,10 +64,10 @@ def first_answer(text: str) -> str:
 def exact_match(text: str, answer: str) -> bool:
     """Return whether `text`, which the model generated after the prompt, gives `answer`.
 
-    Text that the model makes up after its answer does not count (`said`). If `answer` is a number, it is
-    compared with the first line if that is just a number, otherwise with `final_number` of the first
-    paragraph, or of all paragraphs if the text contains `####`. Any other `answer` is compared with as many
-    lines as it has, both normalized.
+    Text that the model makes up after its answer does not count (`first_answer`). If `answer` is a
+    number, it is compared with the first line if that is just a number, otherwise with `final_number` of
+    the first paragraph, or of all paragraphs if the text contains `####`. Any other `answer` is compared
+    with as many lines as it has, both normalized.
     """
     reply = first_answer(text)
     if expected := number(answer):

@@ -18,7 +18,8 @@ COMPOSED = ("unseen", "grammar")  # families whose formats consist of the gramma
 def shape(answers: AnswerTable, number: int, least: float = 0.0) -> Shape | None:
     """Return the text before and after the question in most prompts of a variant.
 
-    number: the variant's index. None if no prompt has a shape, or fewer than the share `least` have this one.
+    number: the variant's index. None if no prompt has a shape, or if the share of prompts that have the most
+    frequent shape is below `least`.
     """
     shapes = (shape_of(item.prompts[number], item.question) for item in answers.items)
     counts = Counter(filter(None, shapes))

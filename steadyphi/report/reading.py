@@ -42,7 +42,7 @@ class FormatSet:
 
 
 def format_sets(runs: Sequence[Result]) -> list[FormatSet]:
-    """Return the formats apart by what they were used for; a single run has only named and held-out ones."""
+    """Return the formats in sets by their use; a single run has only named and held-out formats."""
     names: dict[str, list[str]] = {}
     for row in formats(runs[0]):
         if all(of_run is not None for of_run in across(runs, row.name)) and (key := _set(row, len(runs))):

@@ -18,7 +18,7 @@ def sentence(experiment: Experiment) -> str:
 
 
 def alarms(experiment: Experiment) -> list[str]:
-    """Return all alarms and the reasons of a failed gate, each once; with two runs, alarms name theirs."""
+    """Return all alarms and the reasons of a failed gate, each once; alarms of two runs name their run."""
     several = len(experiment.runs) > 1
     sentences = [
         f"{run.label}: {alarm}" if several else alarm for run in experiment.runs for alarm in run.alarms

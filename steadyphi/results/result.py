@@ -192,7 +192,7 @@ class SearchResult:
 class QuantizedChange:
     """The model with its weights in `bits` bits, compared with itself on the same prompts.
 
-    changed: the share of the answers in the named formats that are others. measures: over the formats.
+    changed: the share of the answers in the named formats that differ. measures: over the formats.
     """
 
     bits: int

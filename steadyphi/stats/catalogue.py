@@ -30,7 +30,7 @@ def _share(
     arrays: tuple[str, ...] = ACCURACY,
     **rest: Any,
 ) -> Measure:
-    """Return a measure that is a share, of which less is worse; it needs no source."""
+    """Return a measure whose value is a share, and worse if it is smaller. It has no source."""
     return Measure(key, name, "share", meaning, "", function, arrays, worse=-1, **rest)
 
 

@@ -81,9 +81,9 @@ def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: flo
 def few_differences(values: NDArray[np.float64], confidence: float) -> tuple[Interval, float]:
     """Return the mean of differences between -1 and 1, (items,), its interval, and the p-value of no change.
 
-    They are Student's after two items are added: half of one is gained, half is lost, and one stays, as in
-    Agresti & Min 2005 (doi 10.1002/sim.1781) for differences of -1, 0 and 1. So the interval has a width and
-    its coverage also for few items, most of which do not change; then it is wider than needed.
+    They are Student's after two items are added, with differences that sum to 0 and whose squares sum to 1,
+    as in Agresti & Min 2005 (doi 10.1002/sim.1781) for differences of -1, 0 and 1. So the interval has a
+    width, and at least its coverage, also for few items of which most do not change.
     """
     items, count = len(values), len(values) + 2
     mean = values.sum() / count
