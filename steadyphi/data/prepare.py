@@ -146,33 +146,21 @@ def _source_counts(settings: Prepare, train: Written) -> dict[str, float]:
 
 def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
     """Yield a line for each kind of row that was left out or changed, from the counts of `prepare`."""
-    for key, what in (("skipped_examples", "examples"), ("skipped_items", "questions")):
-        if counts[key]:
-            yield (
-                f"left out: {counts[key]:.0f} {what} are longer than prepare.context of {context} tokens; "
-                "shorten them, or take a model with a longer context"
-            )
-    if counts["truncated_examples"]:
-        yield (
-            f"truncated: {counts['truncated_examples']:.0f} examples are longer than prepare.context of "
-            f"{context} tokens"
-        )
-    if counts.get("split_examples"):
-        yield (
-            f"split: {counts['split_examples']:.0f} examples are longer than prepare.context of "
-            f"{context} tokens"
-        )
-    if counts["unusable_rows"]:
-        yield (
-            f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer "
-            "that can be used"
-        )
-    if counts.get("unanswered_rows"):
-        yield f"left out: {counts['unanswered_rows']:.0f} rows to which the base gives no answer that ends"
-    if counts["dialogues"]:
-        yield f"no question was taken from {counts['dialogues']:.0f} rows of several turns or of plain text"
-    if counts["stripped_responses"]:
-        yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
+    too_long = f"are longer than prepare.context of {context} tokens"
+    advice = "shorten them, or take a model with a longer context"
+    texts = {
+        "skipped_examples": f"left out: {{:.0f}} examples {too_long}; {advice}",
+        "skipped_items": f"left out: {{:.0f}} questions {too_long}; {advice}",
+        "truncated_examples": f"truncated: {{:.0f}} examples {too_long}",
+        "split_examples": f"split: {{:.0f}} examples {too_long}",
+        "unusable_rows": "left out: {:.0f} rows without an instruction or an answer that can be used",
+        "unanswered_rows": "left out: {:.0f} rows to which the base gives no answer that ends",
+        "dialogues": "no question was taken from {:.0f} rows of several turns or of plain text",
+        "stripped_responses": "{:.0f} responses ended with the text of an end token; taken off",
+    }
+    for key, text in texts.items():
+        if number := counts.get(key):
+            yield text.format(number)
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:
