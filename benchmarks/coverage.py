@@ -29,7 +29,7 @@ from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import measure_changes
 from steadyphi.stats.estimate import estimate
 from steadyphi.stats.gate import decide
-from steadyphi.stats.measures import Interval, accuracy
+from steadyphi.stats.interval import Interval, accuracy
 from steadyphi.stats.paired import changes
 from steadyphi.stats.permutation import variants_differ
 from steadyphi.stats.recommendation import recommend

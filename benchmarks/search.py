@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from steadyphi.stats import irt, posterior
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.search import DRAWS, search
 
 Grid = tuple[NDArray[np.bool_], Sequence[Mapping[str, str]]]

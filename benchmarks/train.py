@@ -32,7 +32,7 @@ from benchmarks.train_gate import Job
 from benchmarks.train_material import PHI_15, TINY, gsm8k, make, rows
 from benchmarks.train_sides import Run, Side, SideFailed, alternate, difference, one_by_one
 from steadyphi.model_config import PhiConfig
-from steadyphi.settings.schema import Full
+from steadyphi.settings.groups import Full
 from steadyphi.training.flops import flops_per_step
 
 CLOSE = 0.02  # nats; bfloat16 has three digits of a loss of eleven, and rounding adds up over the steps

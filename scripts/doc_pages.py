@@ -47,7 +47,8 @@ def _link(match: re.Match[str], folder: Path) -> str:
 
 def settings_page() -> str:
     """Return the table of all settings: key, value of a run with the defaults, and the comment in conf/."""
-    from steadyphi.settings.compose import KEYS, SECTIONS, compose
+    from steadyphi.settings.compose import compose
+    from steadyphi.settings.keys import KEYS, SECTIONS
     from steadyphi.settings.schema import GROUPS
 
     tree = dataclasses.asdict(compose({}, ROOT / "conf"))

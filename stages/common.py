@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from steadyphi.errors import SteadyPhiError, printable, replace_unencodable
-from steadyphi.settings import schema
+from steadyphi.settings.files import load_settings
+from steadyphi.settings.schema import Publish
 from steadyphi.tracking.stage_run import StageRun, stage_run, unrecorded
 
 CONFIG = Path("artifacts/config")
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 def settings(stage: str, cls: type[T]) -> T:
     """Read the settings that `compose` resolved for a stage."""
-    return schema.load(CONFIG / f"{stage}.yaml", cls)
+    return load_settings(CONFIG / f"{stage}.yaml", cls)
 
 
 def root() -> Path:
@@ -79,7 +80,7 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
 def recorded(name: str) -> contextlib.AbstractContextManager[StageRun]:
     """Return the MLflow run of a stage, as a context. The settings that `compose` wrote determine its row."""
-    published = settings("publish", schema.Publish)
+    published = settings("publish", Publish)
     chosen = published.settings
     return stage_run(
         name, experiment=published.experiment, digest=published.digest, settings=chosen, title=title(chosen)

@@ -6,7 +6,8 @@ from pathlib import Path
 from stages.common import one_at_a_time, recorded
 from steadyphi.files import write_text
 from steadyphi.settings.compose import compose, read_params
-from steadyphi.settings.schema import Settings, stage_files
+from steadyphi.settings.files import stage_files
+from steadyphi.settings.schema import Settings
 
 
 def compose_all(root: Path) -> Settings:

@@ -17,15 +17,11 @@ def main(run: StageRun, which: str) -> None:
     from steadyphi.data.tables import read_items
     from steadyphi.evaluation.run import run as evaluate
     from steadyphi.inference.language_model import LanguageModel
-    from steadyphi.inference.load import load_tuned
-    from steadyphi.inference.packed import pack
-    from steadyphi.inference.quantized import quantize
-    from steadyphi.inference.score_cache import ScoreCache, digest_of
+    from steadyphi.inference.open_model import open_model
     from steadyphi.prompts import own_formats
     from steadyphi.results import headline
     from steadyphi.runtime import ranks
     from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
-    from steadyphi.tokenizer import TextTokenizer
 
     own_formats.define(settings.prompts)
     device = pick_device()
@@ -33,20 +29,15 @@ def main(run: StageRun, which: str) -> None:
     dtype = pick_dtype(settings.precision, device)
     run.params({**asdict(settings), "device": str(device), "dtype": str(dtype)})
     tuned = common.TUNED if which == "tuned" else None
-    digest = digest_of([common.MODEL, tuned] if tuned else [common.MODEL])
+    cache = common.cache("evaluate") / "scores.sqlite"
 
-    def language_model(bits: int | None = None) -> LanguageModel:
-        model = load_tuned(common.MODEL, tuned, dtype, device)
-        model = quantize(model, bits) if bits else model
-        name = f"{digest} in {bits} bits" if bits else digest
-        cache = ScoreCache(common.cache("evaluate") / "scores.sqlite", name, dtype, device)
-        return LanguageModel(pack(model, least=0), tokenizer, settings.batch_tokens, cache)
+    def model(bits: int | None = None) -> LanguageModel:
+        return open_model(common.MODEL, tuned, cache, dtype, device, settings.batch_tokens, bits)
 
-    tokenizer = TextTokenizer(common.MODEL)
     items, shots = (read_items(common.DATA / f"{name}.parquet") for name in ("items", "shots"))
     first = ranks.rank() == 0
     with ranks.joined(device):
-        outcome = evaluate(which, language_model(), items, shots, settings, language_model, analysed=first)
+        outcome = evaluate(which, model(), items, shots, settings, model, analysed=first)
     if outcome is None:
         return  # only the first process analyses and writes
     for note in outcome.result.notes:

@@ -13,7 +13,6 @@ from steadyphi.tracking.stage_run import StageRun
 
 if TYPE_CHECKING:
     from steadyphi.data.taught import Answer
-    from steadyphi.tokenizer import TextTokenizer
 
 LONGEST_ANSWER = 256  # tokens of an answer of the base; a longer one is not trained on
 
@@ -29,7 +28,7 @@ def main(run: StageRun) -> None:
     settings = common.settings("prepare", Prepare)
     run.params(asdict(settings))
     tokenizer = TextTokenizer(common.MODEL)
-    answer = _base_answers(tokenizer) if settings.answers else None
+    answer = _base_answers() if settings.answers else None
     metrics = prepare(settings, Path(settings.data_file), tokenizer, common.DATA, answer)
     write_json(common.METRICS / "prepare.json", metrics)
     for line in (*left_out(metrics, settings.context), *alarms(metrics)):
@@ -42,23 +41,18 @@ def main(run: StageRun) -> None:
         run.output(path.stem, sha256(path))
 
 
-def _base_answers(tokenizer: "TextTokenizer") -> "Answer":
+def _base_answers() -> "Answer":
     """Return the function that asks the base; its answers are kept, so that an interrupted stage goes on."""
-    from steadyphi.inference.language_model import LanguageModel
-    from steadyphi.inference.load import load_tuned
-    from steadyphi.inference.packed import pack
-    from steadyphi.inference.score_cache import ScoreCache, digest_of
+    from steadyphi.inference.open_model import open_model
     from steadyphi.runtime.device import make_repeatable, pick_device, pick_dtype
 
     device = pick_device()
     make_repeatable(0, None, device)
-    dtype = pick_dtype("auto", device)
-    cache = ScoreCache(common.cache("prepare") / "answers.sqlite", digest_of([common.MODEL]), dtype, device)
-    model = pack(load_tuned(common.MODEL, None, dtype, device), least=0)
-    base = LanguageModel(model, tokenizer, batch_tokens=16384, cache=cache)
+    cache = common.cache("prepare") / "answers.sqlite"
+    base = open_model(common.MODEL, None, cache, pick_dtype("auto", device), device, batch_tokens=16384)
 
     def answer(prompts: Sequence[str], stop: Sequence[str]) -> list[str | None]:
-        fitting = [prompt for prompt in prompts if len(tokenizer.encode(prompt)) < base.context]
+        fitting = [prompt for prompt in prompts if len(base.tokenizer.encode(prompt)) < base.context]
         generated = base.generate(fitting, LONGEST_ANSWER, "answers of the base", stop)
         texts = {prompt: g.text for prompt, g in zip(fitting, generated, strict=True) if g.ended}
         return [texts.get(prompt) for prompt in prompts]

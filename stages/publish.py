@@ -18,7 +18,7 @@ from steadyphi.tracking.published import Curve, Data, Published
 from steadyphi.tracking.stage_run import StageRun
 
 if TYPE_CHECKING:
-    from steadyphi.results.result import Experiment
+    from steadyphi.results.experiment import Experiment
 
 STAGES = ("fetch", "convert", "prepare", "finetune", "evaluate-base", "evaluate-tuned")
 PICTURE = "formats.png"

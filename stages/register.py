@@ -7,7 +7,7 @@ from pathlib import Path
 from stages import common
 from steadyphi import serving
 from steadyphi.checkpoint.export import export
-from steadyphi.cli.export import chat_of, measured_style
+from steadyphi.export_prompt import chat_of, measured_style
 from steadyphi.prompts import own_formats
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.results.stored import Evaluation

@@ -59,12 +59,12 @@ def backward(
         chances = chances.tril() if is_causal else chances
         changes = torch.einsum("qhd,khd->hqk", slope, c) - (slope * out).sum(-1).T[..., None]
         changes = scale * chances * changes  # of the scores; Dao et al. 2022, arXiv 2205.14135, appendix B.2
-        for whole, rows, found in (
+        for whole, rows, gradient in (
             (grads[0], at, torch.einsum("hqk,khd->qhd", changes, b)),
             (grads[1], keys, torch.einsum("hqk,qhd->khd", changes, a)),
             (grads[2], keys, torch.einsum("hqk,qhd->khd", chances, slope)),
         ):
-            whole[rows] = found.to(whole.dtype)
+            whole[rows] = gradient.to(whole.dtype)
     return grads
 
 

@@ -16,17 +16,12 @@ from tests.conftest import ROOT
 EVALUATION = """
 import sys, torch
 from pathlib import Path
-from steadyphi.inference.language_model import LanguageModel
-from steadyphi.inference.load import load_tuned
-from steadyphi.inference.packed import pack
-from steadyphi.inference.quantized import quantize
+from steadyphi.inference.open_model import open_model
 from steadyphi.inference.scoring import Request
 from steadyphi.runtime.device import make_repeatable
-from steadyphi.tokenizer import TextTokenizer
 make_repeatable(0, 1)
-folder = Path(sys.argv[1])
-phi = pack(quantize(load_tuned(folder, None, torch.float32), 8), least=0)
-model = LanguageModel(phi, TextTokenizer(folder), 256)
+folder, cache = Path(sys.argv[1]), Path(sys.argv[2]) / "scores.sqlite"
+model = open_model(folder, None, cache, torch.float32, torch.device("cpu"), 256, bits=8)
 model.score([Request((1, 2), (3,), "x")])
 model.generate(["Instruct: Who?\\nOutput:"], 2, "x")
 """
@@ -60,6 +55,7 @@ NOT_IN_TRAINING = (
         "checkpoint.causes",  # what is read of other tools' checkpoints,
         "checkpoint.tensors",
         "prompts.formats",  # a type of settings
+        "settings.groups",
         "settings.schema",  # the settings themselves are part of the digest
         "settings.values",
         "training.flops",  # speed that is shown
@@ -84,8 +80,8 @@ def named(paths: tuple[str, ...]) -> set[str]:
     return {path.removesuffix(".py").replace("/", ".") for path in paths}
 
 
-def test_kept_scores(phi_tiny: Path) -> None:
-    assert imported(EVALUATION, phi_tiny) - NOT_IN_SCORES == named(score_cache.DECIDING)
+def test_kept_scores(phi_tiny: Path, tmp_path: Path) -> None:
+    assert imported(EVALUATION, phi_tiny, tmp_path) - NOT_IN_SCORES == named(score_cache.DECIDING)
 
 
 @pytest.mark.slow

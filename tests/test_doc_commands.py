@@ -54,7 +54,7 @@ NOT_RUN = {
 
 def commands() -> dict[str, str]:
     """Return the commands of all pages, and the page where each is."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
@@ -63,8 +63,8 @@ def commands() -> dict[str, str]:
         for line in lines:
             command = line.split("  #")[0].strip()
             if re.match(rf"(?:[A-Z_]+=\S+ )*{PROGRAM} \S", command):
-                found.setdefault(command, page)
-    return found
+                places.setdefault(command, page)
+    return places
 
 
 COMMANDS = commands()

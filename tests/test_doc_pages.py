@@ -10,7 +10,7 @@ import pytest
 
 from scripts.doc_pages import commands_page, settings_page
 from steadyphi.cli.examples import EXAMPLES
-from steadyphi.settings.compose import KEYS, SECTIONS
+from steadyphi.settings.keys import KEYS, SECTIONS
 from tests.conftest import ROOT
 
 

@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stats": set(),
     "runtime": set(),
     "tracking": set(),
+    "revisions": set(),
     "prompts": {"tokenizer"},
     "settings": {"prompts"},
     "model": {"model_config"},
@@ -31,13 +32,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"budget", "checkpoint", "data", "model", "model_config", "runtime", "settings"},
     "inference": {"checkpoint", "data", "model", "model_config", "runtime", "tokenizer"},
     "results": {"data", "prompts", "settings", "stats", "tokenizer"},
+    "export_prompt": {"checkpoint", "prompts", "results"},
     "serving": {"checkpoint", "inference", "prompts", "runtime", "tokenizer"},
     "evaluation": {"data", "inference", "prompts", "results", "settings", "stats", "tokenizer"},
     "report": {"prompts", "results", "stats"},
     "preview": {"data", "report", "tokenizer"},
     "cli": {
-        *("checkpoint", "data", "evaluation", "hub", "inference", "inspection", "model", "prompts"),
-        *("report", "results", "runtime", "settings", "stats", "tokenizer"),
+        *("checkpoint", "data", "evaluation", "export_prompt", "hub", "inference", "inspection", "model"),
+        *("prompts", "report", "results", "runtime", "settings", "stats", "tokenizer"),
     },
 }
 MODULES = {

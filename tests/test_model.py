@@ -115,7 +115,7 @@ def test_one_kernel_for_all_documents_equals_each_alone(flash_on_cpu: None) -> N
     tokens = tokens_of(LENGTHS)
     with torch.no_grad():
         truth = reference_logits(reference, tokens)
-    found = []
+    outputs = []
     for devices in (set(), {"cpu"}):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "FLASH_DEVICES", devices)
@@ -123,8 +123,8 @@ def test_one_kernel_for_all_documents_equals_each_alone(flash_on_cpu: None) -> N
                 logits = model(tokens, LENGTHS).float()
             model.zero_grad()
             torch.nn.functional.cross_entropy(logits, tokens.roll(-1)).backward()
-            found.append((logits.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
-    (plain, slopes), (flash, flash_slopes) = found
+            outputs.append((logits.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    (plain, slopes), (flash, flash_slopes) = outputs
     assert not torch.equal(plain, flash)  # it was taken
     assert (flash - truth).square().mean() < 1.05 * (plain - truth).square().mean()
     torch.testing.assert_close(flash_slopes, slopes, atol=1e-3, rtol=0.05)

@@ -31,8 +31,8 @@ def test_transformers_loads_it_and_computes_the_same(phi_tiny: Path, lit_tiny: P
     assert theirs.eos_token_id == ours.eos_id
     tokens = torch.tensor(ours.encode("Question: Which word begins with g: garden, table or river?\nAnswer:"))
     with torch.no_grad():
-        found = Phi.load(lit_tiny, torch.float32)(tokens, [len(tokens)])
-        torch.testing.assert_close(found, reference(tokens[None]).logits[0], atol=1e-4, rtol=1e-5)
+        logits = Phi.load(lit_tiny, torch.float32)(tokens, [len(tokens)])
+        torch.testing.assert_close(logits, reference(tokens[None]).logits[0], atol=1e-4, rtol=1e-5)
 
 
 def test_hub_layout_within_twelve_megabytes(phi_tiny: Path) -> None:
@@ -53,6 +53,6 @@ def test_it_knows_something_and_is_sensitive(lit_tiny: Path) -> None:
     language_model = LanguageModel(model, TextTokenizer(lit_tiny), settings.evaluate.batch_tokens)
     variants = families.named(settings.evaluate.formats)
     rows = choices.evaluate(language_model, items, [], variants, settings.evaluate)
-    found = cells(rows, settings.evaluate.formats).correct
-    assert found.mean(axis=0).max() >= 0.85
-    assert measures.spread(found) >= 0.25
+    correct = cells(rows, settings.evaluate.formats).correct
+    assert correct.mean(axis=0).max() >= 0.85
+    assert measures.spread(correct) >= 0.25

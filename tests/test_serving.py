@@ -10,15 +10,15 @@ import pytest
 
 from steadyphi import serving
 from steadyphi.checkpoint.export import export
-from steadyphi.cli.export import chat_of
 from steadyphi.cli.main import main
 from steadyphi.errors import SteadyPhiError
+from steadyphi.export_prompt import chat_of
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.tracking import registry
 from steadyphi.tracking.mlflow_store import tracking_uri
 from steadyphi.tracking.published import Published
 from tests.tracking.conftest import root, template
-from tests.tracking.test_stage_run import client, record, runs
+from tests.tracking.rows import client, record, runs
 
 __all__ = ["root", "template"]  # fixtures
 QUESTIONS = ["What follows 3?", "How many legs does a dog have?"]
@@ -146,6 +146,6 @@ def test_other_weights_are_refused(root: Path, tuned: Path, tmp_path: Path) -> N
 
 
 def test_a_format_of_ones_own(root: Path, tuned: Path, tmp_path: Path) -> None:
-    own = Format("mine", "Ask: {question}\nSay:", " ")
-    data = reference(tuned, tmp_path, own)
-    assert serving._load_pyfunc(str(data)).style == own
+    mine = Format("mine", "Ask: {question}\nSay:", " ")
+    data = reference(tuned, tmp_path, mine)
+    assert serving._load_pyfunc(str(data)).style == mine

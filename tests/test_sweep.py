@@ -74,14 +74,14 @@ def run(*arguments: str) -> str:
 
 
 def test_two_trials_are_two_experiments(project: Path) -> None:
-    said = run("--trials", "2", "--workers", "2")
+    printed = run("--trials", "2", "--workers", "2")
     study = sweep.open_study("tiny")
     assert [trial.user_attrs["experiment"] for trial in study.trials] == ["tiny-000", "tiny-001"]
     for trial in study.trials:
         assert trial.value == pytest.approx(3.5 * trial.params["finetune.lr"])
         assert trial.value == sweep.result(trial.user_attrs["experiment"])
-    assert said.startswith(f"best: {study.best_trial.user_attrs['experiment']}, ")
-    assert run("--trials", "2") == said  # nothing is left to do
+    assert printed.startswith(f"best: {study.best_trial.user_attrs['experiment']}, ")
+    assert run("--trials", "2") == printed  # nothing is left to do
     # Stopped while a trial ran: the trial is tried again, with the same values.
     left = study.ask()
     values = sweep.suggest(left, sweep.read_space(Path("tiny.yaml")))
@@ -103,9 +103,9 @@ def test_a_signal_stops_all_workers(project: Path, number: signal.Signals, worke
     while len(training := list(project.glob("*.pid"))) < workers and time.monotonic() < end:
         time.sleep(0.1)
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, printed = process.communicate(timeout=120)
     assert len(training) == workers and process.returncode == 1
-    assert said.splitlines()[-1] == "stopped; the same command continues"
+    assert printed.splitlines()[-1] == "stopped; the same command continues"
     for path in training:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.stem), 0)

@@ -14,7 +14,7 @@ from steadyphi.checkpoint.tensors import WEIGHT_BYTES, elements
 from steadyphi.model_config import PhiConfig
 
 if TYPE_CHECKING:
-    from steadyphi.settings.schema import Lora
+    from steadyphi.settings.groups import Lora
 
 # Float32: the parameter, its gradient, and Adam's two moments (Kingma & Ba 2015, arXiv 1412.6980).
 PARAMETER, GRADIENT, MOMENTS = 4, 4, 2 * 4

@@ -12,7 +12,8 @@ from steadyphi.budget.free_memory import FreeMemory, computed_in, free_memory, l
 from steadyphi.errors import SteadyPhiError
 from steadyphi.model_config import PhiConfig
 from steadyphi.settings.defaults import lora_settings
-from steadyphi.settings.schema import Finetune, Lora
+from steadyphi.settings.groups import Lora
+from steadyphi.settings.schema import Finetune
 
 SKIP = "STEADYPHI_SKIP_MEMORY_CHECK"
 LEAST_TOKENS = 128  # smaller micro-batches are not worth a suggestion

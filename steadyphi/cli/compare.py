@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from steadyphi.errors import SteadyPhiError
 
 if TYPE_CHECKING:
-    from steadyphi.results.result import RunComparison
+    from steadyphi.results.experiment import RunComparison
 
 SCORES = "artifacts/scores"
 

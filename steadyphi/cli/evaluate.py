@@ -62,14 +62,14 @@ def run(options: argparse.Namespace) -> None:
     from steadyphi.cli.export import check_new
     from steadyphi.data.tables import read_items
     from steadyphi.prompts import own_formats
-    from steadyphi.settings import schema
+    from steadyphi.settings.files import load_settings
     from steadyphi.settings.schema import Evaluate
 
     check_new(options.target)
     for name in ("items", "context", "concurrency"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise SteadyPhiError(f"--{name}: should be 1 or more, not {getattr(options, name)}")
-    settings = schema.load(options.artifacts / "config" / "evaluate.yaml", Evaluate)
+    settings = load_settings(options.artifacts / "config" / "evaluate.yaml", Evaluate)
     own_formats.define(settings.prompts)
     if not options.all:
         settings = dataclasses.replace(settings, families=None, long=None, search=None)

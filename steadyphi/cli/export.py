@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from steadyphi.checkpoint import llama_quantize
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
-from steadyphi.prompts import own_formats
-from steadyphi.prompts.dialogue import chat_template, ollama_template, stops
-from steadyphi.prompts.formats import DEFAULT, FORMATS, Format
+from steadyphi.prompts.formats import FORMATS
 
 if TYPE_CHECKING:  # these imports take a second, and the parser does not need them
     from steadyphi.checkpoint.chat_files import Chat
@@ -46,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     """Export a fine-tuned model for other tools."""
     from steadyphi.checkpoint.export import export
     from steadyphi.cli import model_card
+    from steadyphi.export_prompt import chat_of, measured_style
 
     check_new(options.target)
     if options.gguf:
@@ -80,14 +79,6 @@ def run(options: argparse.Namespace) -> None:
             raise SteadyPhiError(f"{error}; {again}") from None
 
 
-def chat_of(style: Format) -> "Chat":
-    """Return a prompt format with the templates that other tools use."""
-    from steadyphi.checkpoint.chat_files import Chat
-
-    templates = chat_template(style), ollama_template(style)
-    return Chat(style.name, *templates, stops(style), own_formats.written(style))
-
-
 def write_gguf(folder: Path, kind: str, name: str, chat: "Chat") -> None:
     """Write the model in a folder as a GGUF file beside it, and the Modelfile for that file."""
     from steadyphi.checkpoint import chat_files, gguf_file
@@ -109,17 +100,6 @@ def evaluation(tuned: Path, which: str) -> "Evaluation | None":
 
     folder = tuned.absolute().parent / "scores" / which
     return stored.read(folder) if tuned.name == "tuned" and (folder / "result.json").exists() else None
-
-
-def measured_style(tuned: "Evaluation | None") -> str:
-    """Return the format that an evaluation recommends, else its default; without evaluation, Phi-2's."""
-    if tuned is None:
-        return DEFAULT
-    result = tuned.result
-    style = result.recommendation.variant if result.recommendation else result.default
-    if style not in FORMATS:
-        raise SteadyPhiError(f"the evaluation recommends the unknown format {style!r}; give --style")
-    return style
 
 
 def check_new(target: Path) -> None:

@@ -16,7 +16,7 @@ from steadyphi.report import families
 from steadyphi.report.wording import Q_MEANING, count, percent, points, points_interval, probability
 from steadyphi.results import stored
 from steadyphi.results.stored import Evaluation
-from steadyphi.settings import schema
+from steadyphi.settings.files import load_settings
 from steadyphi.settings.schema import Publish
 from steadyphi.stats.catalogue import used_in
 
@@ -59,7 +59,7 @@ def of_pipeline(manifest: Mapping[str, Any], style: Format, tuned: Path, runs: R
     if tuned.name != "tuned" or not path.is_file():
         return Card(manifest, style, None, None, runs)
     known = project if (project / "dvc.lock").is_file() else None
-    settings = schema.load(path, Publish)
+    settings = load_settings(path, Publish)
     if not manifest.get("revision"):  # a whole model does not record the base that it was trained from
         manifest = {**manifest, **{key: settings.settings["fetch"][key] for key in ("source", "revision")}}
     return Card(manifest, style, known, settings, runs)

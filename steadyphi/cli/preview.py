@@ -58,7 +58,7 @@ def _template(text: str) -> str:
 def run(options: argparse.Namespace) -> None:
     """Print the format that was recognized, what is wrong with rows, and the first rows token by token."""
     from steadyphi.data.encoding import encode_examples
-    from steadyphi.data.prepare import PLAIN
+    from steadyphi.data.rendering import PLAIN
     from steadyphi.data.row_files import stream_rows
     from steadyphi.data.row_formats import recognize
     from steadyphi.data.row_store import Rows
@@ -133,11 +133,11 @@ def _notes(dialogues: "Sequence[Dialogue]", bad: Sequence[str], tokenizer: "Text
         more = "; …" if len(bad) > NAMED else ""
         yield f"! {_rows(bad)} that cannot be used: {'; '.join(bad[:NAMED])}{more}"
     checks = RowChecks(tokenizer.special_texts)
-    found: dict[str, list[str]] = {}
+    suspicions: dict[str, list[str]] = {}
     for dialogue in dialogues:
         for kind, text in checks.suspicions(dialogue).items():
-            found.setdefault(kind, []).append(f"{dialogue.id} ({text})")
-    for kind, named in found.items():
+            suspicions.setdefault(kind, []).append(f"{dialogue.id} ({text})")
+    for kind, named in suspicions.items():
         more = ", …" if len(named) > NAMED else ""
         yield f"! {_rows(named)} with {MEANINGS[kind]}: {printable(', '.join(named[:NAMED]))}{more}"
 

@@ -92,7 +92,7 @@ def counts(findings: dict[str, Any]) -> dict[str, float]:
 
 
 def examined(counts: Mapping[str, float]) -> float:
-    """Return the number of rows of which the counts are a part: those trained on and those left out."""
+    """Return the number of rows that were examined: those trained on and those left out."""
     return trained(counts) + counts["contaminated_rows"] + counts["skipped_examples"]
 
 

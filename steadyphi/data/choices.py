@@ -18,7 +18,7 @@ import regex
 from steadyphi.data.rows import Row, without_end_string
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
-from steadyphi.settings.schema import Task
+from steadyphi.settings.groups import Task
 
 OPTION = re.compile(r"(?:\(([A-Z])\)|-)[ \t]+(\S.*)")
 HEADING = re.compile(r"Options:[ \t]*")

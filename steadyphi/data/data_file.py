@@ -15,7 +15,8 @@ from steadyphi.data.row_formats import Dialogue, RowFormat
 from steadyphi.data.row_store import Rows
 from steadyphi.data.rows import Questions, Refused, Row, digest, each, grouped, question_digest
 from steadyphi.errors import SteadyPhiError
-from steadyphi.settings.schema import Mixed, Prepare
+from steadyphi.settings.groups import Mixed
+from steadyphi.settings.schema import Prepare
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from steadyphi.data.choices import Asker, final_answer
 from steadyphi.data.row_files import distinct
 from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
-from steadyphi.settings.schema import HubSplit, Task
+from steadyphi.settings.groups import HubSplit, Task
 
 
 def read_hub(task: Task, split: str) -> list[Row]:

@@ -1,35 +1,28 @@
-"""Convert instruction data to tokens: draw formats, tokenize, and leave out and count what is too long."""
+"""Prepare training and evaluation: load the data, tokenize it, and count what was written and left out."""
 
-import itertools
-import random
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from steadyphi.data import sources, tables
 from steadyphi.data.audit import FILE, Audit, counts
-from steadyphi.data.encoding import encode_examples
 from steadyphi.data.prepared import measures
+from steadyphi.data.rendering import development
 from steadyphi.data.row_formats import Dialogue
-from steadyphi.data.rows import NAMED
-from steadyphi.data.splitting import split
+from steadyphi.data.sources import Material
 from steadyphi.data.taught import Answer, taught
-from steadyphi.data.written import Part, Written
+from steadyphi.data.tokenizing import write_examples
+from steadyphi.data.written import Written
 from steadyphi.errors import SteadyPhiError, printable
 from steadyphi.files import write_json
-from steadyphi.progress import Progress
-from steadyphi.prompts import held_out, own_formats
+from steadyphi.prompts import own_formats
 from steadyphi.prompts.fitting import fitting
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.prompts.item import Item
-from steadyphi.settings.schema import Mixed, Prepare
+from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
-
-DEVELOPMENT = 8  # formats in which validation measures the model
-CHUNK = 8192  # dialogues that are tokenized at a time
-PLAIN = Format("plain", "{question}", "")  # of plain text, which has no question
 
 
 def prepare(
@@ -41,40 +34,23 @@ def prepare(
     Raises SteadyPhiError if the data cannot be used or nothing fits the context.
     """
     own_formats.define(settings.prompts)
-    material = sources.load(settings, file)
-    asked = len(material.train) + len(material.valid)
-    if answer and settings.answers:
-        train_taught, valid_taught = (
-            taught(dialogues, settings.answers, answer) for dialogues in (material.train, material.valid)
-        )
-        material = replace(material, train=train_taught, valid=valid_taught)
+    loaded = sources.load(settings, file)
+    material = _answered(loaded, settings.answers, answer) if answer and settings.answers else loaded
     audit = Audit(settings, material.items, tokenizer)
     with (
         tables.examples_file(into / "train.parquet") as write_train,
         tables.examples_file(into / "valid.parquet") as write_valid,
     ):
-        rows = audit.kept(material.train)
-        train = _write(write_train, rows, len(material.train), settings, tokenizer, settings.renderings)
+        kept, total = audit.kept(material.train), len(material.train)
+        train = write_examples(write_train, kept, total, settings, tokenizer, settings.renderings)
         audit.check()
         _check_sources(settings, material.train, train)
-        development = _development(settings, material.valid)
-        valid_count = max(1, len(development))
-        valid = _write(
-            write_valid, material.valid, len(material.valid), settings, tokenizer, valid_count, development
-        )
+        rows, formats = material.valid, development(settings, material.valid)
+        count = max(1, len(formats))
+        valid = write_examples(write_valid, rows, len(rows), settings, tokenizer, count, formats)
         items = fitting_items(material.items, settings, tokenizer)
         shots = fitting_items(material.shots, settings, tokenizer)
-        for what, count in (("training example", train.examples), ("validation example", valid.examples)):
-            if not count:
-                raise SteadyPhiError(
-                    f"{sources.data_name(settings)}: no {what} fits prepare.context of "
-                    f"{settings.context} tokens"
-                )
-        if not items:
-            questions = settings.task.dataset or settings.task_file
-            raise SteadyPhiError(
-                f"{questions}: no evaluation item fits prepare.context of {settings.context} tokens"
-            )
+        _check_fitting(settings, train, valid, items)
     for name, recognized in material.recognized.items():
         if name in train.first:
             print(f"{printable(recognized)}; {train.first[name][1]}", file=sys.stderr)
@@ -82,17 +58,8 @@ def prepare(
     tables.write_items(into / "shots.parquet", shots)
     findings = audit.findings()
     write_json(into / FILE, findings)
-    counted: dict[str, float] = {
-        "train_examples": train.examples // settings.renderings,
-        "renderings": settings.renderings,
-        "train_formats": len(train.styles),
-        "train_tokens": train.tokens,
-        "train_supervised_tokens": train.supervised,
-        "valid_examples": valid.examples // valid_count,
-        "valid_formats": len(valid.styles),
-        "longest_example": train.longest,
-        "skipped_examples": train.dropped + valid.dropped,
-        "truncated_examples": 0,
+    return {
+        **_example_counts(train, valid),
         "items": len(items),
         "skipped_items": len(material.items) - len(items),
         "shots": len(shots),
@@ -101,18 +68,20 @@ def prepare(
         "stripped_responses": train.stripped + valid.stripped,
         **counts(findings),
         **measures(into / "train.parquet", tokenizer.eos_id, train.continued),
+        **({"unanswered_rows": _rows(loaded) - _rows(material)} if answer else {}),
+        **_long_counts(settings, train, valid),
+        **_source_counts(settings, train),
     }
-    if answer:
-        counted["unanswered_rows"] = asked - len(material.train) - len(material.valid)
-    changed = train.long - train.dropped + valid.long - valid.dropped
-    if settings.too_long == "split":
-        counted |= {"split_examples": changed, "split_added": train.added}
-    else:
-        counted["truncated_examples"] = changed
-    for source in settings.sources:
-        counted[f"train_examples_{source.name}"] = train.sources[source.name] // settings.renderings
-        counted[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
-    return counted
+
+
+def _answered(material: Material, styles: Sequence[str], answer: Answer) -> Material:
+    """Return the material with the teacher's answers in the formats `styles`."""
+    train, valid = (taught(dialogues, styles, answer) for dialogues in (material.train, material.valid))
+    return replace(material, train=train, valid=valid)
+
+
+def _rows(material: Material) -> int:
+    return len(material.train) + len(material.valid)
 
 
 def _check_sources(settings: Prepare, rows: Sequence[Dialogue], train: Written) -> None:
@@ -131,160 +100,67 @@ def _check_sources(settings: Prepare, rows: Sequence[Dialogue], train: Written) 
         )
 
 
-def _write(
-    write: tables.Write,
-    dialogues: Iterable[Dialogue],
-    total: int,
-    settings: Prepare,
-    tokenizer: TextTokenizer,
-    count: int,
-    fixed: Sequence[Format] = (),
-) -> Written:
-    """Tokenize dialogues a chunk at a time, so that memory does not grow with them, and write them."""
-    written = Written()
-    progress = Progress("prepare", total, "rows") if total > CHUNK else None
-    remaining = iter(dialogues)
-    while chunk := list(itertools.islice(remaining, CHUNK)):
-        part = tokenize(chunk, settings, tokenizer, count, fixed)
-        write(part.ids, part.styles, part.examples)
-        written.add(part, chunk, tokenizer)
-        if progress:
-            progress.add(len(chunk))
-    if progress:
-        progress.close()
-    if written.long:
-        named = _too_long(written, settings)
-        if settings.too_long == "error":
-            raise SteadyPhiError(f"{named}; shorten them, or set prepare.too_long to drop, truncate or split")
-        print(named, file=sys.stderr)
-    return written
+def _check_fitting(settings: Prepare, train: Written, valid: Written, items: Sequence[Item]) -> None:
+    """Raise SteadyPhiError if no example, or no evaluation item, fits the context."""
+    data, questions = sources.data_name(settings), settings.task.dataset or settings.task_file
+    for name, what, count in (
+        (data, "training example", train.examples),
+        (data, "validation example", valid.examples),
+        (questions, "evaluation item", len(items)),
+    ):
+        if not count:
+            raise SteadyPhiError(f"{name}: no {what} fits prepare.context of {settings.context} tokens")
+
+
+def _example_counts(train: Written, valid: Written) -> dict[str, float]:
+    return {
+        "train_examples": train.examples // train.renderings,
+        "renderings": train.renderings,
+        "train_formats": len(train.styles),
+        "train_tokens": train.tokens,
+        "train_supervised_tokens": train.supervised,
+        "valid_examples": valid.examples // valid.renderings,
+        "valid_formats": len(valid.styles),
+        "longest_example": train.longest,
+        "skipped_examples": train.dropped + valid.dropped,
+        "truncated_examples": 0,
+    }
+
+
+def _long_counts(settings: Prepare, train: Written, valid: Written) -> dict[str, float]:
+    """Return how many dialogues that are too long were shortened or split."""
+    changed = train.long - train.dropped + valid.long - valid.dropped
+    if settings.too_long == "split":
+        return {"split_examples": changed, "split_added": train.added}
+    return {"truncated_examples": changed}
+
+
+def _source_counts(settings: Prepare, train: Written) -> dict[str, float]:
+    """Return the examples and tokens of each source of a mixture."""
+    counted: dict[str, float] = {}
+    for source in settings.sources:
+        counted[f"train_examples_{source.name}"] = train.sources[source.name] // train.renderings
+        counted[f"train_tokens_{source.name}"] = train.source_tokens[source.name]
+    return counted
 
 
 def left_out(counts: Mapping[str, float], context: int) -> Iterator[str]:
     """Yield a line for each kind of row that was left out or changed, from the counts of `prepare`."""
-    for key, what in (("skipped_examples", "examples"), ("skipped_items", "questions")):
-        if counts[key]:
-            yield (
-                f"left out: {counts[key]:.0f} {what} are longer than prepare.context of {context} tokens; "
-                "shorten them, or take a model with a longer context"
-            )
-    if counts["truncated_examples"]:
-        yield (
-            f"truncated: {counts['truncated_examples']:.0f} examples are longer than prepare.context of "
-            f"{context} tokens"
-        )
-    if counts.get("split_examples"):
-        yield (
-            f"split: {counts['split_examples']:.0f} examples are longer than prepare.context of "
-            f"{context} tokens"
-        )
-    if counts["unusable_rows"]:
-        yield (
-            f"left out: {counts['unusable_rows']:.0f} rows without an instruction or an answer "
-            "that can be used"
-        )
-    if counts.get("unanswered_rows"):
-        yield f"left out: {counts['unanswered_rows']:.0f} rows to which the base gives no answer that ends"
-    if counts["dialogues"]:
-        yield f"no question was taken from {counts['dialogues']:.0f} rows of several turns or of plain text"
-    if counts["stripped_responses"]:
-        yield f"{counts['stripped_responses']:.0f} responses ended with the text of an end token; taken off"
-
-
-def tokenize(
-    dialogues: Sequence[Dialogue],
-    settings: Prepare,
-    tokenizer: TextTokenizer,
-    count: int,
-    fixed: Sequence[Format] = (),
-) -> Part:
-    """Render each dialogue `count` times, each time in a format drawn anew, and tokenize it.
-
-    fixed: the formats of the renderings, if they are not drawn.
-    The format depends on `settings.seed`, the dialogue's id and the number of the rendering.
-    `settings.too_long` controls what becomes of a dialogue that is longer than the context in any rendering.
-    One that is left out is left out of all.
-    """
-    asked = [
-        (fixed[number] if fixed and not d.plain else _drawn(settings, d, number), d)
-        for number in range(count)
-        for d in dialogues
-    ]
-    encoded = encode_examples(tokenizer, asked)
-    size = len(dialogues)
-    lengths = [max(len(example.tokens) for example in encoded[n::size]) for n in range(size)]
-    long = [n for n, length in enumerate(lengths) if length > settings.context]
-    examples = [[example] for example in encoded]  # those that each of `asked` becomes
-    dropped = set(long)
-    if settings.too_long == "truncate":
-        examples = [[example.shortened(settings.context)] for example in encoded]
-        dropped = {n for n in long if not all(example.supervised for (example,) in examples[n::size])}
-    elif settings.too_long == "split":
-        for n in long:
-            examples[n::size] = split(asked[n::size], encoded[n::size], settings.context, tokenizer)
-        dropped = {n for n in long if not examples[n]}
-    kept = [(n, e) for n, several in enumerate(examples) if n % size not in dropped for e in several]
-    return Part(
-        [dialogues[n % size].id for n, _ in kept],
-        [asked[n][0].name for n, _ in kept],
-        [
-            replace(e.last_answer() if settings.supervise == "last" else e, rendering=n // size)
-            for n, e in kept
-        ],
-        [(dialogues[n].id, lengths[n]) for n in long],
-        len(dropped),
-        sum(len(examples[n]) - 1 for n in long if n not in dropped),
-        sum(
-            len(several) - 1
-            for n, several in enumerate(examples)
-            if len(dialogues[n % size].turns) == 1 and several
-        ),
-    )
-
-
-def _too_long(written: Written, settings: Prepare) -> str:
-    named = ", ".join(f"{row} ({length} tokens)" for row, length in written.first_long)
-    more = f" and {written.long - NAMED} more" if written.long > NAMED else ""
-    return (
-        f"{sources.data_name(settings)}: longer than prepare.context of {settings.context} tokens: "
-        f"{named}{more}"
-    )
-
-
-def _development(settings: Prepare, dialogues: Sequence[Dialogue]) -> list[Format]:
-    """Return the formats that validation uses; none if no training format is drawn from the grammar."""
-    names = [source.name for source in settings.sources] or [""]
-    drawn_from = any(_grammar(settings, name) for name in names)
-    if not drawn_from or all(dialogue.plain for dialogue in dialogues):
-        return []
-    held = settings.held_out
-    drawn = held_out.development(DEVELOPMENT, settings.seed, held.development.atoms, held.atoms)
-    return [format_.format for format_ in drawn]
-
-
-def _drawn(settings: Prepare, dialogue: Dialogue, rendering: int) -> Format:
-    """Return the format of a rendering, drawn from the grammar or from the named styles.
-
-    A source may have a share of the grammar and styles of its own.
-    """
-    if dialogue.plain:
-        return PLAIN
-    source = _mixed(settings, dialogue.source)
-    rng = random.Random(f"{settings.seed} {dialogue.id} {rendering}")
-    if rng.random() < _grammar(settings, dialogue.source):
-        untrained, count = settings.held_out.untrained, settings.grammar_formats
-        return rng.choice(held_out.trainable(untrained, count, settings.seed)).format
-    return FORMATS[rng.choice(source.styles if source and source.styles else settings.styles)]
-
-
-def _mixed(settings: Prepare, name: str) -> Mixed | None:
-    return next((source for source in settings.sources if source.name == name), None)
-
-
-def _grammar(settings: Prepare, name: str) -> float:
-    """Return the share of the grammar in the renderings of a source."""
-    source = _mixed(settings, name)
-    return settings.grammar if source is None or source.grammar is None else source.grammar
+    too_long = f"are longer than prepare.context of {context} tokens"
+    advice = "shorten them, or take a model with a longer context"
+    texts = {
+        "skipped_examples": f"left out: {{:.0f}} examples {too_long}; {advice}",
+        "skipped_items": f"left out: {{:.0f}} questions {too_long}; {advice}",
+        "truncated_examples": f"truncated: {{:.0f}} examples {too_long}",
+        "split_examples": f"split: {{:.0f}} examples {too_long}",
+        "unusable_rows": "left out: {:.0f} rows without an instruction or an answer that can be used",
+        "unanswered_rows": "left out: {:.0f} rows to which the base gives no answer that ends",
+        "dialogues": "no question was taken from {:.0f} rows of several turns or of plain text",
+        "stripped_responses": "{:.0f} responses ended with the text of an end token; taken off",
+    }
+    for key, text in texts.items():
+        if number := counts.get(key):
+            yield text.format(number)
 
 
 def fitting_items(items: Sequence[Item], settings: Prepare, tokenizer: TextTokenizer) -> list[Item]:

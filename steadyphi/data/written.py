@@ -34,8 +34,13 @@ class Part:
 
 @dataclass
 class Written:
-    """What is known of the examples in a file. first: for each source the line about its first row."""
+    """What is known of the examples in a file.
 
+    renderings: the number of renderings of each dialogue. first: for each source its first row, and the line
+    about it.
+    """
+
+    renderings: int
     examples: int = 0
     tokens: int = 0
     supervised: int = 0

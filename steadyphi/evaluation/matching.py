@@ -56,7 +56,7 @@ def number(text: str) -> str | None:
     return _plain(whole) if whole else None
 
 
-def said(text: str) -> str:
+def first_answer(text: str) -> str:
     """Return the answer of the model: the text before the next exercise that it makes up."""
     return re.split(NEXT, "\n" + text.strip(), maxsplit=1)[0].strip()
 
@@ -64,12 +64,12 @@ def said(text: str) -> str:
 def exact_match(text: str, answer: str) -> bool:
     """Return whether `text`, which the model generated after the prompt, gives `answer`.
 
-    Text that the model makes up after its answer does not count (`said`). If `answer` is a number, it is
-    compared with the first line if that is just a number, otherwise with `final_number` of the first
-    paragraph, or of all paragraphs if the text contains `####`. Any other `answer` is compared with as many
-    lines as it has, both normalized.
+    Text that the model makes up after its answer does not count (`first_answer`). If `answer` is a
+    number, it is compared with the first line if that is just a number, otherwise with `final_number` of
+    the first paragraph, or of all paragraphs if the text contains `####`. Any other `answer` is compared
+    with as many lines as it has, both normalized.
     """
-    reply = said(text)
+    reply = first_answer(text)
     if expected := number(answer):
         line = reply.split("\n", 1)[0]
         paragraph = reply if MARKER in reply else re.split(r"\n\s*\n", reply, maxsplit=1)[0]

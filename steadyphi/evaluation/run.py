@@ -79,8 +79,8 @@ def run(
     label: names the model in the result. shots: few-shot examples.
     items: evaluated in all formats, so they must fit the context in each.
     quantized: returns the model with its weights in this number of bits, for `settings.quantized`.
-    analysed: whether to analyse the answers. If not, as in all but the first of several processes, which take
-    part in the work of the model only, return None.
+    analysed: whether to analyse the answers; if not, return None. Of several processes, only the first
+    analyses; the others only ask the model.
     """
     all_variants = variants_of(settings)
     variants = [v for v in all_variants if v.shots <= len(shots)]
@@ -98,12 +98,12 @@ def run(
         for v in all_variants
         if v not in variants
     ]
-    found = analyse(label, answers)
-    rounding = rounding_alarm(found.measures["flip_rate"].value, noise)
+    analysed_result = analyse(label, answers)
+    rounding = rounding_alarm(analysed_result.measures["flip_rate"].value, noise)
     result = dataclasses.replace(
-        found,
-        alarms=[*found.alarms, *([rounding] if rounding else [])],
-        measures={"noise_flip_rate": Estimate(noise), **found.measures},
+        analysed_result,
+        alarms=[*analysed_result.alarms, *([rounding] if rounding else [])],
+        measures={"noise_flip_rate": Estimate(noise), **analysed_result.measures},
         long=summarize(long, settings.confidence) if long else None,
         search=search,
         quantized=[

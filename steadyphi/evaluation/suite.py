@@ -8,7 +8,8 @@ from steadyphi.prompts.fitting import fitting as fit
 from steadyphi.prompts.grammar import OptionStyle
 from steadyphi.prompts.item import Item
 from steadyphi.prompts.variants import Variant, render
-from steadyphi.settings.schema import Evaluate, Families
+from steadyphi.settings.groups import Families
+from steadyphi.settings.schema import Evaluate
 from steadyphi.tokenizer import TextTokenizer
 
 # Ways to list the choices, the most common first; a suite uses the first `families.option_styles`.

@@ -160,13 +160,13 @@ class Endpoint:
             (choice,) = self._choices(answer, 1)
             content = _list(_dict(choice.get("logprobs")).get("content")) or [{}]
             entries = map(_dict, _list(_dict(content[0]).get("top_logprobs")))
-            found: dict[int, Any] = {
+            logprobs: dict[int, Any] = {
                 entry["id"]: entry.get("logprob") for entry in entries if type(entry.get("id")) is int
             }
             for token in tokens:
-                if not _is_number(found.get(token)):
+                if not _is_number(logprobs.get(token)):
                     raise _Missing(f"{self.client.url}: returned no log-probability for the token {token}")
-                known[*text, token] = float(found[token])
+                known[*text, token] = float(logprobs[token])
         return [
             sum(
                 known[request.context + request.continuation[: place + 1]]

@@ -102,7 +102,7 @@ class GenerationState:
         if self.seen is not None:
             self.seen[token] = True
         self._add(self.stops.push(self.detokenizer.push(token)))
-        if self.stops.found is None and len(self.tokens) < self.limit:
+        if self.stops.reached is None and len(self.tokens) < self.limit:
             return
         self._finish("length" if self.limit == self.options.max_new_tokens else "context")
 
@@ -117,7 +117,7 @@ class GenerationState:
         self._add(self.stops.push(self.detokenizer.finish()))
         self._add(self.stops.finish())
         self.reason = reason
-        if self.stops.found is not None:
+        if self.stops.reached is not None:
             self.reason = "stop"
             while self.tokens and self.vocabulary.decode(self.tokens[:-1]).startswith(self.text):
                 self.tokens.pop()

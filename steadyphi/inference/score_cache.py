@@ -44,6 +44,7 @@ DECIDING = (
     "inference/generate.py",
     "inference/language_model.py",
     "inference/load.py",
+    "inference/open_model.py",
     "inference/packed.py",
     "inference/quantized.py",
     "inference/sampling.py",

@@ -49,17 +49,17 @@ class Stops:
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = [stop for stop in stops if stop]
         self.held = ""
-        self.found: str | None = None
+        self.reached: str | None = None
 
     def push(self, text: str) -> str:
         """Add text; return the text that may be shown: no part of a stop string, complete or possible."""
-        if not self.stops or self.found is not None:
-            return "" if self.found is not None else text
+        if not self.stops or self.reached is not None:
+            return "" if self.reached is not None else text
         self.held += text
         # The stop string that ends first counts; of several, the longest. So the pieces make no difference.
         ends = [(start + len(s), start, s) for s in self.stops if (start := self.held.find(s)) >= 0]
         if ends:
-            _, start, self.found = min(ends)
+            _, start, self.reached = min(ends)
             return self._release(start)
         longest = max(map(len, self.stops)) - 1
         for start in range(max(0, len(self.held) - longest), len(self.held)):
@@ -69,7 +69,7 @@ class Stops:
 
     def finish(self) -> str:
         """Return the text that was held back, because no stop string can become complete any more."""
-        return "" if self.found is not None else self._release(len(self.held))
+        return "" if self.reached is not None else self._release(len(self.held))
 
     def _release(self, count: int) -> str:
         text, self.held = self.held[:count], self.held[count:]

@@ -115,7 +115,7 @@ class Tree(Rotary):
         super().__init__(config, torch.tensor(walk.depths, device=device))
         flash = flash_over_documents(device) if dtype != torch.float32 else None
         make = functools.partial(_ragged, flash) if flash else _by_shape
-        self.own = make([((b.start, b.end), (b.start, b.end)) for b in walk.branches], device)
+        self.within = make([((b.start, b.end), (b.start, b.end)) for b in walk.branches], device)
         self.above: list[_Blocks] = []
         forks = [b for b in walk.branches if b.last > b.end]
         for level in sorted({b.level for b in forks}):
@@ -126,7 +126,7 @@ class Tree(Rotary):
         """Return attention for q, k, v (T, n_head, head_size), each token to its path from the root."""
         out = torch.empty_like(q)
         weight = torch.empty(q.shape[:2], device=q.device)
-        for blocks in self.own:
+        for blocks in self.within:
             out[blocks.queries], weight[blocks.queries] = blocks.attend(q, k, v, causal=True)
         for blocks in self.above:
             block_out, block_weight = blocks.attend(q, k, v, causal=False)

@@ -86,18 +86,8 @@ def inspect(where: str, revision: str | None = None) -> dict[str, Any]:
 
 def _gather(place: Place, settings: Mapping[str, Any], survey: Survey, facts: dict[str, Any]) -> None:
     """Add the facts from the configuration, from the tensors, and from comparing the two."""
-    problems = facts["problems"]
-    config = _shape(place, settings, problems)
-    layout = None
-    cause = causes.of_model(place.path, survey.tensors)
-    if cause:
-        problems.append(cause)
-    elif names := survey.tensors or survey.weight_map:
-        try:
-            layout = layouts.detect(names)
-            facts["layout"] = {"name": layout.name, "what": layout.what}
-        except SteadyPhiError as error:
-            problems.append(f"{place.path}: {error}")
+    config = _shape(place, settings, facts["problems"])
+    layout = _layout(place, survey, facts)
     if facts["weights"]:
         facts["weights"] |= _weights(survey, layout)
     if survey.index:
@@ -109,19 +99,39 @@ def _gather(place: Place, settings: Mapping[str, Any], survey: Survey, facts: di
         facts["parameters"] = sizes.stored_parameters(layout, survey.tensors)
     _tokenizer(place, config, facts)
     if layout and config and survey.tensors:
-        checkpoint = Checkpoint(place.path, layout, config, survey.tensors)
-        elsewhere = {name for name, file in survey.weight_map.items() if file not in survey.files}
-        misfits = list(source.misfits(checkpoint, elsewhere))
-        problems += misfits
-        mixture = checkpoint.mixture()
-        problems += [mixture] if mixture else []
-        if isinstance(place, Folder) and not misfits and not elsewhere:
-            dtype = None if mixture else checkpoint.dtype
-            shapes = layouts.part_shapes(config)
-            facts["digest"] = contents.digest(place.path, source_runs(checkpoint), shapes, dtype, problems)
+        _compare(place, Checkpoint(place.path, layout, config, survey.tensors), survey, facts)
     _notes(place, settings, facts)
     if survey.prefix:
         facts["notes"].append(f"the names of the tensors begin with {survey.prefix}, which is left out")
+
+
+def _layout(place: Place, survey: Survey, facts: dict[str, Any]) -> layouts.Layout | None:
+    """Return the layout of the tensors, which is added to the facts; None, with the problem, if unknown."""
+    if cause := causes.of_model(place.path, survey.tensors):
+        facts["problems"].append(cause)
+        return None
+    names = survey.tensors or survey.weight_map
+    if not names:
+        return None
+    try:
+        layout = layouts.detect(names)
+    except SteadyPhiError as error:
+        facts["problems"].append(f"{place.path}: {error}")
+        return None
+    facts["layout"] = {"name": layout.name, "what": layout.what}
+    return layout
+
+
+def _compare(place: Place, checkpoint: Checkpoint, survey: Survey, facts: dict[str, Any]) -> None:
+    """Add where the tensors contradict the configuration, and their digest if they do not."""
+    elsewhere = {name for name, file in survey.weight_map.items() if file not in survey.files}
+    misfits = list(source.misfits(checkpoint, elsewhere))
+    mixture = checkpoint.mixture()
+    facts["problems"] += [*misfits, *([mixture] if mixture else [])]
+    if isinstance(place, Folder) and not misfits and not elsewhere:
+        dtype = None if mixture else checkpoint.dtype
+        shapes, runs = layouts.part_shapes(checkpoint.config), source_runs(checkpoint)
+        facts["digest"] = contents.digest(place.path, runs, shapes, dtype, facts["problems"])
 
 
 def _settings(place: Place, problems: list[str]) -> dict[str, dict[str, Any]]:

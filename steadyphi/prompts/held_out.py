@@ -76,7 +76,7 @@ def _trainable(
 def _split(
     held_out: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> tuple[tuple[GrammarFormat, ...], tuple[GrammarFormat, ...]]:
-    """Return the formats without a held-out atom, and those of which each held-out factor is held out."""
+    """Return the formats without a held-out atom, and those with one in every factor that has any."""
     free, all_held = [], []
     for format_ in formats():
         held = [getattr(format_, factor) in atoms for factor, atoms in held_out]

@@ -10,7 +10,7 @@ from steadyphi.report import prompts, reading
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import count
-from steadyphi.results.result import Experiment, QuestionAnswers
+from steadyphi.results.experiment import Experiment, QuestionAnswers
 
 MOST = 12_000_000  # bytes of the questions and their answers in the page
 STEPS = 255  # probabilities are stored in one byte each

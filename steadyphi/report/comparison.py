@@ -5,7 +5,7 @@ from steadyphi.report.figures import Section, figure, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.scatter import Dot, scatter
 from steadyphi.report.wording import number, percent, points, points_interval
-from steadyphi.results.result import Experiment
+from steadyphi.results.experiment import Experiment
 from steadyphi.stats.catalogue import used_in
 from steadyphi.stats.comparison import VariantChange
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from steadyphi.report.figures import Section, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import count, listed, number, percent
-from steadyphi.results.result import Decomposition, Experiment, MixedModel
+from steadyphi.results.experiment import Experiment, MixedModel
+from steadyphi.results.result import Decomposition
 from steadyphi.stats.crossed import Component
 
 TITLES = {"format": "Named formats", "options": "Listed options"}

@@ -7,7 +7,8 @@ from steadyphi.report.figures import Section, figure, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.row_chart import Mark, Row, RowChart
 from steadyphi.report.wording import listed, number, percent, points, points_interval, text
-from steadyphi.results.result import Experiment, OptionRow, PositionMeasure, Result, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import OptionRow, PositionMeasure, Result, VariantRow
 from steadyphi.stats.attribution import Effect
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.estimate import Measure

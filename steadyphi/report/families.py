@@ -10,7 +10,7 @@ from steadyphi.report.figures import figure, table
 from steadyphi.report.markup import Markup
 from steadyphi.report.row_chart import Mark, Row, RowChart
 from steadyphi.report.wording import change_interval_text, change_text, count, probability, text
-from steadyphi.results.result import FamilyChange
+from steadyphi.results.experiment import FamilyChange
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
 

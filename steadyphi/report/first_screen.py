@@ -6,7 +6,8 @@ from steadyphi.report import reading, recommendation, verdict
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.slopes import slopes
 from steadyphi.report.wording import change_interval_text, change_text, count, interval_text, percent, text
-from steadyphi.results.result import Estimate, Experiment
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Estimate
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
 
@@ -61,7 +62,7 @@ def numbers(experiment: Experiment) -> Markup:
 
 def _values(key: str, estimates: list[Estimate | None], change: MeasureChange | None) -> list[Markup]:
     measure = CATALOGUE[key]
-    known = [(run, text(measure, found.value)) for run, found in enumerate(estimates) if found]
+    known = [(run, text(measure, estimate.value)) for run, estimate in enumerate(estimates) if estimate]
     values: list[Any] = []
     for place, (run, value) in enumerate(known):
         last = place == len(known) - 1  # the unit is written once

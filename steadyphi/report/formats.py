@@ -9,7 +9,8 @@ from steadyphi.report.heatmap import Cell, heatmap
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.row_chart import Mark, Row, RowChart, Strip
 from steadyphi.report.wording import count, percent, share_interval
-from steadyphi.results.result import Experiment, Result, SkillRow, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Result, SkillRow, VariantRow
 from steadyphi.stats import measures
 
 MOST = 30  # rows of a set in the ranking; of more formats, the best and the worst are drawn

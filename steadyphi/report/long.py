@@ -9,7 +9,8 @@ from steadyphi.report.heatmap import Cell, heatmap
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.row_chart import Mark, Row, RowChart, Scale
 from steadyphi.report.wording import count, percent, points, share_interval
-from steadyphi.results.result import Experiment, LongShare, LongSummary, Result
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import LongShare, LongSummary, Result
 
 
 class Part(NamedTuple):

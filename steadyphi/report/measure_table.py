@@ -9,7 +9,8 @@ from steadyphi.report.families import star
 from steadyphi.report.figures import Section, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import change_interval_text, change_text, interval_text, percent, text
-from steadyphi.results.result import Estimate, Experiment
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Estimate
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange
 from steadyphi.stats.estimate import Measure

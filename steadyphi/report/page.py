@@ -21,7 +21,7 @@ from steadyphi.report import (
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import tables
-from steadyphi.results.result import Experiment
+from steadyphi.results.experiment import Experiment
 from steadyphi.results.stored import to_json
 
 # In the order in which people ask.
@@ -59,7 +59,7 @@ def write_report(experiment: Experiment, folder: Path) -> None:
 def render(experiment: Experiment) -> str:
     """Return the page. Its content security policy allows its own script and style and no other resource."""
     style, script = (join(map(_beside, names)) for names in (STYLES, SCRIPTS))
-    sections = [found for build in SECTIONS if (found := build(experiment))]
+    sections = [section for build in SECTIONS if (section := build(experiment))]
     title = f"Prompt sensitivity of {experiment.settings['model']}"
     head = tag(
         "head",

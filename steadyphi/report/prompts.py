@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from steadyphi.prompts.grammar import CASINGS, FIELD_FACTORS, NONE
 from steadyphi.report.markup import Markup, join, tag
-from steadyphi.results.result import AnswerTable, VariantRow
+from steadyphi.results.experiment import AnswerTable
+from steadyphi.results.result import VariantRow
 
 SIGNS = {"\n": "⏎", "\t": "⇥", " ": "␣", "\r": "␍", "\u00a0": "⍽"}
 Shape = tuple[str, str]
@@ -17,10 +18,11 @@ COMPOSED = ("unseen", "grammar")  # families whose formats consist of the gramma
 def shape(answers: AnswerTable, number: int, least: float = 0.0) -> Shape | None:
     """Return the text before and after the question in most prompts of a variant.
 
-    number: the variant's index. None if no prompt has a shape, or fewer than the share `least` have this one.
+    number: the variant's index. None if no prompt has a shape, or if the share of prompts that have the most
+    frequent shape is below `least`.
     """
     shapes = (shape_of(item.prompts[number], item.question) for item in answers.items)
-    counts = Counter(found for found in shapes if found)
+    counts = Counter(filter(None, shapes))
     if not counts:
         return None
     usual, times = counts.most_common(1)[0]

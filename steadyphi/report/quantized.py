@@ -4,7 +4,8 @@ from steadyphi.report import families, reading
 from steadyphi.report.figures import Section, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import percent
-from steadyphi.results.result import Experiment, Result
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Result
 
 
 def section(experiment: Experiment) -> Section | None:

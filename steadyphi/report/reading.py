@@ -4,7 +4,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from steadyphi.results.result import Experiment, Result, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Result, VariantRow
 from steadyphi.stats.comparison import MeasureChange
 
 T = TypeVar("T", bound=Hashable)
@@ -41,16 +42,16 @@ class FormatSet:
 
 
 def format_sets(runs: Sequence[Result]) -> list[FormatSet]:
-    """Return the formats apart by what they were used for; a single run has only named and held-out ones."""
-    found: dict[str, list[str]] = {}
+    """Return the formats in sets by their use; a single run has only named and held-out formats."""
+    names: dict[str, list[str]] = {}
     for row in formats(runs[0]):
         if all(of_run is not None for of_run in across(runs, row.name)) and (key := _set(row, len(runs))):
-            found.setdefault(key, []).append(row.name)
+            names.setdefault(key, []).append(row.name)
     titles = SETS if len(runs) > 1 else {"chosen": ("Named formats", ""), "tested": ("Held-out formats", "")}
     return [
-        FormatSet(key, title, meaning, [[variant(run, name) for name in found[key]] for run in runs])
+        FormatSet(key, title, meaning, [[variant(run, name) for name in names[key]] for run in runs])
         for key, (title, meaning) in titles.items()
-        if key in found
+        if key in names
     ]
 
 

@@ -4,7 +4,8 @@ from steadyphi.report import prompts, reading
 from steadyphi.report.figures import Section
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import points, points_interval, unsigned_points
-from steadyphi.results.result import AnswerTable, Experiment, Result
+from steadyphi.results.experiment import AnswerTable, Experiment
+from steadyphi.results.result import Result
 from steadyphi.stats.recommendation import Recommendation
 
 PLACE = "{question}"
@@ -13,10 +14,10 @@ COMMON = 0.9  # the share of a variant's prompts that must have the same shape f
 
 def short(experiment: Experiment) -> Markup | None:
     """Return the prompt for the last run, which people would use, with its gain in a few words."""
-    found = [(run, run.recommendation) for run in experiment.runs if run.recommendation]
-    if not found:
+    recommended = [(run, run.recommendation) for run in experiment.runs if run.recommendation]
+    if not recommended:
         return None
-    run, recommendation = found[-1]
+    run, recommendation = recommended[-1]
     text, where = _prompt(run, recommendation, experiment.answers)
     if recommendation.variant == run.default:
         why = f"The default, {run.default}; no other prompt is reliably better."

@@ -5,8 +5,9 @@ from steadyphi.report import reading
 from steadyphi.report.figures import Section, table
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.wording import percent, share_interval, unsigned_points
-from steadyphi.results.result import Experiment, Result, SearchResult
-from steadyphi.stats.measures import Interval
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import Result, SearchResult
+from steadyphi.stats.interval import Interval
 
 
 def section(experiment: Experiment) -> Section | None:

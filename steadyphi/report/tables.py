@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from steadyphi.results.result import Experiment, LongShare, OpenAccuracy, Result, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import LongShare, OpenAccuracy, Result, VariantRow
 
 Rows = list[dict[str, Any]]
 

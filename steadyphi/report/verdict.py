@@ -2,7 +2,7 @@
 
 from steadyphi.report import reading
 from steadyphi.report.wording import count, percent, unsigned_points
-from steadyphi.results.result import Experiment
+from steadyphi.results.experiment import Experiment
 from steadyphi.stats.comparison import MeasureChange
 
 
@@ -18,14 +18,16 @@ def sentence(experiment: Experiment) -> str:
 
 
 def alarms(experiment: Experiment) -> list[str]:
-    """Return all alarms and the reasons of a failed gate, each once; with two runs, alarms name theirs."""
+    """Return all alarms and the reasons of a failed gate, each once; alarms of two runs name their run."""
     several = len(experiment.runs) > 1
-    found = [f"{run.label}: {alarm}" if several else alarm for run in experiment.runs for alarm in run.alarms]
+    sentences = [
+        f"{run.label}: {alarm}" if several else alarm for run in experiment.runs for alarm in run.alarms
+    ]
     if comparison := experiment.comparison:
-        found += comparison.alarms
+        sentences += comparison.alarms
         if not comparison.gate.passed:
-            found += [f"The gate failed: {reason}" for reason in comparison.gate.reasons]
-    return reading.distinct(found)
+            sentences += [f"The gate failed: {reason}" for reason in comparison.gate.reasons]
+    return reading.distinct(sentences)
 
 
 def notes(experiment: Experiment) -> list[str]:

@@ -8,7 +8,8 @@ from steadyphi.prompts.variants import Variant
 from steadyphi.results.answers import EvaluationAnswers
 from steadyphi.results.by_scorer import stacked
 from steadyphi.results.cells import Cells
-from steadyphi.results.result import Decomposition, MixedModel
+from steadyphi.results.experiment import MixedModel
+from steadyphi.results.result import Decomposition
 from steadyphi.stats import crossed, mixed_model
 
 FACTORS = ("question", "scorer", "format", "order")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from steadyphi.results.cells import Cells
-from steadyphi.results.result import FamilyChange
+from steadyphi.results.experiment import FamilyChange
 from steadyphi.stats.bootstrap import Arrays, Resampling
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import measure_changes

@@ -13,7 +13,7 @@ from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope, used_in
 from steadyphi.stats.comparison import MeasureChange
 from steadyphi.stats.estimate import Kind, Scope, estimate
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.scorers import choose
 
 NEWLINE = ("phi2-newline", "phi2")  # the same prompt with and without a newline at its end

@@ -34,7 +34,7 @@ def panel_correct(answers: EvaluationAnswers, family: str) -> NDArray[np.bool_] 
     for side in (0, 1):
         accuracy = both.correct[half != side].mean(axis=0)
         best = sorted(named, key=lambda n: -accuracy[n])
-        panels = [[n for n in best if n != own][:MEMBERS] for own in range(len(variants))]
+        panels = [[n for n in best if n != variant][:MEMBERS] for variant in range(len(variants))]
         scores = both.scores[half == side]
         averaged = scorers.averaged(scores[:, : len(variants)], scores[:, np.array(panels)])
         chosen[half == side] = scorers.choose(averaged)

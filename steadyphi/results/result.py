@@ -1,16 +1,16 @@
-"""The result of an evaluation, as stored in result.json, and the comparison of two evaluations.
+"""The result of an evaluation, as stored in result.json.
 
 Accuracies, rates and spreads are shares between 0 and 1 unless the catalogue of measures gives another unit.
 `low` and `high` are the ends of a confidence interval.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from steadyphi.stats.attribution import Effect
-from steadyphi.stats.comparison import Comparison, MeasureChange
+from steadyphi.stats.comparison import MeasureChange
 from steadyphi.stats.crossed import Component
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
 
@@ -192,7 +192,7 @@ class SearchResult:
 class QuantizedChange:
     """The model with its weights in `bits` bits, compared with itself on the same prompts.
 
-    changed: the share of the answers in the named formats that are others. measures: over the formats.
+    changed: the share of the answers in the named formats that differ. measures: over the formats.
     """
 
     bits: int
@@ -255,89 +255,3 @@ class Result:
     quantized: list[QuantizedChange] = field(default_factory=list)
     decompositions: list[Decomposition] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class FamilyChange:
-    """The changes of a family of variants, a style of listing options or a kind of long prompts.
-
-    items: the number of questions in both evaluations. variants: the number of their variants.
-    """
-
-    part: Literal["family", "options", "long"]
-    name: str
-    items: int
-    variants: int
-    measures: list[MeasureChange]
-
-
-@dataclass(frozen=True)
-class RunComparison(Comparison):
-    """The comparison of two evaluations on their common prompts: the formats, then the other families.
-
-    items: the number of questions that both evaluations scored in all common formats.
-    """
-
-    items: int
-    families: list[FamilyChange]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers of a run to one question, by format: the choice, and the right choice's probability.
-
-    probabilities: of every choice, by format.
-    """
-
-    chosen: list[int]
-    probability: list[float]
-    probabilities: list[list[float]]
-
-
-@dataclass(frozen=True)
-class QuestionAnswers:
-    """A question with its prompt in each format and the answers of each run."""
-
-    id: str
-    skill: str
-    question: str
-    choices: list[str]
-    answer: int
-    prompts: list[str]
-    runs: list[Answers]
-
-
-@dataclass(frozen=True)
-class AnswerTable:
-    """The questions that all runs scored in all formats of `variants`: the named and the held-out ones."""
-
-    variants: list[str]
-    items: list[QuestionAnswers]
-
-
-@dataclass(frozen=True)
-class MixedModel:
-    """The mixed-effects logistic model of two runs, in logits (log-odds of a right answer).
-
-    questions, formats: that it is fitted to. tuned: the effect of fine-tuning in an average format.
-    deviations: the standard deviation of each random term.
-    """
-
-    questions: int
-    formats: int
-    tuned: float
-    deviations: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """The content of a report: the evaluation of one model, or of the base model and the tuned model.
-
-    settings: the names of the options, such as model and data. comparison, mixed: None for a single run.
-    """
-
-    settings: dict[str, Any]
-    runs: list[Result]
-    comparison: RunComparison | None
-    answers: AnswerTable
-    mixed: MixedModel | None = None

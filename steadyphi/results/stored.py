@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,20 +14,20 @@ from steadyphi.prompts.item import Item
 from steadyphi.results import families
 from steadyphi.results.cells import SCORES, Cells, asked_in_all, cells
 from steadyphi.results.decomposition import mixed
-from steadyphi.results.result import (
-    SCHEMA,
+from steadyphi.results.experiment import (
     Answers,
     AnswerTable,
     Experiment,
     FamilyChange,
     QuestionAnswers,
-    Result,
     RunComparison,
 )
+from steadyphi.results.result import SCHEMA, Result
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import of_scope
 from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 
+T = TypeVar("T")
 ANSWERED = ("format", "unseen")  # the families of formats whose answers to single questions are kept
 
 
@@ -60,6 +60,11 @@ def read(folder: Path) -> Evaluation:
     return Evaluation(result, rows, read_items(folder / "items.parquet"), read_table(folder / "long.parquet"))
 
 
+def read_experiment(path: Path) -> Experiment:
+    """Read report.json, the content of a report. Raises SteadyPhiError if it is of another version."""
+    return _parsed(read_object(path, "a report", finite=False), Experiment, path)
+
+
 def _read_result(path: Path) -> Result:
     try:
         values = read_object(path, "a result", "run dvc repro", finite=False)
@@ -67,15 +72,20 @@ def _read_result(path: Path) -> Result:
         raise SteadyPhiError(
             f"{path}: {error.strerror}; give a folder that dvc repro writes, such as artifacts/scores/base"
         ) from None
+    return _parsed(values, Result, path, "; run dvc repro")
+
+
+def _parsed(values: dict[str, Any], kind: type[T], path: Path, advice: str = "") -> T:
+    """Return the values of a file that `to_json` made, as an object of its type."""
     schema = values.pop("schema", 1)
     if schema != SCHEMA:
-        raise SteadyPhiError(f"{path}: has schema {schema}, this version reads {SCHEMA}; run dvc repro")
+        raise SteadyPhiError(f"{path}: has schema {schema}, this version reads {SCHEMA}{advice}")
     try:
-        return TypeAdapter(Result).validate_python(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise SteadyPhiError(f"{path}: {where}: {first['msg']}; run dvc repro") from None
+        raise SteadyPhiError(f"{path}: {where}: {first['msg']}{advice}") from None
 
 
 class _Pair:

@@ -14,7 +14,7 @@ from steadyphi.results.cells import Cells
 from steadyphi.results.panel import panel_correct
 from steadyphi.results.result import OpenAccuracy, VariantRow
 from steadyphi.settings.schema import Evaluate
-from steadyphi.stats.measures import accuracy
+from steadyphi.stats.interval import accuracy
 from steadyphi.stats.paired import holm, mcnemar, paired_difference
 
 SCORERS = ("panel", "normalized", "calibrated", "batch_calibrated", "any_beginning")

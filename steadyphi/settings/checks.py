@@ -10,7 +10,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts import held_out
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import DESCRIPTORS, FIELD_GAPS, SEPARATORS
-from steadyphi.settings.schema import HubSplit, Mixed, Prepare, Settings, Task
+from steadyphi.settings.groups import HubSplit, Mixed, Task
+from steadyphi.settings.schema import Prepare, Settings
 from steadyphi.settings.values import DEFAULT_TEMPLATES, ROWS, rows_suffix
 
 GENERATOR = "steadyphi/data/textbook.py"

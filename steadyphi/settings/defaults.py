@@ -7,7 +7,7 @@ from pydantic import ValidationError
 import steadyphi
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_object
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.settings.values import explain, validate
 
 

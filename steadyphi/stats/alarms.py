@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from steadyphi.stats import measures
+from steadyphi.stats.interval import accuracy
 
 ROUNDING = 1e-3  # nats: sums of float32 log-probabilities of equal weights differ by less than this
 
@@ -21,7 +21,7 @@ def chance_alarm(
     """
     shares, variants = correct.mean(axis=0), correct.shape[1]
     best = int(shares.argmax())
-    (interval,) = measures.accuracy(correct[:, [best]], 1 - (1 - confidence) / variants)
+    (interval,) = accuracy(correct[:, [best]], 1 - (1 - confidence) / variants)
     if interval.low > chance:
         return None
     of = ("variant" if variants == 1 else "variants") + (f" ({family})" if family else "")

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 
 Arrays = Mapping[str, NDArray[Any]]  # each (items, variants) or (items, variants, more)
 Statistic = Callable[[Arrays], float]

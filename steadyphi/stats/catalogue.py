@@ -4,7 +4,8 @@ The results of an evaluation, the comparison before and after, the gate, the rep
 and the table in docs/metrics.md are generated from this list. To add a measure, add an entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,131 +21,110 @@ ERRICA = "[Errica et al. 2024](https://arxiv.org/abs/2406.12334)"
 ZHENG = "[Zheng et al. 2024](https://arxiv.org/abs/2309.03882)"
 STATISTICS = "[statistics](statistics.md)"
 
+
+def _share(
+    key: str,
+    name: str,
+    meaning: str,
+    function: Callable[..., Any],
+    arrays: tuple[str, ...] = ACCURACY,
+    **rest: Any,
+) -> Measure:
+    """Return a measure whose value is a share, and worse if it is smaller. It has no source."""
+    return Measure(key, name, "share", meaning, "", function, arrays, worse=-1, **rest)
+
+
+def _spread(key: str, name: str, meaning: str, arrays: tuple[str, ...] = ACCURACY, **rest: Any) -> Measure:
+    """Return the accuracy of the best format minus that of the worst."""
+    return Measure(key, name, "points", meaning, SCLAR, measures.spread, arrays, worse=1, **rest)
+
+
 _MEASURES = (
-    Measure(
+    _spread(
         "spread_unseen",
         "Spread, unseen formats",
-        "points",
         "The spread over the formats that consist of held-out atoms, which training never sees.",
-        SCLAR,
-        measures.spread,
-        ACCURACY,
         scope="unseen formats",
-        worse=1,
         label="spread over unseen formats",
         uses=("summary", "verdict"),
     ),
-    Measure(
+    _share(
         "accuracy_worst_unseen",
         "Worst unseen format",
-        "share",
         "The accuracy in the worst of the formats that consist of held-out atoms.",
-        "",
         measures.worst_accuracy,
-        ACCURACY,
         scope="unseen formats",
-        worse=-1,
         label="accuracy in the worst unseen format",
         uses=("summary", "verdict"),
     ),
-    Measure(
+    _share(
         "accuracy_unseen",
         "Mean accuracy, unseen formats",
-        "share",
         "The mean accuracy over the formats that consist of held-out atoms.",
-        "",
         np.mean,
-        ACCURACY,
         scope="unseen formats",
-        worse=-1,
         label="mean accuracy over unseen formats",
         uses=("summary",),
     ),
-    Measure(
+    _spread(
         "spread_unseen_panel",
         "Spread, unseen formats, panel",
-        "points",
         "The same, each answer averaged with those of the two formats that are best on other questions.",
-        SCLAR,
-        measures.spread,
         PANEL,
         scope="unseen formats",
-        worse=1,
         label="spread over unseen formats, each with a panel of two others",
         uses=("summary",),
     ),
-    Measure(
+    _share(
         "accuracy_unseen_panel",
         "Mean accuracy, unseen formats, panel",
-        "share",
         "The mean accuracy over the unseen formats, each averaged with its panel.",
-        "",
         np.mean,
         PANEL,
         scope="unseen formats",
-        worse=-1,
         label="mean accuracy over unseen formats, each with a panel of two others",
         uses=("summary",),
     ),
-    Measure(
+    _spread(
         "spread_unseen_beginnings",
         "Spread, unseen formats, any beginning",
-        "points",
         "The same, an answer's probability summed over no text, a space and a newline before it.",
-        SCLAR,
-        measures.spread,
         BEGUN,
         scope="unseen formats",
-        worse=1,
         label="spread over unseen formats, answers with any beginning",
         uses=("summary",),
     ),
-    Measure(
+    _share(
         "accuracy_unseen_beginnings",
         "Mean accuracy, unseen formats, any beginning",
-        "share",
         "The mean accuracy over the unseen formats, answers with any beginning.",
-        "",
         np.mean,
         BEGUN,
         scope="unseen formats",
-        worse=-1,
         label="mean accuracy over unseen formats, answers with any beginning",
         uses=("summary",),
     ),
-    Measure(
+    _share(
         "accuracy_mean",
         "Mean accuracy",
-        "share",
         "The share of right answers, averaged over the formats.",
-        "",
         np.mean,
-        ACCURACY,
-        worse=-1,
         label="mean accuracy over formats",
         uses=("summary", "gate"),
     ),
-    Measure(
+    _share(
         "accuracy_best",
         "Best format",
-        "share",
         "The accuracy in the format that is best on these questions.",
-        "",
         measures.best_accuracy,
-        ACCURACY,
-        worse=-1,
         label="accuracy in the best format",
         uses=("summary", "verdict", "gate"),
     ),
-    Measure(
+    _share(
         "accuracy_worst",
         "Worst format",
-        "share",
         "The accuracy in the format that is worst on these questions.",
-        "",
         measures.worst_accuracy,
-        ACCURACY,
-        worse=-1,
         label="accuracy in the worst format",
         uses=("summary",),
     ),
@@ -160,15 +140,10 @@ _MEASURES = (
         label="mean accuracy over the worst quarter of formats",
         uses=("summary", "gate"),
     ),
-    Measure(
+    _spread(
         "spread",
         "Spread",
-        "points",
         "The best format's accuracy minus the worst's; chance alone makes it positive.",
-        SCLAR,
-        measures.spread,
-        ACCURACY,
-        worse=1,
         label="spread between the best and the worst format",
         uses=("summary", "verdict"),
     ),
@@ -290,27 +265,19 @@ _MEASURES = (
         worse=-1,
         bounds=(-1.0, 1.0),
     ),
-    Measure(
+    _share(
         "right_in_all_formats",
         "Right in all formats",
-        "share",
         "The share of questions that are answered right in every format.",
-        "",
         measures.worst_case,
-        ACCURACY,
-        worse=-1,
         label="share right in every format",
         uses=("summary",),
     ),
-    Measure(
+    _share(
         "right_in_any_format",
         "Right in any format",
-        "share",
         "The share of questions that are answered right in at least one format.",
-        "",
         measures.best_case,
-        ACCURACY,
-        worse=-1,
     ),
     Measure(
         "saturation",
@@ -343,15 +310,12 @@ _MEASURES = (
         ACCURACY,
         worse=1,
     ),
-    Measure(
+    _share(
         "probability",
         "Probability",
-        "share",
         "The mean probability of the right answer among the choices.",
-        "",
         np.mean,
         ("probability",),
-        worse=-1,
     ),
     Measure(
         "pss_max",
@@ -444,49 +408,32 @@ _MEASURES = (
         kind="value",
         worse=-1,
     ),
-    Measure(
+    _share(
         "open_accuracy_mean",
         "Mean accuracy, generated text",
-        "share",
         "The mean accuracy of generated answers, by exact match after normalization.",
-        "",
         np.mean,
-        ACCURACY,
         scope="open answers",
-        worse=-1,
     ),
-    Measure(
+    _share(
         "open_accuracy_best",
         "Best format, generated text",
-        "share",
         "The accuracy of generated answers in the best format.",
-        "",
         measures.best_accuracy,
-        ACCURACY,
         scope="open answers",
-        worse=-1,
     ),
-    Measure(
+    _share(
         "open_accuracy_worst",
         "Worst format, generated text",
-        "share",
         "The accuracy of generated answers in the worst format.",
-        "",
         measures.worst_accuracy,
-        ACCURACY,
         scope="open answers",
-        worse=-1,
     ),
-    Measure(
+    _spread(
         "open_spread",
         "Spread, generated text",
-        "points",
         "The spread of generated answers: best minus worst format.",
-        SCLAR,
-        measures.spread,
-        ACCURACY,
         scope="open answers",
-        worse=1,
     ),
     Measure(
         "open_cut_short",
@@ -558,16 +505,13 @@ _MEASURES = (
         worse=-1,
         bounds=(-1.0, 1.0),
     ),
-    Measure(
+    _share(
         "right",
         "Right",
-        "share",
         "The share of long prompts that are answered right.",
-        "",
         measures.pooled_share,
         ("right", "asked"),
         scope="long prompts",
-        worse=-1,
     ),
 )
 

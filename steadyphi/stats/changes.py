@@ -17,7 +17,7 @@ from steadyphi.stats.bootstrap import (
 from steadyphi.stats.components import variance_change
 from steadyphi.stats.estimate import Measure
 from steadyphi.stats.extremes import change_errors, extreme_errors, extreme_interval
-from steadyphi.stats.measures import mean_interval, mean_p_value
+from steadyphi.stats.interval import mean_interval, mean_p_value
 from steadyphi.stats.paired import few_differences, mcnemar, paired_difference
 
 Floats = NDArray[np.float64]
@@ -25,39 +25,39 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A change and its error (estimate minus truth) in each draw, (draws,), in each way in which it is known.
+    """A change and its error, estimate minus truth, in each draw.
 
-    The first way is the plain bootstrap. Its bias is that of the difference of two runs and about 0, so only
-    its deviations from its mean count.
+    errors: an array (draws,) for each method that estimates the error. The first method is the plain
+    bootstrap. The biases of the two runs nearly cancel in the change, so only deviations from the mean count.
     """
 
     change: float
     errors: list[Floats]
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return the smallest interval that contains those by each way."""
+        """Return the smallest interval that contains the interval of each method."""
         if len(self.errors) > 1:
             return extreme_interval(self.change, self.errors, confidence)
         return centred_interval(self.change, self.errors[0], confidence)
 
     def p_value(self, worse: int) -> float:
-        """Return the largest one-sided p-value by any way that the true change is not in direction `worse`.
+        """Return the one-sided p-value of a true change that is not in direction `worse`.
 
-        It is (b + 1) / (m + 1), where the error is at least as large as the change in b of the m draws (Hall
-        & Wilson 1991, doi 10.2307/2532163).
+        It is the largest of all methods. A method gives (b + 1) / (m + 1), where the error is at least as
+        large as the change in b of the m draws (Hall & Wilson 1991, doi 10.2307/2532163).
         """
         if worse * self.change <= 0:
             return 1.0
         centred = self.errors[0] - self.errors[0].mean()
-        ways = [centred, *self.errors] if len(self.errors) > 1 else [centred]
-        return max(float(((worse * way >= worse * self.change).sum() + 1) / (len(way) + 1)) for way in ways)
+        errors = [centred, *self.errors] if len(self.errors) > 1 else [centred]
+        return max(float(((worse * e >= worse * self.change).sum() + 1) / (len(e) + 1)) for e in errors)
 
 
 def errors_of_run(measure: Measure, run: Arrays, resampling: Resampling) -> list[Floats]:
-    """Return the error of a measure in each draw, (draws,), in each way in which it is known.
+    """Return the error of a measure in each draw, an array (draws,) for each method that estimates it.
 
-    The kind of the measure is "bootstrap" or "item mean". Those of `extremes` have two ways, others one. The
-    same seed draws the same items for all runs.
+    The kind of the measure is "bootstrap" or "item mean". The measures of `extremes` have two methods, the
+    others one. The same seed draws the same items for all runs.
     """
     inputs = [run[name] for name in measure.arrays]
     if measure.extreme:
@@ -76,13 +76,13 @@ def drawn_change(measure: Measure, before: Arrays, after: Arrays, resampling: Re
     """
     if measure.kind == "own interval":
         name = measure.arrays[0]
-        change, errors = variance_change(before[name], after[name], resampling)
-        return Drawn(change, [errors])
-    ways = [errors_of_run(measure, run, resampling) for run in (before, after)]
+        change, drawn_errors = variance_change(before[name], after[name], resampling)
+        return Drawn(change, [drawn_errors])
+    errors_of_runs = [errors_of_run(measure, run, resampling) for run in (before, after)]
     if all(np.array_equal(before[name], after[name]) for name in measure.arrays):
-        ways = [ways[0][:1], ways[1][:1]]  # nothing changed, so no tie was broken
+        errors_of_runs = [errors[:1] for errors in errors_of_runs]  # nothing changed, so no tie was broken
     change = float(difference(measure.value(before), measure.value(after)))
-    return Drawn(change, change_errors(*ways))
+    return Drawn(change, change_errors(*errors_of_runs))
 
 
 def difference(before: Any, after: Any) -> Any:

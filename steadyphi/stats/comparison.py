@@ -103,10 +103,10 @@ def measure_changes(
 
 
 def _change(measure: Measure, before: Arrays, after: Arrays, resampling: Resampling) -> MeasureChange:
-    found = tested_change(measure, before, after, resampling)
-    known = bool(np.isfinite([found.low, found.high]).all())
-    tested = (found.low, found.high, found.p_value) if known else (None, None, None)
-    return MeasureChange(measure.key, measure.value(before), measure.value(after), found.change, *tested)
+    change = tested_change(measure, before, after, resampling)
+    known = bool(np.isfinite([change.low, change.high]).all())
+    tested = (change.low, change.high, change.p_value) if known else (None, None, None)
+    return MeasureChange(measure.key, measure.value(before), measure.value(after), change.change, *tested)
 
 
 def adjusted(changes: Sequence[MeasureChange]) -> list[MeasureChange]:

@@ -22,7 +22,7 @@ from scipy.stats import norm
 
 from steadyphi.stats import measures
 from steadyphi.stats.bootstrap import DEFAULT, Resampling, expanded, item_means, tails
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from steadyphi.stats.bootstrap import Arrays, Resampling, expanded, intervals
 from steadyphi.stats.extremes import FROM_ENDS, extreme_errors, extreme_interval
-from steadyphi.stats.measures import ITEM_MEANS, Interval, accuracy, mean_interval
+from steadyphi.stats.interval import Interval, accuracy, mean_interval
+from steadyphi.stats.item_means import ITEM_MEANS
 
 Unit = Literal["share", "points", "nats per token", "bits", "probability", "ratio"]
 # The data from which a measure is computed.
@@ -100,10 +101,10 @@ def estimate(measures: Sequence[Measure], arrays: Arrays, resampling: Resampling
 
 
 def _bootstrapped(measure: Measure, inputs: Arrays, resampling: Resampling) -> Interval:
-    found = intervals(
+    by_key = intervals(
         {measure.key: measure.value}, inputs, resampling, measure.kind == "pigeonhole", measure.bounds
     )
-    return found[measure.key]
+    return by_key[measure.key]
 
 
 def _estimate(measure: Measure, arrays: Arrays, resampling: Resampling) -> Interval:
@@ -138,5 +139,5 @@ def item_mean(values: NDArray[Any], bounds: tuple[float, float], confidence: flo
     """
     if values.dtype == bool:
         return accuracy(values[:, None], confidence)[0]
-    found = mean_interval(values, confidence)
-    return Interval(found.value, max(bounds[0], found.low), min(bounds[1], found.high))
+    interval = mean_interval(values, confidence)
+    return Interval(interval.value, max(bounds[0], interval.low), min(bounds[1], interval.high))

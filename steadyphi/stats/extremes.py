@@ -68,12 +68,12 @@ def extreme_errors(
 
 
 def change_errors(before: Sequence[Floats], after: Sequence[Floats]) -> list[Floats]:
-    """Return the error of the change for each pair of the ways in which the errors of both runs are known."""
+    """Return the error of the change for each pair of a method for one run and a method for the other."""
     return [now - was for was, now in product(before, after)]
 
 
 def extreme_interval(value: float, errors: Sequence[Floats], confidence: float) -> tuple[float, float]:
-    """Return the smallest interval that contains those by each of `errors` and the centred one of the first.
+    """Return the smallest interval that contains that of each of `errors`, and the centred one of the first.
 
     An error is the estimate minus the truth, so its quantiles are subtracted from the value.
     """

@@ -9,7 +9,7 @@ from steadyphi.stats.bootstrap import DEFAULT, Resampling
 from steadyphi.stats.catalogue import used_in
 from steadyphi.stats.changes import drawn_change
 from steadyphi.stats.estimate import Measure
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.paired import holm
 
 

@@ -7,63 +7,10 @@ variant, spreads and rates of change are 0.
 Measures that need the probabilities of the choices are in `agreement` and `calibration`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t, ttest_1samp
 
 QUANTILES = (5, 25, 50, 75, 95)  # percent of the variants
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value and the ends of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def accuracy(correct: NDArray[np.bool_], confidence: float) -> list[Interval]:
-    """Return the share of right answers of each variant with its Wilson score interval.
-
-    Wilson 1927, doi 10.1080/01621459.1927.10502953. Unlike the normal approximation, the interval stays
-    within 0 and 1 and keeps its coverage for small samples and for shares near 0 or 1.
-    """
-    items, z = len(correct), norm.isf((1 - confidence) / 2)
-    shares = correct.mean(axis=0)
-    middle = (shares + z**2 / (2 * items)) / (1 + z**2 / items)
-    half = z * np.sqrt(shares * (1 - shares) / items + z**2 / (4 * items**2)) / (1 + z**2 / items)
-    low, high = np.where(shares > 0, middle - half, 0), np.where(shares < 1, middle + half, 1)
-    return [Interval(*map(float, ends)) for ends in zip(shares, low, high, strict=True)]
-
-
-def mean_interval(values: NDArray[np.float64], confidence: float) -> Interval:
-    """Return the mean of `values` (items,) with its interval, mean +- t s / sqrt(N) (Student 1908).
-
-    It is as good for items drawn at random as the bootstrap, and better for few: benchmarks/coverage.py. The
-    ends are NaN for a single item.
-    """
-    items, mean = len(values), float(values.mean())
-    if items < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    half = float(t.isf((1 - confidence) / 2, items - 1) * values.std(ddof=1) / np.sqrt(items))
-    return Interval(mean, mean - half, mean + half)
-
-
-def mean_p_value(values: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of a true mean of 0 by Student's test, which agrees with `mean_interval`.
-
-    It is 1 if all values are 0, and NaN for a single item.
-    """
-    if len(values) < 2:
-        return float("nan")
-    if not values.any():
-        return 1.0
-    return float(ttest_1samp(values, 0.0).pvalue) if np.ptp(values) > 0 else 0.0
 
 
 def quantiles(accuracies: NDArray[np.float64]) -> dict[str, float]:
@@ -114,13 +61,6 @@ def mean_difference(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> f
 def pooled_share(right: NDArray[np.int_], asked: NDArray[np.int_]) -> float:
     """Return the share of right answers, from the numbers of right and of asked prompts of each item."""
     return float(right.sum() / asked.sum())
-
-
-def share_values(right: NDArray[np.int_], asked: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Return `pooled_share` plus the influence of each item, (items,), as in `drop_values`."""
-    share = pooled_share(right, asked)
-    values: NDArray[np.float64] = (right[:, 0] - share * asked[:, 0]) / asked.mean() + share
-    return values
 
 
 def changed_share(chosen: NDArray[np.int_], again: NDArray[np.int_]) -> float:
@@ -204,24 +144,6 @@ def fleiss_kappa(chosen: NDArray[np.int_]) -> float:
     return 1.0 if expected == 1 else (mean_consistency(chosen) - expected) / (1 - expected)
 
 
-def kappa_values(chosen: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Return Fleiss' kappa plus the influence of each item, (items,): numbers whose mean is kappa.
-
-    The influence is the derivative of kappa by the item's weight. So the interval of the mean of these
-    numbers is that of kappa by the delta method (Gwet 2021, doi 10.1177/0013164420973080).
-    """
-    kappa = fleiss_kappa(chosen)
-    of_items = (chosen[:, :, None] == np.arange(chosen.max() + 1)).mean(axis=1)
-    shares = of_items.mean(axis=0)
-    chance = 1 - float((shares**2).sum())
-    if chance <= 0:
-        return np.full(len(chosen), kappa)
-    agreement = consistency(chosen)
-    by_chance = 2 * (of_items - shares) @ shares
-    values: NDArray[np.float64] = (agreement - agreement.mean() - (1 - kappa) * by_chance) / chance + kappa
-    return values
-
-
 def mean_gap(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of |a - b| over all pairs of values along the last axis; 0 for a single value.
 
@@ -272,18 +194,6 @@ def performance_drop_rate(correct: NDArray[np.bool_], default: NDArray[np.bool_]
     return 1 - float(correct.mean() / default.mean()) if default.any() else float("nan")
 
 
-def drop_values(correct: NDArray[np.bool_], default: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return PDR plus the influence of each item, (items,): numbers whose mean is PDR, as in `kappa_values`.
-
-    The influence is that on a ratio of means (Cochran 1977, Sampling Techniques, section 6.3).
-    """
-    drop = performance_drop_rate(correct, default)
-    if not np.isfinite(drop):
-        return np.full(len(correct), drop)
-    values: NDArray[np.float64] = ((1 - drop) * default[:, 0] - correct.mean(axis=1)) / default.mean() + drop
-    return values
-
-
 def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> float:
     """Return the mean length of generated answers divided by that of the reference, both in tokens.
 
@@ -292,19 +202,3 @@ def length_ratio(lengths: NDArray[np.int_], reference: NDArray[np.int_]) -> floa
     reference are empty.
     """
     return float(lengths.mean() / reference.mean()) if reference.any() else float("nan")
-
-
-# The measures that are means over items, or have the error of one, as functions that return the value of each
-# item, (items,).
-ITEM_MEANS: Mapping[Callable[..., Any], Callable[..., Any]] = {
-    np.mean: lambda values: values.mean(axis=1),
-    worst_case: lambda correct: correct.all(axis=1),
-    best_case: lambda correct: correct.any(axis=1),
-    mean_difference: lambda correct, default: correct.mean(axis=1) - default[:, 0],
-    mean_consistency: consistency,
-    flip_rate: lambda chosen: 1 - consistency(chosen),
-    fleiss_kappa: kappa_values,
-    performance_drop_rate: drop_values,
-    pooled_share: share_values,
-    prompt_sensi_score: lambda scores: mean_gap(scores.astype(np.float64)),
-}

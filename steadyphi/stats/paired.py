@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t
 
-from steadyphi.stats import measures
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval, accuracy
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -48,7 +47,7 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], confi
     """
     if np.array_equal(first, second):
         return Interval(0.0, 0.0, 0.0)
-    before, after = measures.accuracy(np.column_stack([first, second]), confidence)
+    before, after = accuracy(np.column_stack([first, second]), confidence)
     phi = _phi(first, second)
     below = _join(after.value - after.low, before.high - before.value, phi)
     above = _join(after.high - after.value, before.value - before.low, phi)
@@ -82,9 +81,9 @@ def changes(before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: flo
 def few_differences(values: NDArray[np.float64], confidence: float) -> tuple[Interval, float]:
     """Return the mean of differences between -1 and 1, (items,), its interval, and the p-value of no change.
 
-    They are Student's after two items are added: half of one is gained, half is lost, and one stays, as in
-    Agresti & Min 2005 (doi 10.1002/sim.1781) for differences of -1, 0 and 1. So the interval has a width and
-    its coverage also for few items, most of which do not change; then it is wider than needed.
+    They are Student's after two items are added, with differences that sum to 0 and whose squares sum to 1,
+    as in Agresti & Min 2005 (doi 10.1002/sim.1781) for differences of -1, 0 and 1. So the interval has a
+    width, and at least its coverage, also for few items of which most do not change.
     """
     items, count = len(values), len(values) + 2
     mean = values.sum() / count

@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import Resampling, item_means, tails
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.paired import paired_difference
 
 FOLDS = 5

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats import irt, posterior
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.latent_classes import stack
-from steadyphi.stats.measures import Interval, quantiles
+from steadyphi.stats.measures import quantiles
 
 Cells = Sequence[tuple[int, int]]  # (variant, item)
 Score = Callable[[Cells], NDArray[np.bool_]]  # whether each cell is correct, in the order of the cells

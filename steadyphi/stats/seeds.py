@@ -24,7 +24,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import DEFAULT, Resampling, expanded
 from steadyphi.stats.changes import Drawn, errors_of_run
 from steadyphi.stats.estimate import Measure
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 
 Correct = NDArray[np.bool_]
 
@@ -61,9 +61,9 @@ def change_over_seeds(
 
 
 def _mean_errors(measure: Measure, runs: Correct, resampling: Resampling) -> list[NDArray[np.float64]]:
-    """Return the mean over runs (runs, items, variants) of the error in each draw, in each way."""
+    """Return the mean over runs (runs, items, variants) of the error in each draw, by each method."""
     of_runs = [errors_of_run(measure, {"correct": run}, resampling) for run in runs]
-    return [np.mean(way, axis=0) for way in zip(*of_runs, strict=True)]
+    return [np.mean(errors, axis=0) for errors in zip(*of_runs, strict=True)]
 
 
 def _t_draws(freedom: int, resampling: Resampling) -> NDArray[np.float64]:

@@ -114,14 +114,14 @@ class OfExtreme(Test):
         if after is None:
             return np.empty(0)
         count = int(np.clip(questions, LEAST, min(MOST, ANSWERS // self.design.formats)))
-        found = []
+        margins = []
         for n in range(REPLICATES):
             runs = draw_runs(
                 self.design, after, count, np.random.default_rng([n, count, round(1e6 * change)])
             )
-            found.append(self._margin(change, *runs, n))
+            margins.append(self._margin(change, *runs, n))
             self.compared()
-        return np.array(found) * sqrt(count)
+        return np.array(margins) * sqrt(count)
 
     def _margin(self, change: float, before: Bools, after: Bools, seed: int) -> float:
         """Return by how much the true change exceeds the end of the interval that is nearer to 0.
@@ -129,8 +129,8 @@ class OfExtreme(Test):
         The interval shows a change if this margin is below the change.
         """
         resampling = Resampling(1 - self.alpha, DRAWS, seed)
-        found = tested_change(self.measure, {"correct": before}, {"correct": after}, resampling)
-        return change - (found.low if self.measure.worse > 0 else -found.high)
+        shown = tested_change(self.measure, {"correct": before}, {"correct": after}, resampling)
+        return change - (shown.low if self.measure.worse > 0 else -shown.high)
 
     def after(self, change: float) -> Floats | None:
         """Return the accuracies when the measure is worse by `change`; None if one would be below 0."""

@@ -6,7 +6,7 @@ import pytest
 
 from steadyphi.budget import footprint
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.training.lora import adapt
 from tests.inspection.test_sizes import TARGETS, shape
 

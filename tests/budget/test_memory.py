@@ -23,7 +23,8 @@ from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
 from steadyphi.runtime.device import pick_dtype
 from steadyphi.settings.defaults import lora_settings
-from steadyphi.settings.schema import Finetune, Full, Lora
+from steadyphi.settings.groups import Full, Lora
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import loss
 from steadyphi.training.lora import adapt
 from steadyphi.training.optimizer import make_optimizer
@@ -44,9 +45,9 @@ def settings(**changes: Any) -> Finetune:
 
 def allocated(run: Callable[[], None]) -> int:
     """The most bytes that torch's allocator holds at one time of what is allocated within `run`."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         run()
-    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = most = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         now += event.nbytes()
@@ -146,12 +147,12 @@ def test_is_what_steps_of_all_kinds_take(
 def test_inspect_states_the_same() -> None:
     config, tokens = PHI_2, 4096
     facts = sizes.memory(config)
-    for method, found in facts["finetune"].items():
+    for method, memory_facts in facts["finetune"].items():
         chosen = METHODS[method] if method == "full" else lora_settings(method)
         estimate = Estimate(
             config, settings(method=chosen, micro_tokens=tokens, batch_tokens=tokens), "bfloat16"
         )
-        assert estimate.parts.lasting == found["bytes"]
+        assert estimate.parts.lasting == memory_facts["bytes"]
         if method == "full":
             stated = tokens * facts["activations"]["bytes_per_token"] + facts["activations"]["loss_bytes"]
             assert estimate.parts.activations == pytest.approx(stated, rel=0.02)
@@ -206,14 +207,14 @@ def test_a_document_longer_than_a_micro_batch_counts() -> None:
 def changed(chosen: Finetune, text: str) -> tuple[Finetune, int]:
     """What a suggestion makes of the settings, read from its text as a person would; and of how many GPUs."""
     ranks = 1
-    if found := re.search(r"STEADYPHI_NPROC=(\d+)", text):
-        ranks = int(found[1])
-    if found := re.search(r"micro_tokens: (\d+)", text):
-        chosen = replace(chosen, micro_tokens=int(found[1]))
+    if match := re.search(r"STEADYPHI_NPROC=(\d+)", text):
+        ranks = int(match[1])
+    if match := re.search(r"micro_tokens: (\d+)", text):
+        chosen = replace(chosen, micro_tokens=int(match[1]))
     if "checkpointing: true" in text:
         chosen = replace(chosen, checkpointing=True)
-    if found := re.search(r"method: (\w+)", text):
-        method = lora_settings(found[1])
+    if match := re.search(r"method: (\w+)", text):
+        method = lora_settings(match[1])
         assert isinstance(method, Lora)
         chosen = replace(chosen, method=method)
     return chosen, ranks
@@ -256,8 +257,8 @@ def test_nothing_that_fits_is_said_so() -> None:
 
 def test_on_a_cpu_neither_four_bits_nor_gpus_are_suggested() -> None:
     estimate = Estimate(PHI_2, settings(method=Full("full")), "float32", gpu=False)
-    found = " ".join(memory.remedies(estimate, 30 * 10**9))
-    assert "method: lora" in found and "qlora" not in found and "GPU" not in found
+    remedies = " ".join(memory.remedies(estimate, 30 * 10**9))
+    assert "method: lora" in remedies and "qlora" not in remedies and "GPU" not in remedies
 
 
 def test_out_of_memory_suggests_clearly_less() -> None:
@@ -293,8 +294,8 @@ def test_check_prints_refuses_and_can_be_told_not_to(
 def test_the_type_is_the_one_that_will_be_computed_in() -> None:
     device = torch.device("cpu")
     for precision in ("auto", "float32", "bfloat16"):
-        found = free_memory.computed_in(precision, "cpu")
-        assert found == str(pick_dtype(precision, device)).removeprefix("torch.")
+        dtype = free_memory.computed_in(precision, "cpu")
+        assert dtype == str(pick_dtype(precision, device)).removeprefix("torch.")
 
 
 def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

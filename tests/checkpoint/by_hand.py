@@ -171,8 +171,8 @@ def load(folder: Path) -> State:
     return {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in load_file(path).items()}
 
 
-def assert_equal(found: State, expected: State) -> None:
+def assert_equal(state: State, expected: State) -> None:
     """Every tensor there, none besides, every bit the same."""
-    assert found.keys() == expected.keys()
+    assert state.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+        assert state[name].dtype == tensor.dtype and torch.equal(state[name], tensor), name

@@ -35,10 +35,10 @@ def folder(path: Path) -> Path:
 
 
 def case(shared: Path, name: str) -> Path:
-    found = shared / "cases" / "adapters" / name
-    if not found.is_dir():
-        pytest.skip(f"needs {found}, which this clone does not have")
-    return found
+    folder = shared / "cases" / "adapters" / name
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}, which this clone does not have")
+    return folder
 
 
 def numbers(adapter: Path) -> dict[str, Tensor]:
@@ -61,10 +61,10 @@ def assert_merged_by_formula(adapter: Path, base: Path, out: Path, scale: float 
             part = name.removeprefix(PREFIX).replace("lora_A.", "")
             added = scale * (state[name.replace("lora_A", "lora_B")].float() @ a.float())
             expected[part] = (expected[part].float() + added).to(expected[part].dtype)
-    found = hub_state(out)
-    assert found.keys() == expected.keys()
+    merged = hub_state(out)
+    assert merged.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-3, msg=name)
+        torch.testing.assert_close(merged[name], tensor, atol=1e-6, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -168,10 +168,10 @@ def test_the_names_may_be_of_any_layout(layout: layouts.Layout, phi_tiny: Path, 
     convert(tmp_path / "base", folder(tmp_path / "expected"), layout=layouts.HUB)
     convert(phi_tiny, folder(tmp_path / "float32"), "float32", layouts.HUB)
     export(adapter, tmp_path / "float32", folder(tmp_path / "out"), as_adapter=False)
-    found, expected = hub_state(tmp_path / "out"), hub_state(tmp_path / "expected")
-    assert found.keys() == expected.keys()
+    merged, expected = hub_state(tmp_path / "out"), hub_state(tmp_path / "expected")
+    assert merged.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+        torch.testing.assert_close(merged[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_no_code_of_a_pickled_adapter_is_executed(phi_tiny: Path, tmp_path: Path) -> None:

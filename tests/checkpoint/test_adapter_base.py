@@ -13,7 +13,7 @@ from steadyphi.checkpoint.convert import convert
 from steadyphi.checkpoint.export import export
 from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.load import load_model
-from tests.checkpoint.test_export import folder, write_adapter
+from tests.checkpoint.adapters_by_hand import folder, write_adapter
 
 
 @pytest.fixture(scope="module")

@@ -106,8 +106,8 @@ def test_prefixes_are_left_out(prefix: str, how: str, state: by_hand.State, tmp_
     assert f"the names of the tensors begin with {prefix}, which is left out" in facts["notes"]
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    found = convert(prefixed, tmp_path / "a")["digest"]
-    assert found == convert(plain, tmp_path / "b")["digest"] == facts["digest"]["value"]
+    digest = convert(prefixed, tmp_path / "a")["digest"]
+    assert digest == convert(plain, tmp_path / "b")["digest"] == facts["digest"]["value"]
 
 
 def test_a_prefix_of_some_tensors_is_left_in_place() -> None:

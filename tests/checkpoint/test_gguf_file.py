@@ -62,15 +62,15 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tensors(source: str, kind: str, wide: Path, tmp_path: Path) -> None:
     folder = TINY if source == "tiny" else wide
     reader = gguf.GGUFReader(written(folder, tmp_path / "m.gguf", kind))
-    found = {tensor.name: tensor for tensor in reader.tensors}
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
     expected = by_hand.load(folder)
-    assert len(found) == len(expected)
+    assert len(tensors) == len(expected)
     for name, tensor in expected.items():
         for old, new in NAMES.items():
             name = name.replace(old, new)
-        numbers = gguf.quants.dequantize(found[name].data, found[name].tensor_type)
+        numbers = gguf.quants.dequantize(tensors[name].data, tensors[name].tensor_type)
         inside = kind if kind != "q4_0" or name.startswith("blk.") else "q8_0"
-        assert found[name].tensor_type.name == ("F32" if tensor.ndim == 1 else inside.upper())
+        assert tensors[name].tensor_type.name == ("F32" if tensor.ndim == 1 else inside.upper())
         exact = tensor.float()
         # Of a type with a mantissa of n bits the error is half a unit; of Q8_0 half a 127th of the largest
         # of 32 numbers, and its scale is a float16; of Q4_0 an eighth, because there is no +8.
@@ -96,7 +96,7 @@ def test_settings_and_tokenizer(wide: Path, tmp_path: Path) -> None:
     values["model"]["merges"] = [pair for pair in values["model"]["merges"] if "".join(pair) != "wagon"]
     assert values["model"]["vocab"].pop("wagon") == 1279
     (folder / "tokenizer.json").write_text(json.dumps(values))
-    found = fields(gguf.GGUFReader(written(folder, tmp_path / "m.gguf", "f16")))
+    metadata = fields(gguf.GGUFReader(written(folder, tmp_path / "m.gguf", "f16")))
     expected = {
         "general.architecture": "phi2",
         "phi2.context_length": 512,
@@ -110,12 +110,12 @@ def test_settings_and_tokenizer(wide: Path, tmp_path: Path) -> None:
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.chat_template": CHAT.template,
     }
-    assert {key: found[key] for key in expected} == expected
-    tokens, types = found["tokenizer.ggml.tokens"], found["tokenizer.ggml.token_type"]
+    assert {key: metadata[key] for key in expected} == expected
+    tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     assert tokens[:1279] == sorted(values["model"]["vocab"], key=values["model"]["vocab"].__getitem__)
     assert tokens[1279:] == ["[PAD1279]"] and types[-1] == gguf.TokenType.UNUSED
     assert types[0] == gguf.TokenType.CONTROL and set(types[1:1279]) == {gguf.TokenType.NORMAL}
-    assert len(found["tokenizer.ggml.merges"]) == len(values["model"]["merges"])
+    assert len(metadata["tokenizer.ggml.merges"]) == len(values["model"]["merges"])
 
 
 def test_any_layout_gives_the_same_bytes(phi_tiny: Path, tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_what_gguf_cannot_hold_is_refused(phi_tiny: Path, tmp_path: Path) -> Non
 def test_the_command(lit_tiny: Path, tmp_path: Path) -> None:
     assert export.GGUF == (*gguf_file.TYPES, *llama_quantize.TYPES)
     main(["export", str(lit_tiny), str(tmp_path / "out"), "--style", "qa", "--gguf", "bf16"])
-    found = fields(gguf.GGUFReader(tmp_path / "out" / "model-bf16.gguf"))
-    assert found["tokenizer.chat_template"] == CHAT.template
+    values = fields(gguf.GGUFReader(tmp_path / "out" / "model-bf16.gguf"))
+    assert values["tokenizer.chat_template"] == CHAT.template
     modelfile = dict(go_template.parse_modelfile((tmp_path / "out" / "Modelfile").read_text()))
     assert modelfile["FROM"] == "./model-bf16.gguf" and modelfile["stop"] == "\nQ:"
     assert modelfile["TEMPLATE"] == ollama_template(FORMATS["qa"])

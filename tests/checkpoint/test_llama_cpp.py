@@ -74,10 +74,10 @@ class Llama:
         """Return the log-probability of every token after `ids`."""
         settings = {"n_predict": 1, "n_probs": size, "temperature": 0, "cache_prompt": False}
         answer = self.post("/v1/completions", prompt=ids, **settings)
-        found = torch.full((size,), float("nan"))
+        logprobs = torch.full((size,), float("nan"))
         for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
-            found[entry["id"]] = entry["logprob"]
-        return found
+            logprobs[entry["id"]] = entry["logprob"]
+        return logprobs
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -119,9 +119,9 @@ def test_log_probabilities(source: str, kind: str, bound: float, tmp_path: Path)
         ids = tokenizer.encode(text)
         with torch.no_grad():
             expected = ours(torch.tensor(ids), [len(ids)])[-1].log_softmax(-1)
-        found = theirs.logprobs(ids, len(expected))
+        logprobs = theirs.logprobs(ids, len(expected))
         likely = expected > -12
-        torch.testing.assert_close(found[likely], expected[likely], atol=bound, rtol=0)
+        torch.testing.assert_close(logprobs[likely], expected[likely], atol=bound, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["phi-tiny", "phi-2"])
@@ -140,10 +140,10 @@ def test_chat_template(style: str, tmp_path: Path) -> None:
     theirs, format_ = converted(TINY, tmp_path / "m.gguf", style=style), FORMATS[style]
     user, assistant = ({"role": role, "content": role.title()} for role in ("user", "assistant"))
     told = {"role": "system", "content": "Be short."}
-    one = format_.prompt("User")
+    single = format_.prompt("User")
     for messages, prompt in (
-        ([user], one),
-        ([told, user, assistant, user], f"Be short.\n\n{one}{format_.answer('Assistant')}\n\n{one}"),
+        ([user], single),
+        ([told, user, assistant, user], f"Be short.\n\n{single}{format_.answer('Assistant')}\n\n{single}"),
     ):
         assert theirs.post("/apply-template", messages=messages)["prompt"] == prompt
 
@@ -165,7 +165,7 @@ def test_greedy_answers(tmp_path: Path) -> None:
 def test_accuracy_through_its_server(tmp_path: Path) -> None:
     """The questions of the evaluation, asked of llama.cpp's HTTP server, and of our own engine."""
     chosen = textbook.settings(items=10)
-    found = textbook.material(chosen)
+    material = textbook.material(chosen)
     settings = dataclasses.replace(chosen.evaluate, formats=("phi2", "qa", "bare"), unseen=0, families=None)
     theirs, tokenizer = converted(TINY, tmp_path / "m.gguf"), TextTokenizer(TINY)
     client = Client(f"{theirs.address}/v1")
@@ -174,7 +174,7 @@ def test_accuracy_through_its_server(tmp_path: Path) -> None:
     assert endpoint.way == "next"
     models = (endpoint, LanguageModel(load_model(TINY, None, torch.float32), tokenizer, 4096))
     by_them, by_us = (
-        choices.evaluate(model, found.items, [], variants_of(settings), settings) for model in models
+        choices.evaluate(model, material.items, [], variants_of(settings), settings) for model in models
     )
     assert len(by_us) == 30
     for row, expected in zip(by_them, by_us, strict=True):
@@ -206,15 +206,15 @@ def quantizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def divergence(path: Path, folder: Path) -> float:
     """Return the largest Kullback-Leibler divergence of llama.cpp's next token from ours, of all texts."""
     theirs, ours, tokenizer = Llama(path), load_model(folder, None, torch.float32), TextTokenizer(folder)
-    found = []
+    divergences = []
     for text in TEXTS:
         ids = tokenizer.encode(text)
         with torch.no_grad():
             expected = ours(torch.tensor(ids), [len(ids)])[-1].log_softmax(-1)
         likely = expected > -12
         difference = expected - theirs.logprobs(ids, len(expected))
-        found.append(float((expected.exp() * difference)[likely].sum()))
-    return max(found)
+        divergences.append(float((expected.exp() * difference)[likely].sum()))
+    return max(divergences)
 
 
 # Measured divergences: 0.39, 0.031, 0.022 and 0.059.

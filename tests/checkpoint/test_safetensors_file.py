@@ -24,8 +24,8 @@ TENSORS = {
 
 
 def read(data: bytes) -> dict[str, bytes]:
-    found = read_header(io.BytesIO(data), len(data), PATH)
-    return {name: data[t.offset : t.offset + t.nbytes] for name, t in found.items()}
+    header = read_header(io.BytesIO(data), len(data), PATH)
+    return {name: data[t.offset : t.offset + t.nbytes] for name, t in header.items()}
 
 
 def library(data: bytes) -> dict[str, bytes] | None:
@@ -38,18 +38,18 @@ def library(data: bytes) -> dict[str, bytes] | None:
 def test_a_file_of_the_librarys() -> None:
     data = save(TENSORS, metadata={"format": "pt"})
     assert read(data) == library(data)
-    found = read_header(io.BytesIO(data), len(data), PATH)
-    assert (found["a.weight"].dtype, found["a.weight"].shape) == ("float16", (2, 3))
-    assert (found["b"].dtype, found["empty"].shape) == ("bfloat16", (0, 4))
+    header = read_header(io.BytesIO(data), len(data), PATH)
+    assert (header["a.weight"].dtype, header["a.weight"].shape) == ("float16", (2, 3))
+    assert (header["b"].dtype, header["empty"].shape) == ("bfloat16", (0, 4))
 
 
 def test_the_header_is_the_librarys_too() -> None:
     specs = {"one": ("float16", (2, 3)), "two": ("float32", (2,)), "three": ("bfloat16", (0,))}
     data = header(specs) + bytes(12 + 8)
     assert len(header(specs)) % 8 == 0
-    found = library(data)
-    assert found == read(data) and found is not None
-    assert {name: len(value) for name, value in found.items()} == {"one": 12, "two": 8, "three": 0}
+    tensors = library(data)
+    assert tensors == read(data) and tensors is not None
+    assert {name: len(value) for name, value in tensors.items()} == {"one": 12, "two": 8, "three": 0}
 
 
 @settings(max_examples=400, deadline=None)
@@ -85,12 +85,12 @@ def test_headers_of_any_content(entries: dict[str, object], size: int) -> None:
 
 def check_against_library(data: bytes) -> None:
     try:
-        found = read(data)
+        tensors = read(data)
     except SteadyPhiError as error:
         assert str(PATH) in str(error) and "\n" not in str(error)
         return
     theirs = library(data)
-    assert theirs is not None and {name: theirs[name] for name in found} == found
+    assert theirs is not None and {name: theirs[name] for name in tensors} == tensors
 
 
 @pytest.mark.parametrize(

@@ -110,5 +110,5 @@ def test_no_folder_no_weights(tmp_path: Path) -> None:
 
 
 def test_an_index_without_metadata() -> None:
-    found = read_index(b'{"weight_map": {"a": "b.bin"}}', Path("x"))
-    assert found == ({"a": "b.bin"}, None)
+    index = read_index(b'{"weight_map": {"a": "b.bin"}}', Path("x"))
+    assert index == ({"a": "b.bin"}, None)

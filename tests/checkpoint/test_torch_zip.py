@@ -38,8 +38,8 @@ def saved(value: object, **options: object) -> bytes:
 
 
 def read(data: bytes) -> dict[str, bytes]:
-    found = torch_zip.read(io.BytesIO(data), len(data), PATH)
-    return {name: data[t.offset : t.offset + t.nbytes] for name, t in found.items()}
+    tensors = torch_zip.read(io.BytesIO(data), len(data), PATH)
+    return {name: data[t.offset : t.offset + t.nbytes] for name, t in tensors.items()}
 
 
 def raw(tensor: torch.Tensor) -> bytes:
@@ -146,11 +146,11 @@ def test_damaged_files(data: st.DataObject) -> None:
 
 def check(data: bytes) -> None:
     try:
-        found = torch_zip.read(io.BytesIO(data), len(data), PATH)
+        tensors = torch_zip.read(io.BytesIO(data), len(data), PATH)
     except SteadyPhiError as error:
         assert str(PATH) in str(error)
         return
-    for tensor in found.values():
+    for tensor in tensors.values():
         assert 0 <= tensor.offset and tensor.offset + tensor.nbytes <= len(data)
 
 

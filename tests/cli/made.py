@@ -9,9 +9,9 @@ from benchmarks import phi_tiny
 from steadyphi.evaluation.run import run
 from steadyphi.inference.language_model import Generated
 from steadyphi.inference.scoring import Request
-from steadyphi.settings import schema
+from steadyphi.settings.files import stage_files
 from steadyphi.tokenizer import TextTokenizer
-from tests.checkpoint.test_export import write_adapter
+from tests.checkpoint.adapters_by_hand import write_adapter
 
 RECOMMENDED = "phi2-newline"
 
@@ -40,7 +40,7 @@ def make_artifacts(folder: Path, base: Path) -> Path:
     artifacts.mkdir(parents=True)
     write_adapter(artifacts / "tuned", base)
     chosen = phi_tiny.settings(items=12)
-    found = phi_tiny.material(chosen)
+    material = phi_tiny.material(chosen)
     settings = dataclasses.replace(
         chosen.evaluate,
         formats=("phi2", RECOMMENDED, "question-pipe"),
@@ -53,13 +53,13 @@ def make_artifacts(folder: Path, base: Path) -> Path:
     )
     for number, label in enumerate(("base", "tuned")):
         model = Guesser(TextTokenizer(base), number)
-        outcome = run(label, model, found.items, found.shots, settings)
+        outcome = run(label, model, material.items, material.shots, settings)
         scores = artifacts / "scores" / label
         scores.mkdir(parents=True)
-        outcome.write(scores, found.items)
+        outcome.write(scores, material.items)
     change_result(artifacts, variant=RECOMMENDED, gain=0.125, low=0.05, high=0.2)
     (artifacts / "config").mkdir()
-    (artifacts / "config" / "publish.yaml").write_text(schema.stage_files(chosen)["publish"])
+    (artifacts / "config" / "publish.yaml").write_text(stage_files(chosen)["publish"])
     return artifacts
 
 

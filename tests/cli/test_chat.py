@@ -254,14 +254,14 @@ class Terminal:
     def until(self, pattern: str, seconds: float = 60) -> str:
         """Read until a pattern occurs; return the text up to its end."""
         end = time.monotonic() + seconds
-        while not (found := re.search(pattern, self.seen)):
+        while not (match := re.search(pattern, self.seen)):
             assert time.monotonic() < end, (pattern, self.seen)
             if select.select([self.master], [], [], 0.2)[0]:
                 try:
                     self.seen += os.read(self.master, 4096).decode(errors="replace")
                 except OSError:  # closed: the program has ended
                     assert re.search(pattern, self.seen), (pattern, self.seen)
-        text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
+        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
         return text
 
     def end(self) -> int:

@@ -17,8 +17,9 @@ from steadyphi.inference.language_model import LanguageModel
 from steadyphi.inference.load import load_model
 from steadyphi.prompts.item import Item
 from steadyphi.results import stored
-from steadyphi.settings import schema
-from steadyphi.settings.schema import Evaluate, Open
+from steadyphi.settings.files import load_settings, stage_files
+from steadyphi.settings.groups import Open
+from steadyphi.settings.schema import Evaluate
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 from tests.inference.loopback_completions import Completions, serving
@@ -46,7 +47,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config").mkdir()
     (folder / "data").mkdir()
     settings = dataclasses.replace(chosen, evaluate=small)
-    (folder / "config" / "evaluate.yaml").write_text(schema.stage_files(settings)["evaluate"])
+    (folder / "config" / "evaluate.yaml").write_text(stage_files(settings)["evaluate"])
     write_items(folder / "data" / "items.parquet", ITEMS)
     write_items(folder / "data" / "shots.parquet", [])
     return folder
@@ -83,7 +84,7 @@ def test_the_result_of_our_own_engine(
     assert " requests; " in printed.out and before == 4
 
     settings = dataclasses.replace(
-        schema.load(artifacts / "config" / "evaluate.yaml", Evaluate), families=None, long=None
+        load_settings(artifacts / "config" / "evaluate.yaml", Evaluate), families=None, long=None
     )
     model = LanguageModel(server.model, server.tokenizer, 4096)
     ours = evaluation.run("ours", model, ITEMS, [], settings).result

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from steadyphi.cli.main import main
-from tests.checkpoint.test_export import write_adapter
+from tests.checkpoint.adapters_by_hand import write_adapter
 
 pytestmark = pytest.mark.slow
 QUESTIONS = [f"What is {n} + {3 * n % 17}?" for n in range(11, 31)]

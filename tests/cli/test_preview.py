@@ -63,8 +63,8 @@ def test_it_shows_what_the_pipeline_trains_on(
 ) -> None:
     rows = [{"messages": turns(n)} for n in range(12)]
     file = write(tmp_path / "chat.jsonl", rows)
-    own = {"valid": 1, "items": 4, "styles": ["phi2"], "grammar": 0, "renderings": 1}
-    params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": own}
+    changes = {"valid": 1, "items": 4, "styles": ["phi2"], "grammar": 0, "renderings": 1}
+    params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": changes}
     tokenizer = TextTokenizer(phi_tiny)
     prepare(compose(params, ROOT / "conf").prepare, file, tokenizer, tmp_path / "out")
     text = preview(capsys, file, "--rows", 12)

@@ -17,8 +17,8 @@ class DatasetHandler(Handler):
     def do_GET(self) -> None:
         self.path = re.sub("^/api/datasets/", "/api/models/", self.path)
         self.path = re.sub("^/datasets/", "/", self.path)
-        if found := re.fullmatch(r"/api/models/[^/]+/[^/]+/tree/[^/]+/?([^?]*)\??(.*)", self.path):
-            return self.tree(found[1], "true" in parse_qs(found[2].lower()).get("recursive", []))
+        if match := re.fullmatch(r"/api/models/[^/]+/[^/]+/tree/[^/]+/?([^?]*)\??(.*)", self.path):
+            return self.tree(match[1], "true" in parse_qs(match[2].lower()).get("recursive", []))
         super().do_GET()
 
     def tree(self, below: str, recursive: bool) -> None:

@@ -17,7 +17,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.files import read_object
 from steadyphi.prompts.item import Item
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import HubSplit, Mixed, Prepare
+from steadyphi.settings.groups import HubSplit, Mixed
+from steadyphi.settings.schema import Prepare
 from steadyphi.tokenizer import TextTokenizer
 from tests.conftest import ROOT
 
@@ -33,8 +34,8 @@ def row(question: str, answer: str = "yes", name: str = "row-1") -> Dialogue:
 
 
 def overlap(question: str, *rows: Dialogue) -> list[str]:
-    found = Contamination([item(question)]).overlaps(rows)
-    return [found[n][1] if n in found else "" for n in range(len(rows))]
+    overlaps = Contamination([item(question)]).overlaps(rows)
+    return [overlaps[n][1] if n in overlaps else "" for n in range(len(rows))]
 
 
 def test_thirteen_words_in_common() -> None:
@@ -84,7 +85,9 @@ def reference(rows: list[Dialogue], items: list[Item]) -> set[int]:
         return {tuple(split[n : n + 13]) for n in range(len(split) - 12)}
 
     of_items = [runs(i.question) for i in items]
-    rare = {run for one in of_items for run in one if sum(run in other for other in of_items) <= 10}
+    rare = {
+        run for item_runs in of_items for run in item_runs if sum(run in other for other in of_items) <= 10
+    }
     whole = {tuple(words(i.question)) for i in items}
     return {
         n
@@ -96,8 +99,8 @@ def reference(rows: list[Dialogue], items: list[Item]) -> set[int]:
 
 def test_real_questions(shared: Path) -> None:
     folder = shared / "data" / "svamp"
-    found = json.loads((folder / "SVAMP.json").read_text())
-    texts = [f"{r['Body']} {r['Question']}" for r in found]
+    svamp = json.loads((folder / "SVAMP.json").read_text())
+    texts = [f"{r['Body']} {r['Question']}" for r in svamp]
     items = [item(text, str(n)) for n, text in enumerate(texts[:200])]
     rows = [row(text, "5") for text in texts[200:]] + [row(texts[7])]
     expected = reference(rows, items)
@@ -119,20 +122,20 @@ def test_findings(settings: Prepare, phi_tiny: Path) -> None:
         row("Nothing?", "…", "row-5"),
         row("Say it.", "Yes.<|endoftext|> Yes.", "row-6"),
     ]
-    one = Audit(settings, [item("Who wrote Emma?", "item-9")], TextTokenizer(phi_tiny))
-    assert [d.id for d in one.kept(rows)] == ["row-1", "row-3", "row-4", "row-5", "row-6"]
-    found = one.findings()
-    assert found["contaminated"]["rows"] == [
+    audited = Audit(settings, [item("Who wrote Emma?", "item-9")], TextTokenizer(phi_tiny))
+    assert [d.id for d in audited.kept(rows)] == ["row-1", "row-3", "row-4", "row-5", "row-6"]
+    findings = audited.findings()
+    assert findings["contaminated"]["rows"] == [
         {"row": "row-2", "question": "item-9", "shared": "the whole question"}
     ]
-    assert found["special_text"] == {
+    assert findings["special_text"] == {
         "count": 2,
         "rows": [{"row": "row-4", "text": "<|im_start|>"}, {"row": "row-6", "text": "<|endoftext|>"}],
     }
-    assert found["garbled"]["rows"] == [{"row": "row-4", "text": "\u00c3\u00a9"}]
-    assert found["empty_answer"]["rows"] == [{"row": "row-5", "text": "…"}]
-    assert found["exact_duplicates"] == {"count": 1, "rows": [{"row": "row-3"}]}
-    counts = audit.counts(found)
+    assert findings["garbled"]["rows"] == [{"row": "row-4", "text": "\u00c3\u00a9"}]
+    assert findings["empty_answer"]["rows"] == [{"row": "row-5", "text": "…"}]
+    assert findings["exact_duplicates"] == {"count": 1, "rows": [{"row": "row-3"}]}
+    counts = audit.counts(findings)
     assert counts["contaminated_rows"] == 1 and counts["exact_duplicates"] == 1
     others = {"train_examples": 4, "skipped_examples": 1, "end_token_coverage": 0.9}
     alarms = "\n".join(audit.alarms({**counts, **others}))
@@ -150,33 +153,33 @@ def test_too_much_contamination_is_refused(settings: Prepare, phi_tiny: Path) ->
     rows = [row(f"What is {n}?", str(n), f"row-{n}") for n in range(8)]
     for count, refused in ((2, False), (3, True)):
         asked = [item(f"What is {n}?") for n in range(count)]
-        one = Audit(settings, asked, TextTokenizer(phi_tiny))
-        assert len(list(one.kept(rows))) == 8 - count
+        audited = Audit(settings, asked, TextTokenizer(phi_tiny))
+        assert len(list(audited.kept(rows))) == 8 - count
         if refused:
             with pytest.raises(SteadyPhiError, match=r"3 of 8 training rows .* raise prepare.contamination"):
-                one.check()
+                audited.check()
             # Rows of the Hub are not in data_file.
             hub = HubSplit("me/rows", "train")
-            one._settings = dataclasses.replace(settings, source="hub", hub=hub)
+            audited._settings = dataclasses.replace(settings, source="hub", hub=hub)
             with pytest.raises(SteadyPhiError, match="me/rows: 3 of 8"):
-                one.check()
+                audited.check()
             mixed = (Mixed("a", hub=hub), Mixed("b", hub=HubSplit("me/more", "train")))
-            one._settings = dataclasses.replace(settings, source="mixture", sources=mixed)
+            audited._settings = dataclasses.replace(settings, source="mixture", sources=mixed)
             with pytest.raises(SteadyPhiError, match="me/rows, me/more: 3 of 8"):
-                one.check()
+                audited.check()
         else:
-            one.check()  # 0.25 is not more than 0.25
+            audited.check()  # 0.25 is not more than 0.25
 
 
 def test_listings_are_bounded(settings: Prepare, phi_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "LISTED", 3)
     monkeypatch.setattr(audit, "BATCH", 4)
-    one = Audit(settings, [item("Q?")], TextTokenizer(phi_tiny))
-    assert len(list(one.kept(row("Same?", "…", f"row-{n}") for n in range(10)))) == 10
-    found = one.findings()
-    assert found["empty_answer"]["count"] == 10 and len(found["empty_answer"]["rows"]) == 3
-    assert found["exact_duplicates"]["count"] == 9
-    assert found["exact_duplicates"]["rows"] == [{"row": f"row-{n}"} for n in (1, 2, 3)]
+    audited = Audit(settings, [item("Q?")], TextTokenizer(phi_tiny))
+    assert len(list(audited.kept(row("Same?", "…", f"row-{n}") for n in range(10)))) == 10
+    findings = audited.findings()
+    assert findings["empty_answer"]["count"] == 10 and len(findings["empty_answer"]["rows"]) == 3
+    assert findings["exact_duplicates"]["count"] == 9
+    assert findings["exact_duplicates"]["rows"] == [{"row": f"row-{n}"} for n in (1, 2, 3)]
 
 
 def test_prepare_leaves_them_out(phi_tiny: Path, tmp_path: Path) -> None:
@@ -189,9 +192,9 @@ def test_prepare_leaves_them_out(phi_tiny: Path, tmp_path: Path) -> None:
     for name, texts in (("rows", rows), ("asked", asked)):
         lines = [json.dumps({"instruction": t, "response": str(2 * n)}) for n, t in enumerate(texts)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
-    own = {"valid": 2, "items": 4, "shots": 0, "grammar": 0, "renderings": 1, "seed": 1}
+    changes = {"valid": 2, "items": 4, "shots": 0, "grammar": 0, "renderings": 1, "seed": 1}
     files = {"data_file": str(tmp_path / "rows.jsonl"), "task_file": str(tmp_path / "asked.jsonl")}
-    params = {"data": "jsonl", "task": "jsonl", **files, "prepare": own}
+    params = {"data": "jsonl", "task": "jsonl", **files, "prepare": changes}
     settings = compose(params, ROOT / "conf").prepare
     tokenizer = TextTokenizer(phi_tiny)
     counts = prepare(settings, tmp_path / "rows.jsonl", tokenizer, tmp_path / "out")
@@ -209,8 +212,8 @@ def test_prepare_leaves_them_out(phi_tiny: Path, tmp_path: Path) -> None:
 
 
 def test_the_textbook_shares_sentences_but_no_question(phi_tiny: Path, tmp_path: Path) -> None:
-    own = {"examples": 400, "valid": 8, "items": 60}
-    settings = compose({"prepare": own}, ROOT / "conf").prepare
+    changes = {"examples": 400, "valid": 8, "items": 60}
+    settings = compose({"prepare": changes}, ROOT / "conf").prepare
     tokenizer = TextTokenizer(phi_tiny)
     counts = prepare(settings, Path(settings.data_file), tokenizer, tmp_path)
     assert counts["train_examples"] == 400 and counts["contaminated_rows"] == 0

@@ -53,13 +53,13 @@ def test_the_estimate_is_the_similarity(texts: list[str]) -> None:
 def test_near_duplicates_are_those_above_the_limit(texts: list[str]) -> None:
     order = random.Random(1).sample(range(len(texts)), len(texts))
     shuffled = [texts[n] for n in order]
-    found = Duplicates()
+    duplicates = Duplicates()
     for start in range(0, len(shuffled), 100):
-        found.add(shuffled[start : start + 100])
+        duplicates.add(shuffled[start : start + 100])
     sets = [runs(text) for text in shuffled]
     best = np.array([max((jaccard(a, b) for a in sets[:n]), default=0.0) for n, b in enumerate(sets)])
     near, exact = np.zeros(len(sets), bool), np.zeros(len(sets), bool)
-    near[found.near()], exact[found.exact()] = True, True
+    near[duplicates.near()], exact[duplicates.exact()] = True, True
     assert (best == 1).sum() == exact.sum() > 0
     assert near[(best > SIMILAR + 0.1) & (best < 1)].mean() > 0.97
     assert near[best < SIMILAR - 0.1].mean() < 0.01
@@ -67,26 +67,26 @@ def test_near_duplicates_are_those_above_the_limit(texts: list[str]) -> None:
 
 
 def test_exact_duplicates_ignore_case_and_punctuation() -> None:
-    found = Duplicates()
-    found.add(["What is it?", "WHAT  is it", "What was it?"])
-    found.add(["(what is it)", "What was it?"])
-    assert found.exact().tolist() == [1, 3, 4] and found.near().tolist() == []
+    duplicates = Duplicates()
+    duplicates.add(["What is it?", "WHAT  is it", "What was it?"])
+    duplicates.add(["(what is it)", "What was it?"])
+    assert duplicates.exact().tolist() == [1, 3, 4] and duplicates.near().tolist() == []
 
 
 def test_nothing_and_short_rows() -> None:
-    found = Duplicates()
-    found.add([])
-    assert found.exact().size == found.near().size == 0
-    found.add(["a", "", "b c", "a b", ""])
-    assert found.exact().tolist() == [4] and found.near().size == 0
+    duplicates = Duplicates()
+    duplicates.add([])
+    assert duplicates.exact().size == duplicates.near().size == 0
+    duplicates.add(["a", "", "b c", "a b", ""])
+    assert duplicates.exact().tolist() == [4] and duplicates.near().size == 0
 
 
 def test_the_order_of_batches_does_not_matter(texts: list[str]) -> None:
-    one, two = Duplicates(), Duplicates()
-    one.add(texts)
+    first, second = Duplicates(), Duplicates()
+    first.add(texts)
     for text in texts:
-        two.add([text])
-    assert one.near().tolist() == two.near().tolist() != []
+        second.add([text])
+    assert first.near().tolist() == second.near().tolist() != []
 
 
 def test_grams_are_those_of_the_words() -> None:
@@ -101,6 +101,6 @@ def test_real_rows_have_no_near_duplicates_until_they_are_changed(shared: Path) 
     rows = [f"{r['question']}\n{r['answer']}" for r in map(json.loads, lines)]
     copies = [text.replace("How many", "How very many", 1) for text in rows[:50]]
     expected = [400 + n for n in range(50) if SIMILAR + 0.08 < jaccard(runs(rows[n]), runs(copies[n])) < 1]
-    found = Duplicates()
-    found.add(rows + copies)
-    assert set(expected) <= set(found.near().tolist()) and min(found.near()) >= 400
+    duplicates = Duplicates()
+    duplicates.add(rows + copies)
+    assert set(expected) <= set(duplicates.near().tolist()) and min(duplicates.near()) >= 400

@@ -27,8 +27,8 @@ def data(shared: Path) -> Path:
 def prepared(file: Path, into: Path, tokenizer: Path, **changes: object) -> dict[str, float]:
     """Prepare a file with `data=jsonl`; return the counts."""
     task = changes.pop("questions", None)
-    own = {"valid": 2, "items": 4, **changes}
-    params = {"data": "jsonl", "data_file": str(file), "task": task, "prepare": own}
+    section = {"valid": 2, "items": 4, **changes}
+    params = {"data": "jsonl", "data_file": str(file), "task": task, "prepare": section}
     settings = compose(params, ROOT / "conf").prepare
     return prepare(settings, file, TextTokenizer(tokenizer), into)
 

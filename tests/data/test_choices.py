@@ -17,7 +17,7 @@ from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import Task
+from steadyphi.settings.groups import Task
 from steadyphi.settings.values import validate
 from tests.conftest import ROOT
 
@@ -228,10 +228,10 @@ def test_of_very_many_answers_a_part_is_drawn_from(monkeypatch: pytest.MonkeyPat
     values = [{"q": f"q{n}", "a": str(1000 + n)} for n in range(60)]
     everyone = ask(task(choices=None), *values)
     monkeypatch.setattr(choices, "MOST_ANSWERS", 10)
-    some = ask(task(choices=None), *values)
-    assert some == ask(task(choices=None), *values) != everyone
-    assert all(item.choices[item.answer] == str(1000 + n) for n, item in enumerate(some))
-    wrong = {choice for item in some for place, choice in enumerate(item.choices) if place != item.answer}
+    asked = ask(task(choices=None), *values)
+    assert asked == ask(task(choices=None), *values) != everyone
+    assert all(item.choices[item.answer] == str(1000 + n) for n, item in enumerate(asked))
+    wrong = {choice for item in asked for place, choice in enumerate(item.choices) if place != item.answer}
     assert 3 < len(wrong) <= 10
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import HubSplit
+from steadyphi.settings.groups import HubSplit
 from tests.conftest import ROOT
 from tests.data.loopback_datasets import serve_datasets
 
@@ -111,18 +111,20 @@ def test_a_task_by_hub_id(repository: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     wrong = [{"split": "dev"}, {"config": "ARC-Hard"}, {"revision": "3" * 40}, {"dataset": "allenai/gone"}]
     with serve_datasets(repository, (str(TASK.dataset), str(TASK.revision))) as hub:
-        found, *refused = ask([{}, *wrong], home, HF_ENDPOINT=hub.endpoint)
+        questions, *refused = ask([{}, *wrong], home, HF_ENDPOINT=hub.endpoint)
         assert {r.method for r in hub.requests} == {"GET", "HEAD"}  # nothing is sent
-    assert isinstance(found, dict), found
-    assert found["unusable"] == 1
-    assert sorted(item["question"] for item in found["items"]) == sorted(f"What is {n}?" for n in range(20))
-    for item in found["items"]:
+    assert isinstance(questions, dict), questions
+    assert questions["unusable"] == 1
+    assert sorted(item["question"] for item in questions["items"]) == sorted(
+        f"What is {n}?" for n in range(20)
+    )
+    for item in questions["items"]:
         number = item["question"][8:-1]
         assert (item["choices"], item["answer"]) == ([f"a {number}", f"b {number}", f"c {number}"], 2)
         assert item["id"] == f"row-{int(number) + 1}"
     # Of the train split, what is asked is no example; its ids are apart from those of the test split.
-    assert {shot["question"] for shot in found["shots"]} == {"What is 100?", "What is 101?"}
-    assert {shot["id"] for shot in found["shots"]} == {"train-row-11", "train-row-12"}
+    assert {shot["question"] for shot in questions["shots"]} == {"What is 100?", "What is 101?"}
+    assert {shot["id"] for shot in questions["shots"]} == {"train-row-11", "train-row-12"}
     says = [
         "Unknown split",
         "'ARC-Hard' not found",
@@ -135,7 +137,7 @@ def test_a_task_by_hub_id(repository: Path, tmp_path: Path) -> None:
     again, other, absent = ask(
         [{}, {"revision": "3" * 40}, {"dataset": "allenai/gone"}], home, HF_HUB_OFFLINE="1"
     )
-    assert again == found
+    assert again == questions
     assert f"the latest commit in the cache is {TASK.revision}, not {'3' * 40}" in other
     assert "HF_HUB_OFFLINE is set and the data is not in the cache yet" in absent
 
@@ -160,19 +162,19 @@ def test_training_data_by_hub_id(tmp_path: Path) -> None:
     assert pinned and pinned.revision
     split = {"dataset": pinned.dataset, "split": "train", "revision": pinned.revision}
     listed = [{"name": "hub", "hub": split}, {"name": "mine", "file": "mine.jsonl"}]
-    own = {"valid": 5, "items": 10, "shots": 2}
-    alone = {"data": "alpaca", "prepare": {**own, "examples": 2000}}
-    mixed = {"data": "mixture", "data_file": str(folder), "prepare": {**own, "sources": listed}}
+    section = {"valid": 5, "items": 10, "shots": 2}
+    alone = {"data": "alpaca", "prepare": {**section, "examples": 2000}}
+    mixed = {"data": "mixture", "data_file": str(folder), "prepare": {**section, "sources": listed}}
     absent = {"data": "alpaca", "prepare": {"hub": {"split": "test"}}}
     with serve_datasets(repository, (pinned.dataset, pinned.revision)) as hub:
-        one, both, error = ask([alone, mixed, absent], tmp_path / "home", TRAIN, HF_ENDPOINT=hub.endpoint)
+        single, both, error = ask([alone, mixed, absent], tmp_path / "home", TRAIN, HF_ENDPOINT=hub.endpoint)
     texts = {f"Double {n}.{chr(10) + 'Briefly.' if n % 2 else ''}": str(2 * n) for n in range(60)}
-    assert one["recognized"] == [f"{pinned.dataset}, split train: read as alpaca (instruction, output)"]
+    assert single["recognized"] == [f"{pinned.dataset}, split train: read as alpaca (instruction, output)"]
     assert {
-        **{question: answer for _, question, answer in one["trained"]},
-        **dict.fromkeys(one["items"]),
-    } == {question: None if question in one["items"] else answer for question, answer in texts.items()}
-    assert len(one["items"]) == 12 and len(one["trained"]) == 48
+        **{question: answer for _, question, answer in single["trained"]},
+        **dict.fromkeys(single["items"]),
+    } == {question: None if question in single["items"] else answer for question, answer in texts.items()}
+    assert len(single["items"]) == 12 and len(single["trained"]) == 48
     assert {id_.partition("-")[0] for id_, _, _ in both["trained"]} == {"hub", "mine"}
     assert len(both["trained"]) == 88 and not {q for _, q, _ in both["trained"]} & set(both["items"])
     assert "check prepare.hub.config and prepare.hub.split" in error

@@ -51,19 +51,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def mixed(folder: Path, *listed: dict[str, Any], **changes: Any) -> Prepare:
-    own = {"valid": 5, "items": 10, "shots": 2, "sources": list(listed), **changes}
-    return compose({"data": "mixture", "data_file": str(folder), "prepare": own}, ROOT / "conf").prepare
+    section = {"valid": 5, "items": 10, "shots": 2, "sources": list(listed), **changes}
+    return compose({"data": "mixture", "data_file": str(folder), "prepare": section}, ROOT / "conf").prepare
 
 
 def test_each_source_in_its_own_way(folder: Path, phi_tiny: Path, tmp_path: Path, capsys: Any) -> None:
     settings, tokenizer = mixed(folder, SUMS, CHATS, NOTES), TextTokenizer(phi_tiny)
     counts = prepare(settings, folder, tokenizer, tmp_path / "out")
     rows = read_table(tmp_path / "out" / "train.parquet")
-    found = Counter(row["id"].partition("-row-")[0] for row in rows if row["rendering"] == 0)
-    assert counts["train_examples_chats"] == found["chats/chats/a.jsonl"] + found["chats/chats/b.jsonl"] == 30
-    assert counts["train_examples_sums"] == found["sums"]
-    assert counts["train_examples_notes"] == found["notes"] <= 20
-    assert counts["train_examples"] == sum(found.values())
+    by_source = Counter(row["id"].partition("-row-")[0] for row in rows if row["rendering"] == 0)
+    assert (
+        counts["train_examples_chats"]
+        == by_source["chats/chats/a.jsonl"] + by_source["chats/chats/b.jsonl"]
+        == 30
+    )
+    assert counts["train_examples_sums"] == by_source["sums"]
+    assert counts["train_examples_notes"] == by_source["notes"] <= 20
+    assert counts["train_examples"] == sum(by_source.values())
     tokens = {
         name: sum(len(row["tokens"]) for row in rows if row["id"].startswith(name))
         for name in ("sums", "chats", "notes")
@@ -96,8 +100,8 @@ def test_validation_and_evaluation_use_what_the_sources_train_on(
     tokenizer, params = TextTokenizer(phi_tiny), {"valid": 5, "items": 10}
     none = mixed(folder, SUMS, CHATS | {"grammar": 0})
     assert prepare(none, folder, tokenizer, tmp_path / "none")["valid_formats"] <= 3
-    some = mixed(folder, SUMS, CHATS | {"grammar": 0.5}, grammar=0)
-    assert prepare(some, folder, tokenizer, tmp_path / "some")["valid_formats"] == 8
+    partly = mixed(folder, SUMS, CHATS | {"grammar": 0.5}, grammar=0)
+    assert prepare(partly, folder, tokenizer, tmp_path / "some")["valid_formats"] == 8
     params |= {"sources": [SUMS, CHATS], "grammar": 1}
     chosen = {"data": "mixture", "data_file": str(folder), "prepare": params}
     evaluate = compose(chosen, ROOT / "conf").evaluate

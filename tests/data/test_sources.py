@@ -216,12 +216,12 @@ def test_textbook_questions_are_the_same_however_many_examples_are_shown(make: M
 
 def test_questions_of_another_file_are_left_out_of_training(make: Make, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "data.jsonl", GOOD)
-    own = [{"instruction": f"say  {n}.", "response": str(n)} for n in range(390, 430)]
-    task_file = write_rows(tmp_path / "task.jsonl", own)
+    rows = [{"instruction": f"say  {n}.", "response": str(n)} for n in range(390, 430)]
+    task_file = write_rows(tmp_path / "task.jsonl", rows)
     material = sources.load(make("jsonl", data, task_file=str(task_file), valid=20, shots=8), data)
     # 40 questions: 8 are kept back as examples, and of the 10 that stand in both files none is trained on.
     assert (len(material.items), len(material.shots)) == (32, 8)
-    assert {i.question for i in [*material.items, *material.shots]} == {row["instruction"] for row in own}
+    assert {i.question for i in [*material.items, *material.shots]} == {row["instruction"] for row in rows}
     trained = {pair.question for pair in [*material.train, *material.valid]}
     assert trained == {f"Say {n}." for n in range(390)}
     # The generator, which stands in params.yaml unless one says otherwise, is no file of questions.

@@ -8,10 +8,12 @@ import pytest
 from steadyphi.data import audit
 from steadyphi.data.encoding import encode_examples
 from steadyphi.data.packing import Example, collate
-from steadyphi.data.prepare import PLAIN, left_out, prepare, tokenize
+from steadyphi.data.prepare import left_out, prepare
+from steadyphi.data.rendering import PLAIN
 from steadyphi.data.row_formats import Dialogue
 from steadyphi.data.splitting import pieces
 from steadyphi.data.tables import read_examples, read_table
+from steadyphi.data.tokenizing import tokenize
 from steadyphi.prompts import held_out
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings.compose import compose
@@ -26,8 +28,8 @@ LONG = "one two three four five " * 20
 
 
 def settings(**changes: object) -> Prepare:
-    own = {"too_long": "split", "context": CONTEXT, "grammar": 0.5, **changes}
-    return compose({"prepare": own}, ROOT / "conf").prepare
+    section = {"too_long": "split", "context": CONTEXT, "grammar": 0.5, **changes}
+    return compose({"prepare": section}, ROOT / "conf").prepare
 
 
 def targets(examples: list[Example]) -> list[int]:
@@ -121,8 +123,15 @@ def test_only_the_last_answer_of_each_part(phi_tiny: Path) -> None:
 
 
 def prepared(file: Path, into: Path, phi_tiny: Path, too_long: str) -> dict[str, float]:
-    own = {"valid": 2, "too_long": too_long, "context": 64, "renderings": 2, "formats": ["phi2"], "items": 8}
-    params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": own}
+    section = {
+        "valid": 2,
+        "too_long": too_long,
+        "context": 64,
+        "renderings": 2,
+        "formats": ["phi2"],
+        "items": 8,
+    }
+    params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": section}
     return prepare(compose(params, ROOT / "conf").prepare, file, TextTokenizer(phi_tiny), into)
 
 
@@ -135,10 +144,10 @@ def test_split_rows_are_counted_and_listed(
     rows = [{"text": t} if kind == "text" else {"question": f"{t[:2]}?", "answer": t} for t in texts]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     dropped = prepared(file, tmp_path / "dropped", phi_tiny, "drop")
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     counts = prepared(file, tmp_path / "split", phi_tiny, "split")
-    assert capsys.readouterr().err.splitlines()[:2] == said.splitlines()[:2]  # the same rows are listed
-    assert f"{file}: longer than prepare.context of 64 tokens: row-" in said and " more\n" in said
+    assert capsys.readouterr().err.splitlines()[:2] == printed.splitlines()[:2]  # the same rows are listed
+    assert f"{file}: longer than prepare.context of 64 tokens: row-" in printed and " more\n" in printed
     assert "split_examples" not in dropped and dropped["skipped_examples"] == 20
     assert counts["split_examples"] == 20 and counts["skipped_examples"] == 0
     assert counts["truncated_examples"] == 0 and counts["longest_example"] == 64
@@ -151,8 +160,8 @@ def test_split_rows_are_counted_and_listed(
     assert ends.count(True) == 2 * 28
     paired = compose({"finetune": {"consistency": 1.0}}, ROOT / "conf").finetune
     for step in plan_steps(examples, paired):
-        for one, other in zip(step[::2], step[1::2], strict=True):
-            both = targets([examples[one]]), targets([examples[other]])
+        for first_place, other in zip(step[::2], step[1::2], strict=True):
+            both = targets([examples[first_place]]), targets([examples[other]])
             first = 0 if kind == "text" else 2  # two formats differ in the first tokens of an answer
             same = min(map(len, both)) - first
             assert both[0][-same:] == both[1][-same:] and max(map(len, both)) <= same + 2 * first

@@ -44,12 +44,12 @@ def solve(question: textbook.Question) -> str | None:
             (fact,) = re.findall(rf"((?:The )?{name} (?:has|is) [\w ]+)\.", text)
             return fact.replace("The", "the")
         case "instruction":
-            if found := re.fullmatch(r"Write the word (\w+) (twice|three times)\.", text):
-                return " ".join([found[1]] * (2 if found[2] == "twice" else 3))
-            if found := re.fullmatch(r"Write (\w+) and then (\w+)\.", text):
-                return f"{found[1]} {found[2]}"
-            found = re.fullmatch(r"Write (\w+), (\w+) and (\w+) backwards\.", text)
-            return " ".join(found.groups()[::-1]) if found else None
+            if match := re.fullmatch(r"Write the word (\w+) (twice|three times)\.", text):
+                return " ".join([match[1]] * (2 if match[2] == "twice" else 3))
+            if match := re.fullmatch(r"Write (\w+) and then (\w+)\.", text):
+                return f"{match[1]} {match[2]}"
+            match = re.fullmatch(r"Write (\w+), (\w+) and (\w+) backwards\.", text)
+            return " ".join(match.groups()[::-1]) if match else None
     return None
 
 
@@ -67,9 +67,9 @@ def test_every_answer_is_right(split: textbook.Split) -> None:
 
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
-def test_splits_are_disjoint_for_any_seeds(one: int, other: int) -> None:
+def test_splits_are_disjoint_for_any_seeds(seed: int, other: int) -> None:
     for a, b in itertools.combinations(SPLITS, 2):
-        keys = [{(q.skill, q.key) for q in textbook.questions(s, n, 150)} for s, n in ((a, one), (b, other))]
+        keys = [{(q.skill, q.key) for q in textbook.questions(s, n, 150)} for s, n in ((a, seed), (b, other))]
         assert not keys[0] & keys[1]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steadyphi.data import textbook
-from steadyphi.evaluation.matching import exact_match, final_number, normalize, number, said
+from steadyphi.evaluation.matching import exact_match, final_number, first_answer, normalize, number
 from steadyphi.prompts.formats import FORMATS
 
 SMALL = settings(max_examples=60, deadline=None)
@@ -81,8 +81,8 @@ def test_normalize(text: str, plain: str) -> None:
         ("٣", None),  # a digit to \d
     ],
 )
-def test_final_number(text: str, found: str | None) -> None:
-    assert final_number(text) == found
+def test_final_number(text: str, number: str | None) -> None:
+    assert final_number(text) == number
 
 
 NUMBERS = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False, places=2)
@@ -143,14 +143,14 @@ def test_exact_match(text: str, answer: str, right: bool) -> None:
 def test_the_next_exercise_is_cut_off(name: str) -> None:
     """Each format has its own heading of a question. `bare` and the first sentence of alpaca have none."""
     prompt = FORMATS[name].prompt("How many?")
-    text = said(f" carrot\n\n{prompt}{FORMATS[name].answer('1')}")
+    text = first_answer(f" carrot\n\n{prompt}{FORMATS[name].answer('1')}")
     has_heading = not name.startswith(("bare", "phi15", "alpaca"))
     assert (text == "carrot") is has_heading, text
     assert text.split("\n")[0] == "carrot"
 
 
 def test_a_sentence_that_begins_like_a_head_stays() -> None:
-    assert said("It is so.\nInput matters; question it.") == "It is so.\nInput matters; question it."
+    assert first_answer("It is so.\nInput matters; question it.") == "It is so.\nInput matters; question it."
 
 
 def test_textbook_answers_match_themselves_alone() -> None:

@@ -17,7 +17,7 @@ from steadyphi.inference.language_model import Generated, LanguageModel
 from steadyphi.inference.scoring import Request
 from steadyphi.results import headline, stored
 from steadyphi.results.result import VariantRow
-from steadyphi.settings.schema import Families, Long, Open, Search
+from steadyphi.settings.groups import Families, Long, Open, Search
 from steadyphi.stats.paired import holm, mcnemar
 from steadyphi.tokenizer import TextTokenizer
 
@@ -36,9 +36,9 @@ SUITE: dict[str, Any] = {
 def material() -> tuple[Any, ...]:
     model, theirs, tokenizer = phi_tiny.load()
     chosen = phi_tiny.settings(items=24)
-    found = phi_tiny.material(chosen)
+    textbook = phi_tiny.material(chosen)
     ours = LanguageModel(model, tokenizer, chosen.evaluate.batch_tokens)
-    return ours, theirs, tokenizer, found.items, found.shots, chosen.evaluate
+    return ours, theirs, tokenizer, textbook.items, textbook.shots, chosen.evaluate
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +91,15 @@ def test_headlines_follow_from_the_rows(outcome: Outcome) -> None:
     right = np.array([[table[i, n]["correct"] for n in names] for i in items])
     flips = np.array([[table[i, n]["chosen"] for n in names] for i in items])
     pairs = [(a, b) for a in range(4) for b in range(a)]
-    found = headline.flat(outcome.result)
-    assert found["items"] == 24 and found["formats"] == 4
-    assert found["spread"] == pytest.approx(np.ptp(right.mean(axis=0)), abs=1e-6)
-    assert found["accuracy_worst"] == pytest.approx(right.mean(axis=0).min(), abs=1e-6)
-    assert found["right_in_all_formats"] == pytest.approx(right.all(axis=1).mean(), abs=1e-6)
+    metrics = headline.flat(outcome.result)
+    assert metrics["items"] == 24 and metrics["formats"] == 4
+    assert metrics["spread"] == pytest.approx(np.ptp(right.mean(axis=0)), abs=1e-6)
+    assert metrics["accuracy_worst"] == pytest.approx(right.mean(axis=0).min(), abs=1e-6)
+    assert metrics["right_in_all_formats"] == pytest.approx(right.all(axis=1).mean(), abs=1e-6)
     expected = np.mean([(flips[:, a] != flips[:, b]).mean() for a, b in pairs])
-    assert found["flip_rate"] == pytest.approx(expected, abs=1e-6)
-    assert found["noise_flip_rate"] == 0.0  # in float32
-    assert found["spread_heldout"] <= found["spread"]
+    assert metrics["flip_rate"] == pytest.approx(expected, abs=1e-6)
+    assert metrics["noise_flip_rate"] == 0.0  # in float32
+    assert metrics["spread_heldout"] <= metrics["spread"]
 
 
 def test_open_answers_are_what_transformers_writes(material: tuple[Any, ...], outcome: Outcome) -> None:
@@ -129,15 +129,15 @@ def test_calibration_takes_off_what_is_likely_without_content(outcome: Outcome) 
 
 def test_places_of_options_are_those_of_one_format_in_several_orders(outcome: Outcome) -> None:
     assert len(outcome.result.options) == 2
-    for found in outcome.result.options:
-        assert found.variants == [f"options-{found.style}-order-{n}" for n in range(found.orders)]
+    for options in outcome.result.options:
+        assert options.variants == [f"options-{options.style}-order-{n}" for n in range(options.orders)]
         chosen: dict[str, list[int]] = {}
         for row in outcome.scores:
-            if row["variant"] in found.variants:
+            if row["variant"] in options.variants:
                 chosen.setdefault(row["item"], []).append(row["chosen"])
-        pairs = [(a, b) for own in chosen.values() for n, a in enumerate(own) for b in own[:n]]
-        assert found.flip_rate == pytest.approx(np.mean([a != b for a, b in pairs]))
-        for measure in (found.position_bias, found.recall_deviation):
+        pairs = [(a, b) for answers in chosen.values() for n, a in enumerate(answers) for b in answers[:n]]
+        assert options.flip_rate == pytest.approx(np.mean([a != b for a, b in pairs]))
+        for measure in (options.position_bias, options.recall_deviation):
             assert 0 <= measure.value <= 1
             assert 0 <= measure.unbiased <= 1
 
@@ -146,28 +146,28 @@ def test_long_prompts_and_search_are_there(outcome: Outcome) -> None:
     assert {row["length"] for row in outcome.long} == {0, 192}
     assert outcome.result.notes == ["long prompts of 9999 tokens: more than the model's context of 512"]
     assert outcome.result.long and {row.depth for row in outcome.result.long.needle} == {0.0, 1.0}
-    found = outcome.result.search
-    assert found and found.cells <= 60 and found.grid == 12 * 24
-    assert found.best.accuracy >= found.worst.accuracy
+    search = outcome.result.search
+    assert search and search.cells <= 60 and search.grid == 12 * 24
+    assert search.best.accuracy >= search.worst.accuracy
 
 
 def test_without_the_rest_the_formats_alone_are_asked(material: tuple[Any, ...]) -> None:
     model, _, _, items, shots, settings = material
     few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, draws=100)
     closed = dataclasses.replace(few, open_answers=False)
-    found = run("base", model, items[:6], shots, closed)
-    assert len(found.scores) == 6 * (2 + few.unseen) and not found.written and not found.long
-    assert found.result.long is None and found.result.search is None
-    assert "open_spread" not in headline.flat(found.result)
+    outcome = run("base", model, items[:6], shots, closed)
+    assert len(outcome.scores) == 6 * (2 + few.unseen) and not outcome.written and not outcome.long
+    assert outcome.result.long is None and outcome.result.search is None
+    assert "open_spread" not in headline.flat(outcome.result)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_single_question_is_enough(material: tuple[Any, ...], count: int) -> None:
     model, _, _, items, shots, settings = material
     few = dataclasses.replace(settings, **{**SUITE, "search": None, "long": None})
-    found = run("base", model, items[:count], shots, few).result
-    assert found.items == count and found.recommendation is None
-    assert ("sigma_format" in found.measures) == (count > 1)
+    result = run("base", model, items[:count], shots, few).result
+    assert result.items == count and result.recommendation is None
+    assert ("sigma_format" in result.measures) == (count > 1)
 
 
 def test_read_back_and_compared_with_itself(
@@ -177,15 +177,15 @@ def test_read_back_and_compared_with_itself(
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         outcome.write(tmp_path / name, items)
-    one, other = (stored.read(tmp_path / name) for name in "ab")
-    assert one.result == outcome.result and one.items == items
+    stored_run, other = (stored.read(tmp_path / name) for name in "ab")
+    assert stored_run.result == outcome.result and stored_run.items == items
     order = np.random.default_rng(0).permutation(len(other.rows))
     shuffled = dataclasses.replace(other, rows=[other.rows[n] for n in order], items=other.items[::-1])
-    found = stored.side_by_side(one, shuffled)
-    assert found == stored.side_by_side(one, other) and found.items == 24
-    assert all(row.change == row.low == row.high == 0 for row in found.measures)
-    assert found.gate.passed and len(found.alarms) == 1
-    changes = found.families
+    comparison = stored.side_by_side(stored_run, shuffled)
+    assert comparison == stored.side_by_side(stored_run, other) and comparison.items == 24
+    assert all(row.change == row.low == row.high == 0 for row in comparison.measures)
+    assert comparison.gate.passed and len(comparison.alarms) == 1
+    changes = comparison.families
     families = {"unseen", "grammar", "instruction", "noise", "shots", "options", "distractor"}
     assert {e.name for e in changes if e.part == "family"} == families
     styles = {row.style for row in outcome.result.options}
@@ -196,7 +196,7 @@ def test_read_back_and_compared_with_itself(
     assert all(row.low == row.high == 0 for e in changes if e.part != "long" for row in e.measures)
     # Few questions are asked in long prompts, so no change in them leaves others possible.
     assert all(row.low < 0 < row.high for e in changes if e.part == "long" for row in e.measures)
-    table = stored.experiment({"model": "phi-tiny"}, [one, other]).answers
+    table = stored.experiment({"model": "phi-tiny"}, [stored_run, other]).answers
     unseen = [row.name for row in outcome.result.variants if row.family == "unseen"]
     assert table.variants == [*SUITE["formats"], *unseen] and unseen and len(table.items) == 24
     first = table.items[0]
@@ -211,15 +211,15 @@ def test_only_the_same_questions_are_compared(
     material: tuple[Any, ...], outcome: Outcome, tmp_path: Path
 ) -> None:
     outcome.write(tmp_path, material[3])
-    one = stored.read(tmp_path)
-    changed = dataclasses.replace(one.items[0], question="Another?")
-    other = dataclasses.replace(one, items=[changed, *one.items[1:]])
-    assert stored.side_by_side(one, other).items == 23  # without the changed question
+    whole = stored.read(tmp_path)
+    changed = dataclasses.replace(whole.items[0], question="Another?")
+    other = dataclasses.replace(whole, items=[changed, *whole.items[1:]])
+    assert stored.side_by_side(whole, other).items == 23  # without the changed question
     with pytest.raises(SteadyPhiError, match="no format or no question in common"):
-        stored.side_by_side(one, dataclasses.replace(one, items=[]))
-    mean = dataclasses.replace(one, result=dataclasses.replace(one.result, scorer="mean"))
+        stored.side_by_side(whole, dataclasses.replace(whole, items=[]))
+    mean = dataclasses.replace(whole, result=dataclasses.replace(whole.result, scorer="mean"))
     with pytest.raises(SteadyPhiError, match="one evaluation ranks choices by scorer raw, the other by mean"):
-        stored.side_by_side(one, mean)
+        stored.side_by_side(whole, mean)
     with pytest.raises(SteadyPhiError, match=r"result\.json: No such file"):
         stored.read(tmp_path / "nowhere")
 
@@ -228,9 +228,9 @@ def test_a_family_that_does_not_fit_is_left_out_and_said(material: tuple[Any, ..
     model, _, _, items, shots, settings = material
     long = [dataclasses.replace(shot, question=f"{shot.question} {'word ' * 300}") for shot in shots]
     few = dataclasses.replace(settings, **{**SUITE, "search": None, "long": None, "open_answers": False})
-    found = run("base", model, items, long, few).result
-    assert found.notes == ["8 of 8 items of family shots: too long for the context"]
-    assert "shots" not in {row.family for row in found.variants}
+    result = run("base", model, items, long, few).result
+    assert result.notes == ["8 of 8 items of family shots: too long for the context"]
+    assert "shots" not in {row.family for row in result.variants}
 
 
 def test_classes_have_measures_of_their_own(material: tuple[Any, ...]) -> None:
@@ -241,18 +241,18 @@ def test_classes_have_measures_of_their_own(material: tuple[Any, ...]) -> None:
         for n, item in enumerate(items[:16])
     ]
     few = dataclasses.replace(settings, formats=("qa", "bare"), families=None, long=None, open=None)
-    found = run("base", model, asked, shots, few).result
-    assert found.chance == 12 / 16
-    assert 0 <= found.measures["errica_consistency"].value <= 1
-    assert all(row.batch_calibrated is not None for row in found.variants)
+    result = run("base", model, asked, shots, few).result
+    assert result.chance == 12 / 16
+    assert 0 <= result.measures["errica_consistency"].value <= 1
+    assert all(row.batch_calibrated is not None for row in result.variants)
 
 
 def test_p_values_are_adjusted_for_all_variants_together(outcome: Outcome) -> None:
     table = {(r["item"], r["variant"]): r["correct"] for r in outcome.scores}
     raw = {}
     for row in outcome.result.variants[1:]:
-        own = [(table[i, "phi2"], right) for (i, name), right in table.items() if name == row.name]
-        raw[row.name] = mcnemar(*(np.array(side) for side in zip(*own, strict=True)))
+        pairs = [(table[i, "phi2"], right) for (i, name), right in table.items() if name == row.name]
+        raw[row.name] = mcnemar(*(np.array(side) for side in zip(*pairs, strict=True)))
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
     assert {r.name: r.p_holm for r in outcome.result.variants[1:]} == pytest.approx(adjusted)
 
@@ -262,8 +262,8 @@ def test_how_many_prompts_a_variant_changes_is_counted(outcome: Outcome) -> None
     assert rows["phi2"].changed == 0 and rows["qa"].changed == 1
     assert 0 < rows["noise-typos-0.3"].changed <= 1
     prompts = {(r["item"], r["variant"]): r["prompt"] for r in outcome.scores}
-    own = [text != prompts[i, "phi2"] for (i, name), text in prompts.items() if name == "noise-typos-0.3"]
-    assert rows["noise-typos-0.3"].changed == np.mean(own)
+    differs = [text != prompts[i, "phi2"] for (i, name), text in prompts.items() if name == "noise-typos-0.3"]
+    assert rows["noise-typos-0.3"].changed == np.mean(differs)
 
 
 @pytest.mark.parametrize(
@@ -319,10 +319,10 @@ class Parrot:
 
 def test_another_back_end_is_evaluated_through_the_same_interface(material: tuple[Any, ...]) -> None:
     _, _, tokenizer, items, shots, settings = material
-    found = run("base", Parrot(tokenizer), items[:10], shots, dataclasses.replace(settings, **SUITE))
-    assert found.result.measures["noise_flip_rate"].value == 0 and found.result.search is not None
-    assert {row["text"] for row in found.written if row["variant"] == "phi2"} == {"tput:"}
-    row = found.scores[0]
+    outcome = run("base", Parrot(tokenizer), items[:10], shots, dataclasses.replace(settings, **SUITE))
+    assert outcome.result.measures["noise_flip_rate"].value == 0 and outcome.result.search is not None
+    assert {row["text"] for row in outcome.written if row["variant"] == "phi2"} == {"tput:"}
+    row = outcome.scores[0]
     item = next(item for item in items if item.id == row["item"])
     last = [tokenizer.encode(f" {choice}")[-1] for choice in item.choices]
     assert row["logprobs"] == [-1.0 - token % 2 for token in last]

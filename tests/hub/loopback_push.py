@@ -42,12 +42,12 @@ class Writer(Handler):
     def do_GET(self) -> None:
         if self.refused():
             return None
-        found = re.fullmatch("/api/models/([^/]+/[^/]+)", self.path)
-        if not found or found[1] not in self.hub.repositories:
+        match = re.fullmatch("/api/models/([^/]+/[^/]+)", self.path)
+        if not match or match[1] not in self.hub.repositories:
             return self.answer(404, headers={"X-Error-Code": "RepoNotFound"})
-        repository = self.hub.repositories[found[1]]
+        repository = self.hub.repositories[match[1]]
         siblings = [{"rfilename": name} for name in repository.files]
-        facts = {"id": found[1], "sha": COMMIT, "private": repository.private, "siblings": siblings}
+        facts = {"id": match[1], "sha": COMMIT, "private": repository.private, "siblings": siblings}
         return self.json(facts)
 
     def do_PUT(self) -> None:
@@ -66,10 +66,10 @@ class Writer(Handler):
             return self.create(json.loads(body))
         if path == "/api/validate-yaml":
             return self.json({"errors": [], "warnings": []})
-        found = re.fullmatch(r"/(?:api/models/)?([^/]+/[^/.]+)(?:\.git)?/(.+)", path)
-        if not found or found[1] not in self.hub.repositories:
+        match = re.fullmatch(r"/(?:api/models/)?([^/]+/[^/.]+)(?:\.git)?/(.+)", path)
+        if not match or match[1] not in self.hub.repositories:
             return self.answer(404, headers={"X-Error-Code": "RepoNotFound"})
-        name, what = found[1], found[2]
+        name, what = match[1], match[2]
         if what == "preupload/main":
             modes = [
                 {

@@ -293,7 +293,7 @@ def test_a_listing_survives_being_saved(tmp_path: Path) -> None:
 
 def test_the_setting_reaches_the_stage(tmp_path: Path) -> None:
     from steadyphi.settings.compose import compose
-    from steadyphi.settings.schema import stage_files
+    from steadyphi.settings.files import stage_files
 
     (tmp_path / "assets" / "phi-tiny").mkdir(parents=True)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")

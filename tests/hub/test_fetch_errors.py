@@ -123,8 +123,8 @@ def test_the_wait_is_as_long_as_asked_and_said_once(
     started = time.monotonic()
     client.fetch()
     assert 0.9 < time.monotonic() - started < 3 and client.whole()
-    said = [line for line in capsys.readouterr().err.splitlines() if "fewer requests" in line]
-    assert len(said) == 1 and "(429); trying again in" in said[0]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "fewer requests" in line]
+    assert len(lines) == 1 and "(429); trying again in" in lines[0]
 
 
 def test_a_hub_that_always_asks_to_wait_is_left_in_time(
@@ -250,6 +250,6 @@ def test_a_token_that_is_none_is_not_quoted(
 
 
 def test_a_listing_by_name(client: Client) -> None:
-    found = fetch.listing(REPO, None)
-    assert found.commit == COMMIT and found.files[BIG].kind == "sha256"
-    assert found.files["config.json"].kind == "git" and "onnx/model.safetensors" not in found.files
+    listing = fetch.listing(REPO, None)
+    assert listing.commit == COMMIT and listing.files[BIG].kind == "sha256"
+    assert listing.files["config.json"].kind == "git" and "onnx/model.safetensors" not in listing.files

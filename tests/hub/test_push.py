@@ -78,8 +78,8 @@ def test_a_wrong_token_and_none(
     hub: WritableHub, folder: Path, monkeypatch: pytest.MonkeyPatch, token: str, message: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    found = refused(folder)
-    assert message in found and (not token or token not in found)
+    error = refused(folder)
+    assert message in error and (not token or token not in error)
     assert not hub.repositories
 
 

@@ -17,9 +17,9 @@ SIZE = 300_000
 
 
 def remote(client: Client) -> io.RawIOBase:
-    found = fetch.listing(REPO, COMMIT)
+    listing = fetch.listing(REPO, COMMIT)
     client.hub.requests.clear()
-    return fetch.open_remote(REPO, found.commit, found.files[BIG])
+    return fetch.open_remote(REPO, listing.commit, listing.files[BIG])
 
 
 def test_a_header_takes_one_request(client: Client) -> None:

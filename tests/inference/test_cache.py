@@ -28,8 +28,8 @@ def last(model: Phi, document: list[int]) -> Tensor:
     return model.hidden(torch.tensor(document), [len(document)])[-1]
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+def close(logits: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(logits, expected, atol=2e-5, rtol=0)
 
 
 def filled(model: Phi, extra: int) -> tuple[Cache, list[list[int]]]:
@@ -46,8 +46,8 @@ def test_steps_equal_the_whole_at_once(model: Phi, waste: int, monkeypatch: pyte
     monkeypatch.setattr(contexts, "WASTE", waste)
     cache, texts = filled(model, 6)
     for back in range(6, 0, -1):
-        found = cache.step([text[-back] for text in texts])
-        close(found, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
+        stepped = cache.step([text[-back] for text in texts])
+        close(stepped, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
     assert cache.lengths == [n + 6 for n in LENGTHS]
 
 
@@ -56,8 +56,8 @@ def test_rows_that_are_dropped_leave_the_others_as_they_were(model: Phi) -> None
     for back, gone in ((6, [1]), (5, [0, 3]), (4, []), (3, [1]), (2, [])):
         order = cache.drop(gone)
         texts = [texts[row] for row in order]
-        found = cache.step([text[-back] for text in texts])
-        close(found, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
+        stepped = cache.step([text[-back] for text in texts])
+        close(stepped, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
     assert len(texts) == 1
     assert cache.drop([0]) == []
 
@@ -97,11 +97,11 @@ def test_a_row_sees_nothing_of_the_others(model: Phi) -> None:
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 5000))
 def test_groups_are_all_rows_and_waste_little(lengths: list[int], width: int) -> None:
-    found = list(contexts.groups(lengths, width))
-    assert [row for group in found for row in range(len(lengths))[group]] == list(range(len(lengths)))
-    for group in found:
-        own = lengths[group]
-        assert (len(own) * max(own) - sum(own)) * width <= contexts.WASTE
+    groups = list(contexts.groups(lengths, width))
+    assert [row for group in groups for row in range(len(lengths))[group]] == list(range(len(lengths)))
+    for group in groups:
+        group_lengths = lengths[group]
+        assert (len(group_lengths) * max(group_lengths) - sum(group_lengths)) * width <= contexts.WASTE
 
 
 def test_the_cache_is_allocated_once(model: Phi) -> None:
@@ -120,8 +120,8 @@ def test_the_step_of_fixed_shapes_gives_the_same(model: Phi) -> None:
     step = FixedStep(cache, backend="eager")
     for back, gone in ((6, []), (5, [2]), (4, [0, 1]), (3, [])):
         texts = [texts[row] for row in cache.drop(gone)]
-        found = step([text[-back] for text in texts])
-        close(found, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
+        stepped = step([text[-back] for text in texts])
+        close(stepped, torch.stack([last(model, text[: len(text) - back + 1]) for text in texts]))
 
 
 @pytest.mark.parametrize("shapes", [1, 12])
@@ -138,8 +138,8 @@ def test_caches_of_one_shape_share_a_compiled_step(model: Phi, shapes: int) -> N
         cache = Cache(model, 4, 40 + n % shapes)
         cache.lengths = cache.lengths[:3]
         cache.read([[n, 1], [2, n, 3], [n]])
-        found = FixedStep(cache, backend=backend)(tokens)
-        close(found[0], last(model, [n, 1, 5]))
+        stepped = FixedStep(cache, backend=backend)(tokens)
+        close(stepped[0], last(model, [n, 1, 5]))
     assert len(compiled) == shapes
 
 

@@ -73,8 +73,8 @@ def test_scores_are_those_of_our_engine(
 ) -> None:
     server.kind = kind
     theirs = endpoint(server)
-    said = theirs.connect()
-    assert theirs.way == way and said.startswith(f"{way} -")
+    connection = theirs.connect()
+    assert theirs.way == way and connection.startswith(f"{way} -")
     expected = ours.score(requests)
     assert len({len(request.continuation) for request in requests}) > 1
     assert theirs.score([*requests, requests[0]])[:-1] == pytest.approx(expected, abs=1e-4)
@@ -176,16 +176,16 @@ def test_no_server_there() -> None:
 def test_an_answer_of_another_shape_is_one_line(
     way: Way, logprobs: object, server: Completions, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = endpoint(server)
-    found.way = way
+    connected = endpoint(server)
+    connected.way = way
     answers = [{"choices": [{"logprobs": logprobs, "index": "first"}]}]
     monkeypatch.setattr(Client, "post_all", lambda *_: answers)
     with pytest.raises(SteadyPhiError, match="returned no log-probabilit"):
-        found.score(requests[:1])
+        connected.score(requests[:1])
 
 
 def test_half_of_a_character_in_a_text(server: Completions, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = {"choices": [{"text": "a\ud83d"}], "usage": [1]}
     monkeypatch.setattr(Client, "post_all", lambda *_: [answer])
-    (found,) = endpoint(server).generate(["Hello"], 4, "texts")
-    assert found.text == "a?"
+    (generated,) = endpoint(server).generate(["Hello"], 4, "texts")
+    assert generated.text == "a?"

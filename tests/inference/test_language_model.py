@@ -42,10 +42,10 @@ def test_each_as_if_it_were_alone(
     monkeypatch.setattr(language_model, "GENERATED_TOGETHER", together)
     model, _ = make_pair("phi-2")
     tokenizer = Tokens()
-    found = LanguageModel(model, tokenizer, 64).generate(PROMPTS, 5, "write")  # type: ignore[arg-type]
+    texts = LanguageModel(model, tokenizer, 64).generate(PROMPTS, 5, "write")  # type: ignore[arg-type]
     options = Options(max_new_tokens=5)
     alone = [generate(model, tokenizer, tokenizer.encode_batch([p]), options)[0] for p in PROMPTS]
-    assert found == [(result.text, len(result.tokens), result.reason == "eos") for result in alone]
+    assert texts == [(result.text, len(result.tokens), result.reason == "eos") for result in alone]
     assert max(generated) <= together and sum(generated) == len(PROMPTS)
 
 

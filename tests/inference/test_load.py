@@ -20,7 +20,7 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.generate import Options, generate
 from steadyphi.inference.load import load_model, load_tuned, same_tokenizer
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.tokenizer import TextTokenizer
 from steadyphi.training import adapters
 from tests.conftest import ROOT, make_hub_folder

@@ -37,9 +37,11 @@ def test_products_are_the_same(dtype: torch.dtype, rows: int) -> None:
     linear = torch.nn.Linear(300, 500).to(dtype)
     x = torch.randn(rows, 300).to(dtype)
     with torch.inference_mode():
-        found, expected = PackedLinear(linear)(x), linear.float()(x.float())
-    assert found.dtype == dtype and found.shape == (rows, 500)
-    torch.testing.assert_close(found.float(), expected, atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0)
+        product, expected = PackedLinear(linear)(x), linear.float()(x.float())
+    assert product.dtype == dtype and product.shape == (rows, 500)
+    torch.testing.assert_close(
+        product.float(), expected, atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0
+    )
 
 
 def test_without_onednn_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:

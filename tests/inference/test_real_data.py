@@ -10,6 +10,6 @@ from benchmarks import equality
 @pytest.mark.slow
 @pytest.mark.parametrize("name", equality.SETS)
 def test_no_best_choice_changes(shared: Path, name: str) -> None:
-    found = equality.compare(shared, name, every=100)
-    assert found["prompts"] > 2 and found["changed"] == 0
-    assert found["largest_difference"] < 1e-4
+    compared = equality.compare(shared, name, every=100)
+    assert compared["prompts"] > 2 and compared["changed"] == 0
+    assert compared["largest_difference"] < 1e-4

@@ -65,8 +65,8 @@ def test_repetition_penalty_equals_transformers() -> None:
 )
 def test_by_hand(values: dict[str, float], expected: list[float]) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    found = Sampling(**values).probabilities(logits)[0]  # type: ignore[arg-type]
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+    probabilities = Sampling(**values).probabilities(logits)[0]  # type: ignore[arg-type]
+    torch.testing.assert_close(probabilities, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
 
 
 def test_tokens_are_drawn_as_often_as_they_are_probable() -> None:
@@ -76,8 +76,8 @@ def test_tokens_are_drawn_as_often_as_they_are_probable() -> None:
     numbers = torch.rand(20_000, generator=generator, dtype=torch.float64)
     drawn = draw(probabilities.expand(20_000, -1), numbers).bincount(minlength=7)
     assert drawn[[0, 2, 6]].sum() == 0
-    some = drawn[probabilities > 0]
-    assert stats.chisquare(some, 20_000 * probabilities[probabilities > 0]).pvalue > 0.01
+    possible = drawn[probabilities > 0]
+    assert stats.chisquare(possible, 20_000 * probabilities[probabilities > 0]).pvalue > 0.01
 
 
 def test_the_ends_of_the_unit_interval() -> None:

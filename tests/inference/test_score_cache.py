@@ -107,8 +107,8 @@ def test_a_broken_file_is_said_and_not_needed(
     model, _ = make_pair("phi-2")
     requests = random_requests(8)
     (tmp_path / "scores.sqlite").write_bytes(content)
-    found = score(model, requests, 60, cache=cache_at(tmp_path))
-    assert found == score(model, requests, 60)
+    scores = score(model, requests, 60, cache=cache_at(tmp_path))
+    assert scores == score(model, requests, 60)
     assert ("scores are not cached" in capsys.readouterr().err) == bool(content)
 
 

@@ -29,8 +29,8 @@ def random_requests(count: int) -> list[Request]:
 def test_scores_equal_transformers(batch_tokens: int) -> None:
     model, reference = make_pair("phi-2")
     requests = random_requests(60)
-    found = score(model, requests, batch_tokens)
-    for request, value in zip(requests, found, strict=True):
+    scores = score(model, requests, batch_tokens)
+    for request, value in zip(requests, scores, strict=True):
         tokens = torch.tensor([request.context + request.continuation])
         with torch.no_grad():
             logprobs = reference(tokens).logits[0].log_softmax(-1)

@@ -106,19 +106,19 @@ def test_drawn_texts_are_distributed_as_the_model_s() -> None:
                 longer[(*text, token)] = share * p
         expected = longer
     count, kept = 2500, 0
-    found = dict.fromkeys(expected, 0)
+    times = dict.fromkeys(expected, 0)
     for seed in range(count):
         drawn = Sampling(temperature=0.9, top_k=3, seed=seed)
         result, counts = speculate(
             model, draft, vocabulary, prompt, Options(max_new_tokens=3, sampling=drawn), drafted=2
         )
-        found[tuple(result.tokens)] += 1
+        times[tuple(result.tokens)] += 1
         kept += counts.kept
     assert 0 < kept < 2 * count
-    assert not any(found[text] for text, share in expected.items() if share == 0)
+    assert not any(times[text] for text, share in expected.items() if share == 0)
     texts = [text for text, share in expected.items() if share * count > 5]
-    rest = count - sum(found[t] for t in texts), count * (1 - sum(expected[t] for t in texts))
-    seen = [*(found[t] for t in texts), rest[0]]
+    rest = count - sum(times[t] for t in texts), count * (1 - sum(expected[t] for t in texts))
+    seen = [*(times[t] for t in texts), rest[0]]
     wanted = [*(count * expected[t] for t in texts), rest[1]]
     assert len(texts) > 10
     assert stats.chisquare(seen, wanted).pvalue > 0.01

@@ -59,7 +59,7 @@ def stream(pieces: list[str], stops: list[str]) -> tuple[str, str | None]:
     for piece in pieces:
         shown += stopper.push(piece)
         assert not any(stop in shown for stop in stops)
-    return shown + stopper.finish(), stopper.found
+    return shown + stopper.finish(), stopper.reached
 
 
 def plain(text: str, stops: list[str]) -> tuple[str, str | None]:
@@ -93,7 +93,7 @@ def test_no_more_is_held_back_than_may_become_a_stop_string() -> None:
         "",
         "",
     ]
-    assert stopper.found == "\nInstruct:" and stopper.finish() == ""
+    assert stopper.reached == "\nInstruct:" and stopper.finish() == ""
 
 
 @pytest.mark.parametrize("bad", ["\x1b[2J", "\x9b31m", "\r", "\x07", "\x00", "\x7f", "\x08"])

@@ -80,16 +80,16 @@ def test_in_bfloat16_it_is_no_further_from_the_truth(
     sequences = sorted({(*stem[: 20 + n], n, *stem[:n]) for n in range(40)})
     walk, places = walk_of(sequences)
     tree = Tree(model.config, walk, torch.device("cpu"), torch.bfloat16)
-    assert all(isinstance(blocks, _Ragged) is flash for blocks in (*tree.own, *tree.above))
+    assert all(isinstance(blocks, _Ragged) is flash for blocks in (*tree.within, *tree.above))
     worst, plain = [], []
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
-            found = model.lm_head(model.run(torch.tensor(walk.tokens), itertools.repeat(tree))).float()
+            logits = model.lm_head(model.run(torch.tensor(walk.tokens), itertools.repeat(tree))).float()
         for sequence, where in zip(sequences, places, strict=True):
             truth = reference(torch.tensor([sequence])).logits[0]
             with torch.autocast("cpu", torch.bfloat16):
                 alone = model(torch.tensor(sequence), [len(sequence)]).float()
-            worst.append((found[where] - truth).square().mean())
+            worst.append((logits[where] - truth).square().mean())
             plain.append((alone - truth).square().mean())
     assert torch.stack(worst).mean().sqrt() < 1.1 * torch.stack(plain).mean().sqrt()
 
@@ -107,6 +107,6 @@ def test_on_a_gpu_as_on_a_cpu(pair: tuple, dtype: torch.dtype) -> None:
         model.cuda()
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
             tree = Tree(model.config, walk, torch.device("cuda"), dtype)
-            found = model.run(torch.tensor(walk.tokens, device="cuda"), itertools.repeat(tree)).cpu()
+            on_gpu = model.run(torch.tensor(walk.tokens, device="cuda"), itertools.repeat(tree)).cpu()
         model.cpu()
-    torch.testing.assert_close(found.float(), expected, atol=1e-3 if dtype == torch.float32 else 0.1, rtol=0)
+    torch.testing.assert_close(on_gpu.float(), expected, atol=1e-3 if dtype == torch.float32 else 0.1, rtol=0)

@@ -74,7 +74,7 @@ def test_the_digest_is_the_manifests(layout: str, tmp_path: Path) -> None:
 
 def test_parameters_part_by_part(folder: Path) -> None:
     """Counted by hand: matrices rows × columns, a bias for each row, a norm's two vectors."""
-    found = inspect.inspect(str(folder))["parameters"]
+    parameters = inspect.inspect(str(folder))["parameters"]
     each = {
         "norm": 2 * H,
         "attention qkv": 3 * (H * H + H),
@@ -83,15 +83,15 @@ def test_parameters_part_by_part(folder: Path) -> None:
         "MLP fc2": H * INNER + H,
     }
     once = {"embedding": VOCAB * H, "final norm": 2 * H, "head": VOCAB * H + VOCAB}
-    parts = {part["part"]: part for part in found["parts"]}
+    parts = {part["part"]: part for part in parameters["parts"]}
     assert {name: parts[name]["each"] for name in each} == each
     assert {name: part["total"] for name, part in parts.items()} == {
         **once,
         **{name: LAYERS * count for name, count in each.items()},
     }
-    assert found["per_layer"] == sum(each.values()) and found["layers"] == LAYERS
-    assert found["total"] == sum(once.values()) + LAYERS * sum(each.values())
-    assert sum(part["share"] for part in found["parts"]) == pytest.approx(1)
+    assert parameters["per_layer"] == sum(each.values()) and parameters["layers"] == LAYERS
+    assert parameters["total"] == sum(once.values()) + LAYERS * sum(each.values())
+    assert sum(part["share"] for part in parameters["parts"]) == pytest.approx(1)
 
 
 def test_without_a_config_the_tensors_are_counted(folder: Path) -> None:
@@ -100,8 +100,8 @@ def test_without_a_config_the_tensors_are_counted(folder: Path) -> None:
     facts = inspect.inspect(str(folder))
     assert facts["problems"] == [f"{folder}/config.json: not found; a checkpoint folder needs it"]
     assert facts["parameters"]["from"] == "tensors" and facts["layout"]["name"] == "hub"
-    for found, expected in zip(facts["parameters"]["parts"], whole["parts"], strict=True):
-        assert (found["part"], found["total"]) == (expected["part"], expected["total"])
+    for part, expected in zip(facts["parameters"]["parts"], whole["parts"], strict=True):
+        assert (part["part"], part["total"]) == (expected["part"], expected["total"])
     assert_page(facts)
 
 

@@ -120,8 +120,8 @@ def test_every_setting_that_we_write_is_explained(tmp_path: Path, kind: str) -> 
     ],
 )
 def test_what_files_are_for(name: str, expected: str | None) -> None:
-    found = glossary.what_file(name)
-    assert found is None if expected is None else expected in (found or "")
+    purpose = glossary.what_file(name)
+    assert purpose is None if expected is None else expected in (purpose or "")
 
 
 def test_every_file_that_is_kept_is_explained() -> None:

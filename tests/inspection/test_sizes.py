@@ -46,8 +46,8 @@ def test_parameters_are_transformers(config: PhiConfig) -> None:
         return sum(p.numel() for module in modules for p in module.parameters())
 
     layer = model.model.layers[0]
-    found = {part["part"]: part["each"] or part["total"] for part in sizes.parameters(config)["parts"]}
-    assert found == {
+    counts = {part["part"]: part["each"] or part["total"] for part in sizes.parameters(config)["parts"]}
+    assert counts == {
         "embedding": total(model.model.embed_tokens),
         "norm": total(layer.input_layernorm),
         "attention qkv": total(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
@@ -109,12 +109,12 @@ def test_activations_are_what_autograd_keeps(changes: dict[str, int]) -> None:
 
 def test_the_methods_are_those_of_conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = shape()
-    found = sizes.memory(config)["finetune"]
+    methods = sizes.memory(config)["finetune"]
     h, inner, r = 128, 512, 8
     added = 3 * r * ((3 * h + h) + (h + h) + (inner + h) + (h + inner))
     total = sizes.parameters(config)["total"]
-    assert list(found) == ["full", "lora"] and found["lora"]["trained"] == added
-    assert found["lora"]["bytes"] == 2 * total + 18 * added
+    assert list(methods) == ["full", "lora"] and methods["lora"]["trained"] == added
+    assert methods["lora"]["bytes"] == 2 * total + 18 * added
     monkeypatch.chdir(tmp_path)
     method = tmp_path / "conf" / "method"
     method.mkdir(parents=True)

@@ -70,8 +70,8 @@ class Project:
         """Return the MLflow runs: one a DVC experiment, or one an executed stage; newest first."""
         client = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
         experiment = client.get_experiment_by_name("steadyphi")
-        found = client.search_runs([experiment.experiment_id], max_results=1000)
-        return [r for r in found if ("mlflow.parentRunId" not in r.data.tags) == parents]
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        return [r for r in runs if ("mlflow.parentRunId" not in r.data.tags) == parents]
 
 
 def stages_run(output: str) -> list[str]:

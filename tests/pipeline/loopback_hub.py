@@ -125,11 +125,11 @@ class Handler(BaseHTTPRequestHandler):
         if faults.token and seen.authorization != f"Bearer {faults.token}":
             message = "Invalid credentials in Authorization header"
             return self.answer(401, headers={"X-Error-Message": message} if seen.authorization else {})
-        if found := re.fullmatch("/storage/(.+)", path):  # where a signed address leads
-            return self.file(hub.folder / found[1])
-        if not (found := self.repo(path)):
+        if match := re.fullmatch("/storage/(.+)", path):  # where a signed address leads
+            return self.file(hub.folder / match[1])
+        if not (match := self.repo(path)):
             return self.answer(404, headers={"X-Error-Code": "RepoNotFound"})
-        name, what, revision, rest = found
+        name, what, revision, rest = match
         commit = hub.repos[name]
         if revision not in (None, "main", commit):
             return self.answer(404, headers={"X-Error-Code": "RevisionNotFound"})
@@ -145,10 +145,10 @@ class Handler(BaseHTTPRequestHandler):
         for name in self.hub.repos:
             if path == f"/api/models/{name}":
                 return name, "info", None, None
-            if found := re.fullmatch(f"/api/models/{re.escape(name)}/(revision|tree)/([^/]+)", path):
-                return name, found[1], found[2], None
-            if found := re.fullmatch(f"/{re.escape(name)}/resolve/([^/]+)/(.+)", path):
-                return name, "resolve", found[1], found[2]
+            if match := re.fullmatch(f"/api/models/{re.escape(name)}/(revision|tree)/([^/]+)", path):
+                return name, match[1], match[2], None
+            if match := re.fullmatch(f"/{re.escape(name)}/resolve/([^/]+)/(.+)", path):
+                return name, "resolve", match[1], match[2]
         return None
 
     def entry(self, path: Path) -> dict[str, Any]:
@@ -160,15 +160,15 @@ class Handler(BaseHTTPRequestHandler):
         return entry
 
     def tree_entry(self, entry: dict[str, Any]) -> dict[str, Any]:
-        found = {
+        facts = {
             "type": "file",
             "path": entry["rfilename"],
             "size": entry["size"],
             "oid": entry["blobId"],
         }
         if lfs := entry.get("lfs"):
-            found["lfs"] = {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}
-        return found
+            facts["lfs"] = {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}
+        return facts
 
     def resolve(self, name: str, commit: str) -> None:
         path = self.hub.folder / name

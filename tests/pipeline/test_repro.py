@@ -28,9 +28,9 @@ def test_the_first_run_leaves_metrics_a_report_and_a_row(project: Project) -> No
     assert set(project.lock()) == set(STAGES)
     summary = json.loads((project.folder / "metrics/summary.json").read_text())
     for which in ("base", "tuned"):
-        found = json.loads((project.folder / f"metrics/evaluate-{which}.json").read_text())
-        assert (found["items"], found["formats"]) == (18, 2)
-        assert summary[f"spread_{which}"] == found["spread"]
+        metrics = json.loads((project.folder / f"metrics/evaluate-{which}.json").read_text())
+        assert (metrics["items"], metrics["formats"]) == (18, 2)
+        assert summary[f"spread_{which}"] == metrics["spread"]
     for path in project.folder.glob("metrics/*.json"):  # flat, and no timing among them
         values = json.loads(path.read_text())
         assert values and all(isinstance(v, int | float) for v in values.values()), path
@@ -90,8 +90,8 @@ def test_the_gate_fails_where_the_tuned_model_is_worse(project: Project) -> None
     for _ in range(2):
         failed = project.run("dvc", "repro", check=False)
         assert failed.returncode != 0
-        (said,) = re.findall("error: evaluate.gate: (.+); artifacts/report/report.html", failed.stderr)
-        assert "falls:" in said or "grows:" in said
+        (reasons,) = re.findall("error: evaluate.gate: (.+); artifacts/report/report.html", failed.stderr)
+        assert "falls:" in reasons or "grows:" in reasons
     assert json.loads((project.folder / "metrics/summary.json").read_text())["gate_passed"] == 0
     assert (project.folder / "artifacts/report/report.html").exists()
     project.params(**ruinous, evaluate={"draws": 200, "gate": False})
@@ -214,11 +214,11 @@ def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_bytes(project: Proje
             assert stage.poll() is None and time.monotonic() < until
             time.sleep(0.01)
         stage.send_signal(number)
-        _, said = stage.communicate(timeout=60)
+        _, printed = stage.communicate(timeout=60)
         assert stage.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert (
         f"stopped: finetune, saved after step {saved_step(project, left)}; dvc repro continues from there"
-        in said
+        in printed
     )
     project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", "finetune", **env)
     assert project.lock()["finetune"]["outs"] == whole
@@ -230,8 +230,8 @@ def states(project: Project) -> set[Path]:
 
 
 def saved_step(project: Project, but: set[Path]) -> int:
-    found = [path for path in project.folder.glob(".cache/finetune/*/step-*") if path.parent not in but]
-    return max((int(path.name.removeprefix("step-")) for path in found), default=0)
+    states = [path for path in project.folder.glob(".cache/finetune/*/step-*") if path.parent not in but]
+    return max((int(path.name.removeprefix("step-")) for path in states), default=0)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

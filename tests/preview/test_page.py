@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, phi_tiny: Path) -> tuple[Path
     rows += [{"instruction": f"Write {n}.", "response": "word " * 300} for n in range(6)]
     file = folder / "rows.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
-    own = {
+    section = {
         "valid": 4,
         "items": 20,
         "styles": ["phi2", "qa"],
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, phi_tiny: Path) -> tuple[Path
         "too_long": "truncate",
         "context": 256,
     }
-    params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": own}
+    params = {"data": "jsonl", "data_file": str(file), "task": "textbook", "prepare": section}
     settings, tokenizer = compose(params, ROOT / "conf").prepare, TextTokenizer(phi_tiny)
     counts = prepare(settings, file, tokenizer, folder)
     write_page(folder, tokenizer, counts, "rows.jsonl")
@@ -54,8 +54,8 @@ def test_samples_are_the_tokens_of_the_file(made: tuple[Path, Counts], phi_tiny:
     folder, _ = made
     page, tokenizer = (folder / NAME).read_text(), TextTokenizer(phi_tiny)
     path = folder / "train.parquet"
-    found = read(path, tokenizer.eos_id)
-    shown = samples(path, found)
+    content = read(path, tokenizer.eos_id)
+    shown = samples(path, content)
     blocks = re.findall('<pre class="tokens">(.*?)</pre>', page, re.S)
     assert len(blocks) == sum(map(len, shown.values())) >= 10
     written = {(r["id"], r["style"], tuple(r["tokens"])) for r in read_table(path)}
@@ -82,11 +82,13 @@ def test_measures_are_those_of_the_examples(made: tuple[Path, Counts], phi_tiny:
     folder, counts = made
     end = TextTokenizer(phi_tiny).eos_id
     examples = read_examples(folder / "train.parquet")
-    found = read(folder / "train.parquet", end)
-    assert found.lengths.tolist() == np.bincount([len(e.tokens) for e in examples]).tolist()
-    assert found.tokens == counts["train_tokens"] and found.supervised == counts["train_supervised_tokens"]
+    content = read(folder / "train.parquet", end)
+    assert content.lengths.tolist() == np.bincount([len(e.tokens) for e in examples]).tolist()
+    assert (
+        content.tokens == counts["train_tokens"] and content.supervised == counts["train_supervised_tokens"]
+    )
     ended = sum(e.tokens[-1] == end for e in examples)
-    assert ended < len(examples) == found.answers and found.ended == ended
+    assert ended < len(examples) == content.answers and content.ended == ended
     assert counts["end_token_coverage"] == pytest.approx(ended / len(examples), abs=1e-6)
 
 
@@ -103,11 +105,11 @@ def test_dialogues_are_counted_turn_by_turn(tmp_path: Path, phi_tiny: Path) -> N
     write_examples(path, ["a-row-1", "b-c-row-1-again-1", "b-c/x.jsonl-row-2"], ["qa", "qa", "qa"], examples)
     assert read(path, 0).styles == {("", "qa"): 3}
     sources = ["a", "b", "b-c"]
-    found = read(path, 0, sources)
-    assert found.supervised == sum(e.supervised for e in examples)
-    assert (found.answers, found.ended) == (4, 3)
-    assert found.styles == {("a", "qa"): 1, ("b-c", "qa"): 2}
-    shown = [row for row, _ in samples(path, found, sources)[("b-c", "qa")]]
+    content = read(path, 0, sources)
+    assert content.supervised == sum(e.supervised for e in examples)
+    assert (content.answers, content.ended) == (4, 3)
+    assert content.styles == {("a", "qa"): 1, ("b-c", "qa"): 2}
+    shown = [row for row, _ in samples(path, content, sources)[("b-c", "qa")]]
     assert shown == ["b-c-row-1-again-1", "b-c/x.jsonl-row-2"]
 
 

@@ -45,11 +45,11 @@ def _block(
             _, at = _block(parts, at + 1, dot, variables, run=False)
         elif action.startswith("if "):
             true = run and bool(_value(action.removeprefix("if "), dot, variables))
-            one, at = _block(parts, at + 1, dot, variables, true)
+            block, at = _block(parts, at + 1, dot, variables, true)
             other = ""
             if parts[at] == "else":
                 other, at = _block(parts, at + 1, dot, variables, run and not true)
-            text += one + other
+            text += block + other
         elif run:
             text += str(_value(action, dot, variables))
         at += 1

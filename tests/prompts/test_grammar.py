@@ -160,17 +160,17 @@ def test_more_choices_than_labels() -> None:
 
 
 def test_atoms_of_the_named_formats() -> None:
-    found = {name: tuple(grammar.field_atoms(f).values()) for name, f in FORMATS.items()}
-    assert found["phi2"] == ("Instruct/Output", "title", ":␣", "⏎", "nothing")
-    assert found["phi2-space"] == ("Instruct/Output", "title", ":␣", "⏎", "space")
-    assert found["phi2-newline"] == ("Instruct/Output", "title", ":␣", "⏎", "newline")
-    assert found["phi2-tight"] == ("Instruct/Output", "title", ":", "⏎", "nothing")
-    assert found["phi15"] == ("/Answer", "title", ":␣", "⏎⏎", "nothing")
-    assert found["question-tab"] == ("Question/Answer", "title", "⇥", "⏎", "space")
-    assert found["bare-newline"] == ("none", "none", "none", "none", "newline")
-    assert found["question-pipe"] == ("Question/Answer", "title", ":␣", "other", "nothing")
-    assert found["alpaca"] == ("other", "title", "other", "⏎⏎", "newline")
-    beside = {name for name, levels in found.items() if "other" in levels}
+    atoms = {name: tuple(grammar.field_atoms(f).values()) for name, f in FORMATS.items()}
+    assert atoms["phi2"] == ("Instruct/Output", "title", ":␣", "⏎", "nothing")
+    assert atoms["phi2-space"] == ("Instruct/Output", "title", ":␣", "⏎", "space")
+    assert atoms["phi2-newline"] == ("Instruct/Output", "title", ":␣", "⏎", "newline")
+    assert atoms["phi2-tight"] == ("Instruct/Output", "title", ":", "⏎", "nothing")
+    assert atoms["phi15"] == ("/Answer", "title", ":␣", "⏎⏎", "nothing")
+    assert atoms["question-tab"] == ("Question/Answer", "title", "⇥", "⏎", "space")
+    assert atoms["bare-newline"] == ("none", "none", "none", "none", "newline")
+    assert atoms["question-pipe"] == ("Question/Answer", "title", ":␣", "other", "nothing")
+    assert atoms["alpaca"] == ("other", "title", "other", "⏎⏎", "newline")
+    beside = {name for name, levels in atoms.items() if "other" in levels}
     assert beside == {
         *(
             "question-newline",

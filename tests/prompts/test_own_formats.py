@@ -16,7 +16,8 @@ from steadyphi.prompts import own_formats
 from steadyphi.prompts.dialogue import chat_template
 from steadyphi.prompts.formats import FORMATS, Format
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import Evaluate, Prepare, load, stage_files
+from steadyphi.settings.files import load_settings, stage_files
+from steadyphi.settings.schema import Evaluate, Prepare
 from tests.conftest import ROOT
 
 TEXTBOOK = "steadyphi/data/textbook.py"
@@ -120,7 +121,7 @@ def test_stages_get_the_formats_that_their_settings_name(tmp_path: Path) -> None
         assert settings.prepare.prompts == settings.evaluate.prompts == (tutor,)
         for stage, section in (("prepare", Prepare), ("evaluate", Evaluate)):
             (tmp_path / f"{stage}.yaml").write_text(stage_files(settings)[stage])
-            assert load(tmp_path / f"{stage}.yaml", section).prompts == (tutor,)
+            assert load_settings(tmp_path / f"{stage}.yaml", section).prompts == (tutor,)
 
 
 def test_a_wrong_format_stops_compose_and_the_settings_cannot_hold_one(tmp_path: Path) -> None:

@@ -109,9 +109,9 @@ def test_names_numbers_and_letters_are_left_alone() -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_a_higher_level_changes_what_a_lower_one_does_and_more(
-    asked: Item, kind: Kind, one: float, other: float, seed: int
+    asked: Item, kind: Kind, level: float, other: float, seed: int
 ) -> None:
-    low, high = sorted((one, other))
+    low, high = sorted((level, other))
     less, more = Perturbation(kind, low).apply(asked, seed), Perturbation(kind, high).apply(asked, seed)
     assert places(asked.question, less) <= places(asked.question, more)
     for n in places(asked.question, less):

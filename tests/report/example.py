@@ -6,23 +6,25 @@ from typing import Literal
 
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.prompts.grammar import GrammarFormat
-from steadyphi.results.result import (
+from steadyphi.results.experiment import (
     Answers,
     AnswerTable,
-    Decomposition,
-    Estimate,
     Experiment,
     FamilyChange,
+    MixedModel,
+    QuestionAnswers,
+    RunComparison,
+)
+from steadyphi.results.result import (
+    Decomposition,
+    Estimate,
     LongShare,
     LongSummary,
-    MixedModel,
     OpenAccuracy,
     OptionRow,
     PositionMeasure,
     QuantizedChange,
-    QuestionAnswers,
     Result,
-    RunComparison,
     SearchedFormat,
     SearchResult,
     SkillRow,
@@ -32,7 +34,7 @@ from steadyphi.stats.attribution import Effect
 from steadyphi.stats.comparison import MeasureChange, VariantChange
 from steadyphi.stats.crossed import Component
 from steadyphi.stats.gate import Gate
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.recommendation import Recommendation
 from steadyphi.stats.search import Step
 
@@ -138,8 +140,8 @@ def _prompt(name: str, family: str, question: str) -> str:
 
 
 def _ability(name: str, run: int) -> float:
-    own = random.Random(f"ability {name}").random()
-    return 0.05 + 0.8 * own if run == 0 else 0.55 + 0.35 * own
+    ability = random.Random(f"ability {name}").random()
+    return 0.05 + 0.8 * ability if run == 0 else 0.55 + 0.35 * ability
 
 
 def _result(label: str, number: int, items: list[QuestionAnswers], chance: random.Random) -> Result:
@@ -339,10 +341,10 @@ def _measure_change(key: str, before: float, after: float) -> MeasureChange:
 def _family(
     part: Literal["family", "options", "long"], name: str, items: int, keys: tuple[str, ...]
 ) -> FamilyChange:
-    own = random.Random(f"family {name}")
+    rng = random.Random(f"family {name}")
     rows = []
     for key in keys:
-        before, change = own.random(), own.random() / 5 - 0.1
+        before, change = rng.random(), rng.random() / 5 - 0.1
         rows.append(_measure_change(key, before, before + change))
     return FamilyChange(part, name, items, 4, rows)
 

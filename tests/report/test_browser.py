@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from steadyphi.report import browser
-from steadyphi.results.result import Answers, Experiment
+from steadyphi.results.experiment import Answers, Experiment
 from tests.report import example
 
 
@@ -68,9 +68,9 @@ def test_many_choices_take_two_bytes(whole: Experiment) -> None:
         answer=299,
         runs=[Answers([299] * width, [1.0] * width, [[0.0] * 299 + [1.0]] * width) for _ in item.runs],
     )
-    found = data(replace(whole, answers=replace(whole.answers, items=[many])))
-    chosen = base64.b64decode(found["chosen"])
-    assert found["wide"] and int.from_bytes(chosen[:2], "little") == 299 and len(chosen) == 2 * 2 * width
+    packed = data(replace(whole, answers=replace(whole.answers, items=[many])))
+    chosen = base64.b64decode(packed["chosen"])
+    assert packed["wide"] and int.from_bytes(chosen[:2], "little") == 299 and len(chosen) == 2 * 2 * width
 
 
 def test_what_no_model_computed_is_zero(whole: Experiment) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.report import page, write_report
-from steadyphi.results.result import Answers, AnswerTable
+from steadyphi.results.experiment import Answers, AnswerTable
 from tests.report import chromium, example
 from tests.report.test_colours import DARK, LIGHT
 
@@ -192,8 +192,8 @@ def test_on_paper_everything_is_open(tab: chromium.Tab, report: Path) -> None:
     heights = (
         "[...document.querySelectorAll('main .fold')].map((fold) => fold.getBoundingClientRect().height)"
     )
-    found = tab.value(heights)
-    assert sum(height > 100 for height in found) == len(found) - 1  # all but the table of single answers
+    printed = tab.value(heights)
+    assert sum(height > 100 for height in printed) == len(printed) - 1  # all but the table of single answers
     tab.call("Emulation.setEmulatedMedia", media="")
     tab.value("dispatchEvent(new Event('beforeprint'))")
     assert tab.value("document.querySelectorAll('details:not([open])').length") == 0
@@ -334,9 +334,9 @@ def test_by_keyboard(tab: chromium.Tab, report: Path) -> None:
     assert tab.value(focus) == "Copy prompt"
     assert tab.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     tab.press("Enter", 13, "\r")
-    said = "document.querySelector('.said').textContent"
-    tab.value(f"new Promise((done) => setInterval(() => {said} && done(), 20))")
-    assert tab.value(said) in ("Copied.", "Selected: press Ctrl+C.")
+    announced = "document.querySelector('.said').textContent"
+    tab.value(f"new Promise((done) => setInterval(() => {announced} && done(), 20))")
+    assert tab.value(announced) in ("Copied.", "Selected: press Ctrl+C.")
     for _ in range(2):  # the warnings, then the first section
         tab.press("Tab", 9)
     tab.press("Enter", 13, "\r")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from steadyphi.report import first_screen, reading
-from steadyphi.results.result import Experiment
+from steadyphi.results.experiment import Experiment
 from tests.report import example
 
 

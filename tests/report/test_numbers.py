@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from steadyphi.report import page, reading
-from steadyphi.results.result import Experiment, VariantRow
+from steadyphi.results.experiment import Experiment
+from steadyphi.results.result import VariantRow
 from tests.report import example
 from tests.report.example import FORMATS, ITEMS
 
@@ -28,9 +29,9 @@ def plain(markup: str) -> str:
 
 def table(text: str, caption: str) -> list[list[str]]:
     """Return the cells of the table of that name, its head first."""
-    found = text.split(f"<caption>{caption}</caption>")[1].split("</table>")[0]
+    body = text.split(f"<caption>{caption}</caption>")[1].split("</table>")[0]
     return [
-        [plain(c) for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in found.split("</tr>")[:-1]
+        [plain(c) for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in body.split("</tr>")[:-1]
     ]
 
 
@@ -76,14 +77,14 @@ def test_changes_of_the_families(text: str, whole: Experiment) -> None:
         for row in whole.runs[0].variants
         if row.family not in ("format", "unseen") and row.p_holm < 0.05
     )
-    found = [variant(whole, run, name) for run in (0, 1)]
+    rows = [variant(whole, run, name) for run in (0, 1)]
     title, detail, figures = lane(text, "families", name)
-    values = [change(v.change) for v in found]
+    values = [change(v.change) for v in rows]
     assert title == f"{name}: base {values[0]}, tuned {values[1]}"
-    assert f"base {change(found[0].change_low)} to {change(found[0].change_high)}" in detail
-    stars = ["*" if v.p_holm < 0.05 else "" for v in found]
+    assert f"base {change(rows[0].change_low)} to {change(rows[0].change_high)}" in detail
+    stars = ["*" if v.p_holm < 0.05 else "" for v in rows]
     assert figures == [value + star for value, star in zip(values, stars, strict=True)] and "*" in stars
-    v = found[1]
+    v = rows[1]
     bounds = f"{change(v.change_low)} to {change(v.change_high)}"
     row = [name, v.family, "tuned", share(v.accuracy), values[1], bounds, f"{v.p_holm:.3g}"]
     assert row in table(text, "Change against the default format")
@@ -110,12 +111,12 @@ def test_what_is_said_of_effects_and_options(text: str) -> None:
 def test_long_prompts(text: str, whole: Experiment) -> None:
     base, tuned = (run.long for run in whole.runs)
     assert base and tuned
-    found = next(row for row in base.needle if (row.length, row.depth) == (256, 0.75))
-    bounds = f"{share(found.low)} to {share(found.high)}"
-    row = ["256", "75%", share(found.share), bounds, "50.0%", "20"]
+    recall = next(row for row in base.needle if (row.length, row.depth) == (256, 0.75))
+    bounds = f"{share(recall.low)} to {share(recall.high)}"
+    row = ["256", "75%", share(recall.share), bounds, "50.0%", "20"]
     assert row in table(text, "Recall by depth and length")
     title = f'title="256 tokens, depth 75%: {row[2]} (interval {bounds}) of 20; exact match 50.0%"'
-    assert text.split(title)[1].split("</td>")[0].endswith(f">{100 * found.share:.0f}")
+    assert text.split(title)[1].split("</td>")[0].endswith(f">{100 * recall.share:.0f}")
     rule = next(row for row in tuned.rules if (row.length, row.kind) == (512, "around"))
     row = [
         "around",
@@ -176,11 +177,11 @@ def test_what_changed_besides_the_formats(text: str, whole: Experiment) -> None:
     assert whole.comparison
     families = whole.comparison.families
     assert rows[0][2:5] == ["base", "tuned", "change"]
-    found = next(family for family in families if family.name == "noise").measures[0]
-    assert found.low is not None and found.high is not None
-    values = [share(found.before), share(found.after)]
-    moved, low, high = (change(value) for value in (found.change, found.low, found.high))
-    interval, q_value = f"{low} to {high} points", f"{found.q_value:.3g}"
+    measure = next(family for family in families if family.name == "noise").measures[0]
+    assert measure.low is not None and measure.high is not None
+    values = [share(measure.before), share(measure.after)]
+    moved, low, high = (change(value) for value in (measure.change, measure.low, measure.high))
+    interval, q_value = f"{low} to {high} points", f"{measure.q_value:.3g}"
     row = ["noise", "Mean accuracy", *values, f"{moved} points", interval, q_value, "60", "4"]
     assert row in rows and len(rows) == 1 + sum(len(family.measures) for family in families)
     drawn = text.split("Noise in the question: 60 questions, 4 variants</p>")[1].split("row group")[0]
@@ -201,14 +202,14 @@ def test_regret_and_gate(text: str) -> None:
 
 
 def test_what_a_search_found(text: str, whole: Experiment) -> None:
-    said = plain(text)
-    assert "16,000 of 128,000 answers were scored, 8.0 times fewer" in said
-    assert "The two formats found differ by 41.0 points on these questions." in said
+    words = plain(text)
+    assert "16,000 of 128,000 answers were scored, 8.0 times fewer" in words
+    assert "The two formats found differ by 41.0 points on these questions." in words
     assert (
         "as 41.2 points; in 95% of its draws it is 38.0 to 44.0 points. This is no confidence interval"
-        in said
+        in words
     )
-    assert "the worst by 39.0 points (" in said
+    assert "the worst by 39.0 points (" in words
     rows = table(text, f"Found for {reading.model(whole.runs[0])}")
     assert rows[1][:3] == ["best", "drawn-best", "81.0%"] and rows[2][:3] == ["worst", "drawn-worst", "40.0%"]
     assert "Q:␣Which?" in text

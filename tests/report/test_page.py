@@ -15,7 +15,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from steadyphi.report import page, reading, write_report
-from steadyphi.results.result import SCHEMA, AnswerTable, Estimate, Experiment
+from steadyphi.results.experiment import AnswerTable, Experiment
+from steadyphi.results.result import SCHEMA, Estimate
 from steadyphi.stats.catalogue import CATALOGUE
 from tests.report import example
 

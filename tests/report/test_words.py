@@ -14,7 +14,8 @@ from steadyphi.prompts.held_out import trainable
 from steadyphi.report import effects, first_screen, prompts, recommendation, verdict, wording
 from steadyphi.report.markup import Markup, join, tag
 from steadyphi.report.tables import guarded, tables
-from steadyphi.results.result import AnswerTable, Estimate, Experiment, RunComparison
+from steadyphi.results.experiment import AnswerTable, Experiment, RunComparison
+from steadyphi.results.result import Estimate
 from steadyphi.stats.catalogue import CATALOGUE, used_in
 from steadyphi.stats.comparison import MeasureChange
 from steadyphi.stats.gate import Gate
@@ -54,18 +55,18 @@ def test_the_verdict_on_one_run() -> None:
         "The base model gets between 37.5% and 88.0% of the same 200 questions right, depending on the "
         "format alone: it decides about 50.5 points."
     )
-    one = {"accuracy_best": Estimate(0.9), "accuracy_worst": Estimate(0.9)}
-    assert verdict.sentence(small(formats=1, measures=one)) == (
+    measures = {"accuracy_best": Estimate(0.9), "accuracy_worst": Estimate(0.9)}
+    assert verdict.sentence(small(formats=1, measures=measures)) == (
         "The base model gets 90.0% of the same 200 questions right; one format alone says nothing of "
         "steadiness."
     )
 
 
 def test_the_verdict_on_one_format_before_and_after() -> None:
-    one = {"accuracy_best": Estimate(0.9), "accuracy_worst": Estimate(0.9)}
+    measures = {"accuracy_best": Estimate(0.9), "accuracy_worst": Estimate(0.9)}
     row = MeasureChange("spread", 0.0, 0.0, 0.0, 0.0, 0.0)
     comparison = RunComparison([row], [], [], Gate(True, []), 200, [])
-    assert verdict.sentence(compared(small(formats=1, measures=one), comparison)).endswith(
+    assert verdict.sentence(compared(small(formats=1, measures=measures), comparison)).endswith(
         "; one format alone says nothing of steadiness."
     )
 
@@ -118,8 +119,10 @@ def test_the_verdict_prefers_tested_formats_and_names_the_price(
     ]
     comparison = RunComparison(rows, [], [], Gate(True, []), 200, [])
     whole = compared(example.experiment(runs=1), comparison)
-    said = verdict.sentence(whole)
-    assert "phi-tiny much steadier: in 4 prompt formats that it never saw" in said and said.endswith(end)
+    sentence = verdict.sentence(whole)
+    assert "phi-tiny much steadier: in 4 prompt formats that it never saw" in sentence and sentence.endswith(
+        end
+    )
 
 
 def test_the_measures_of_the_first_screen_are_those_that_the_catalogue_names() -> None:
@@ -149,16 +152,16 @@ def test_alarms_say_whose_they_are_and_come_once() -> None:
 
 
 def test_the_recommended_prompt_is_its_shape_with_a_place_for_the_question() -> None:
-    found = recommendation.section(example.experiment())
-    assert found and found.body.index("fine-tuned") < found.body.index("base model")
-    pre = re.findall(r"<pre[^>]*>(.*?)</pre>", found.body, re.S)
+    section = recommendation.section(example.experiment())
+    assert section and section.body.index("fine-tuned") < section.body.index("base model")
+    pre = re.findall(r"<pre[^>]*>(.*?)</pre>", section.body, re.S)
     assert [html.unescape(re.sub("<[^>]+>", "", p)) for p in pre] == ["Instruct: {question}\nOutput:\n"] * 2
-    assert "Expect +8.3 points against the default format phi2 (interval +2.1 to +14.5)" in found.body
+    assert "Expect +8.3 points against the default format phi2 (interval +2.1 to +14.5)" in section.body
     assert (
         "The interval allows for the fact that only large gains are recommended, so it may contain 0."
-        in found.body
+        in section.body
     )
-    assert "Chosen on 30 questions and tested on others, 60 in all." in found.body
+    assert "Chosen on 30 questions and tested on others, 60 in all." in section.body
     whole = example.experiment(runs=1)
     run = whole.runs[0]
     assert run.recommendation
@@ -182,8 +185,10 @@ def test_a_prompt_that_differs_between_questions_is_shown_as_an_example() -> Non
         variants=[shown if row == variant else row for row in run.variants],
         recommendation=replace(run.recommendation, variant=variant.name),
     )
-    found = recommendation.section(replace(whole, runs=[changed]))
-    assert found and "This is the prompt of one question." in found.body and "{question}" not in found.body
+    section = recommendation.section(replace(whole, runs=[changed]))
+    assert (
+        section and "This is the prompt of one question." in section.body and "{question}" not in section.body
+    )
     assert prompts.shape(answers, number) == ("Q: ", "\nA. 0\nAnswer:")
     assert prompts.shape(answers, number, least=8 / len(answers.items)) is not None
     assert prompts.shape(answers, number, least=9 / len(answers.items)) is None
@@ -270,13 +275,13 @@ def test_a_prompt_that_holds_its_question_twice_has_no_shape() -> None:
 
 def test_the_tables_hold_every_value() -> None:
     whole = example.experiment()
-    found = tables(whole)
+    files = tables(whole)
     run, answers = whole.runs[0], whole.answers
     variants = len(run.variants)
     assert (
-        len(found["variants.csv"]) == 2 * variants and len(found["items.csv"]) == 2 * variants * example.ITEMS
+        len(files["variants.csv"]) == 2 * variants and len(files["items.csv"]) == 2 * variants * example.ITEMS
     )
-    first = found["variants.csv"][0]
+    first = files["variants.csv"][0]
     assert first["atoms"] == "end='space'; case='title'"
     written = run.variants[0].open
     assert written and [first[key] for key in ("open", "open_low", "open_high")] == [
@@ -285,25 +290,25 @@ def test_the_tables_hold_every_value() -> None:
         written.high,
     ]
     assert (first["open_items"], first["ranked_on_open_items"]) == (written.items, written.ranked)
-    assert {row["part"] for row in found["long.csv"]} == {"needle", "rules", "padding", "tracking"}
+    assert {row["part"] for row in files["long.csv"]} == {"needle", "rules", "padding", "tracking"}
     assert run.long
     needle, rule = run.long.needle[1], run.long.rules[0]
-    rows = [row for row in found["long.csv"] if row["run"] == "base"]
+    rows = [row for row in files["long.csv"] if row["run"] == "base"]
     columns = ("run", "part", "kind", "length", "items", "value", "low", "high", "exact")
     for row, part, share, kind in ((rows[1], "needle", needle, 0.25), (rows[20], "rules", rule, "before")):
         values = ("base", part, kind, share.length, 20, share.share, share.low, share.high, share.exact)
         assert row == dict(zip(columns, values, strict=True))
-    assert found["measures.csv"][1] == {
+    assert files["measures.csv"][1] == {
         "run": "base",
         "measure": "accuracy_mean",
         **asdict(run.measures["accuracy_mean"]),
     }
     item = answers.items[7]
-    row = found["items.csv"][7 * 2 * variants + variants + 3]  # item 7, the second run, variant 3
+    row = files["items.csv"][7 * 2 * variants + variants + 3]  # item 7, the second run, variant 3
     chosen = item.runs[1].chosen[3]
     assert row["variant"] == answers.variants[3] and row["chosen"] == item.choices[chosen]
     assert row["correct"] == int(chosen == item.answer) and row["run"] == "tuned"
-    assert all(len({tuple(r) for r in rows}) == 1 for rows in found.values())  # the same columns in every row
+    assert all(len({tuple(r) for r in rows}) == 1 for rows in files.values())  # the same columns in every row
     assert tables(small(variants=[]))["long.csv"] == []
 
 

@@ -20,15 +20,15 @@ def test_values_are_where_their_item_and_variant_are() -> None:
         row("a", "y", [-1.0, -2.0, -3.0], answer=1),
         row("b", "y", [-2.0, -1.0]),
     ]
-    found = cells(rows, ["y", "x"])
-    assert (found.items, found.variants) == (["b", "a"], ["y", "x"])
-    assert found.correct.tolist() == [[False, True], [False, True]]
-    assert found.chosen.tolist() == [[1, 0], [0, 1]]
-    assert found.logprobs[0].tolist() == [[-2.0, -1.0, -np.inf], [-1.0, -2.0, -np.inf]]
-    assert found.tokens[0, 0].tolist() == [2, 2, 0]
-    assert found.choices.tolist() == [2, 3]
+    table = cells(rows, ["y", "x"])
+    assert (table.items, table.variants) == (["b", "a"], ["y", "x"])
+    assert table.correct.tolist() == [[False, True], [False, True]]
+    assert table.chosen.tolist() == [[1, 0], [0, 1]]
+    assert table.logprobs[0].tolist() == [[-2.0, -1.0, -np.inf], [-1.0, -2.0, -np.inf]]
+    assert table.tokens[0, 0].tolist() == [2, 2, 0]
+    assert table.choices.tolist() == [2, 3]
     # By hand: with log-probabilities -1 and -2, the first has the probability 1 / (1 + 1/e).
-    assert found.arrays["probability"][0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
+    assert table.arrays["probability"][0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
 def test_items_that_some_variant_lacks_are_left_out() -> None:
@@ -39,6 +39,6 @@ def test_items_that_some_variant_lacks_are_left_out() -> None:
 
 def test_what_one_variant_lacks_is_none() -> None:
     rows = [row("a", "x", [-1.0, -2.0], free=[-1.0, -1.0], places=[1, 0]), row("a", "y", [-1.0, -2.0])]
-    one, both = cells(rows, ["x"]), cells(rows, ["x", "y"])
-    assert one.free is not None and one.places is not None and one.places.tolist() == [[[1, 0]]]
+    alone, both = cells(rows, ["x"]), cells(rows, ["x", "y"])
+    assert alone.free is not None and alone.places is not None and alone.places.tolist() == [[[1, 0]]]
     assert both.free is None and both.places is None

@@ -56,10 +56,10 @@ def test_a_single_scorer_is_the_answers_own() -> None:
     given = answers(FORMATS)
     items = [Item(str(n), "", "?", ("a", f"{n % 10}", "c"), 0) for n in range(ITEMS)]
     given = dataclasses.replace(given, items=items)
-    (found,) = decompositions(given)
+    (decomposition,) = decompositions(given)
     correct = given.cells(given.variants).correct
     expected = components(correct, ["question", "format"])
-    by_term = {tuple(part.factors): part.variance for part in found.components}
+    by_term = {tuple(part.factors): part.variance for part in decomposition.components}
     assert by_term["scorer",] == by_term["question", "scorer"] == 0
     for part in expected:
         assert by_term[tuple(part.factors)] == pytest.approx(part.variance)
@@ -74,22 +74,22 @@ def test_the_model_of_two_runs() -> None:
     """Fine-tuning lifts the bad half of the formats, so it differs by format."""
     rng = np.random.default_rng(0)
     before = rng.random((40, 6)) < np.repeat([0.8, 0.3], 3)
-    found = mixed(run(before), run(rng.random((40, 6)) < 0.8))
-    assert found and (found.questions, found.formats) == (40, 6) and set(found.deviations) == set(TERMS)
+    model = mixed(run(before), run(rng.random((40, 6)) < 0.8))
+    assert model and (model.questions, model.formats) == (40, 6) and set(model.deviations) == set(TERMS)
     # The logit of 0.8 is 1.39, that of 0.3 is -0.85: half of the formats gain 2.2, the others nothing.
-    assert found.tuned == pytest.approx(1.1, abs=0.5)
-    assert found.deviations["fine-tuning × format"] > 0.4 > found.deviations["question"]
+    assert model.tuned == pytest.approx(1.1, abs=0.5)
+    assert model.deviations["fine-tuning × format"] > 0.4 > model.deviations["question"]
 
 
 def test_nothing_to_model() -> None:
-    one = np.ones((20, 2), bool)
-    assert mixed(run(one), run(one)) is None and mixed(run(~one), run(~one)) is None
-    assert mixed(run(one[:, :1]), run(~one[:, :1])) is None
+    right = np.ones((20, 2), bool)
+    assert mixed(run(right), run(right)) is None and mixed(run(~right), run(~right)) is None
+    assert mixed(run(right[:, :1]), run(~right[:, :1])) is None
 
 
 def test_estimates_that_are_not_finite_are_left_out() -> None:
     random = np.random.default_rng(0).random((20, 4)) < 0.5
-    for one in (np.ones((20, 4), bool), np.zeros((20, 4), bool)):
-        assert mixed(run(random), run(one)) is None and mixed(run(one), run(random)) is None
+    for correct in (np.ones((20, 4), bool), np.zeros((20, 4), bool)):
+        assert mixed(run(random), run(correct)) is None and mixed(run(correct), run(random)) is None
     by_question = np.repeat(random[:, :1], 4, axis=1)  # each question is always right or always wrong
     assert mixed(run(by_question), run(by_question)) is None

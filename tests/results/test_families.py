@@ -11,7 +11,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.item import Item
 from steadyphi.results import families, stored
 from steadyphi.results.cells import Cells, cells
-from steadyphi.results.result import FamilyChange, OptionRow, PositionMeasure, Result, VariantRow
+from steadyphi.results.experiment import FamilyChange
+from steadyphi.results.result import OptionRow, PositionMeasure, Result, VariantRow
 from steadyphi.results.stored import Evaluation
 from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.comparison import MeasureChange
@@ -97,15 +98,15 @@ def after() -> Evaluation:
 
 
 def test_a_family_by_hand(before: Evaluation, after: Evaluation) -> None:
-    found = changes(before, after)
-    family, mean = found["noise", "accuracy_mean"]
+    changed = changes(before, after)
+    family, mean = changed["noise", "accuracy_mean"]
     assert (family.part, family.items, family.variants) == ("family", 4, 2)
     assert (mean.before, mean.after) == (3 / 8, 5 / 8)  # the default is not included
-    _, cost = found["noise", "against_default"]  # in the default 6/8 are right, before and after
+    _, cost = changed["noise", "against_default"]  # in the default 6/8 are right, before and after
     assert (cost.before, cost.after, cost.change) == (-3 / 8, -1 / 8, 1 / 4)
-    _, apart = found["noise", "spread"]
+    _, apart = changed["noise", "spread"]
     assert (apart.before, apart.after) == (1 / 4, 1 / 4)  # 1 and 2 right, then 3 and 2
-    _, drop = found["noise", "pdr"]  # noise takes 3/6 of the default's right answers, then 1/6
+    _, drop = changed["noise", "pdr"]  # noise takes 3/6 of the default's right answers, then 1/6
     assert (drop.before, drop.after, drop.change) == pytest.approx((1 / 2, 1 / 6, -1 / 3))
     # The items gain 0, 1/2, 1/2 and 0: the standard error of the mean is 1/4/sqrt(3).
     half = t.isf(0.025, 3) / 4 / 3**0.5
@@ -132,19 +133,19 @@ def test_one_variant_has_no_spread(before: Evaluation, after: Evaluation) -> Non
 
 
 def test_a_drop_needs_right_answers_before_it() -> None:
-    none, some = (
+    none, mixed = (
         cells(answered({"phi2": clean, "n": "1010", "m": "1110"}), ["phi2", "n", "m"])
         for clean in ("0000", "1100")
     )
     keys = [
         [row.key for row in families.family("noise", *runs, RESAMPLING).measures]
-        for runs in ((some, some), (none, some))
+        for runs in ((mixed, mixed), (none, mixed))
     ]
     assert keys == [
         ["accuracy_mean", "against_default", "spread", "pdr"],
         ["accuracy_mean", "against_default", "spread"],
     ]
-    assert "pdr" not in {row.key for row in families.family("shots", some, some, RESAMPLING).measures}
+    assert "pdr" not in {row.key for row in families.family("shots", mixed, mixed, RESAMPLING).measures}
 
 
 def test_the_order_of_options_by_hand(before: Evaluation, after: Evaluation) -> None:
@@ -160,9 +161,11 @@ def test_what_is_not_asked_in_the_same_words_is_left_out(before: Evaluation, aft
     worded = dataclasses.replace(after, rows=other)
     assert changes(before, worded)["noise", "accuracy_mean"][0].variants == 1
     changed = [*after.items[:3], dataclasses.replace(after.items[3], question="Another?")]
-    found = changes(before, dataclasses.replace(worded, items=changed))
-    assert found["noise", "accuracy_mean"][0].variants == 2  # because that question is left out altogether
-    assert {family.items for family, _ in found.values()} == {3}
+    changed_families = changes(before, dataclasses.replace(worded, items=changed))
+    assert (
+        changed_families["noise", "accuracy_mean"][0].variants == 2
+    )  # because that question is left out altogether
+    assert {family.items for family, _ in changed_families.values()} == {3}
 
 
 def test_another_default_leaves_the_orders_alone(before: Evaluation, after: Evaluation) -> None:
@@ -185,10 +188,10 @@ def test_long_prompts_by_hand() -> None:
     was += [probe("rules", kind, "a", 192, False) for kind in ("none", "before")]
     now = [probe("needle", "", item, n, item == "a" or n == 192) for item in "ab" for n in (192, 320, 480)]
     now += [probe("rules", kind, "a", 192, kind == "before") for kind in ("none", "before")]
-    found = families.long(was, now, RESAMPLING)
-    assert [entry.name for entry in found] == ["needle", "rules, none", "rules, before"]
-    assert [(entry.items, entry.variants) for entry in found] == [(2, 2), (1, 1), (1, 1)]
-    needle, _, rules = (entry.measures[0] for entry in found)
+    rows = families.long(was, now, RESAMPLING)
+    assert [entry.name for entry in rows] == ["needle", "rules, none", "rules, before"]
+    assert [(entry.items, entry.variants) for entry in rows] == [(2, 2), (1, 1), (1, 1)]
+    needle, _, rules = (entry.measures[0] for entry in rows)
     # At the common lengths, 192 and 320 tokens: 2 of 4 right before; after, a at both lengths and b at one.
     assert (needle.before, needle.after, needle.change) == (1 / 2, 3 / 4, 1 / 4)
     # The questions gain 1/2 and 0. With a sum of 1/2 over 2 + 2 and a sum of squares of 1/4 + 1, the mean is

@@ -38,8 +38,8 @@ QUALITY = {"good": 3.0, "better": 4.0, "bad": 0.0, "new": 0.5}
 
 def test_each_half_is_averaged_with_the_best_two_of_the_other() -> None:
     given = answers(QUALITY, {"new": "unseen"})
-    found = panel_correct(given, "unseen")
-    assert found is not None and found.shape == (ITEMS, 1)
+    correct = panel_correct(given, "unseen")
+    assert correct is not None and correct.shape == (ITEMS, 1)
     table = {(row["item"], row["variant"]): row for row in given.scores}
     for n in range(ITEMS):
         others = [m for m in range(ITEMS) if m % 2 != n % 2]
@@ -48,7 +48,7 @@ def test_each_half_is_averaged_with_the_best_two_of_the_other() -> None:
         }
         panel = sorted(shares, key=lambda v: -shares[v])[:2]
         mean = sum(np.log(softmax(table[str(n), v]["logprobs"])) for v in ("new", *panel)) / 3
-        assert found[n, 0] == (mean.argmax() == table[str(n), "new"]["answer"])
+        assert correct[n, 0] == (mean.argmax() == table[str(n), "new"]["answer"])
 
 
 def test_a_panel_lifts_bad_formats_and_excludes_the_format_itself() -> None:

@@ -18,7 +18,7 @@ TINY = ROOT / "assets" / "phi-tiny"
 
 def test_the_formats_are_asked_again(tmp_path: Path) -> None:
     chosen = phi_tiny.settings(items=12)
-    found = phi_tiny.material(chosen)
+    material = phi_tiny.material(chosen)
     settings = dataclasses.replace(
         chosen.evaluate,
         formats=("phi2", "phi2-newline", "question-pipe"),
@@ -36,12 +36,12 @@ def test_the_formats_are_asked_again(tmp_path: Path) -> None:
         made.append(bits)
         return Guesser(tokenizer, {8: 0, 4: 1}[bits])
 
-    outcome = run("base", Guesser(tokenizer, 0), found.items, found.shots, settings, quantized)
+    outcome = run("base", Guesser(tokenizer, 0), material.items, material.shots, settings, quantized)
     assert made == [8, 4]
     same, other = outcome.result.quantized
     assert (same.bits, other.bits, same.changed) == (8, 4, 0.0)
     assert all(change.change == 0 for change in same.measures)
-    rows = choices.evaluate(Guesser(tokenizer, 1), found.items, [], variants_of(settings), settings)
+    rows = choices.evaluate(Guesser(tokenizer, 1), material.items, [], variants_of(settings), settings)
     for family, suffix in (("format", ""), ("unseen", "_unseen")):
         names = [row.name for row in outcome.result.variants if row.family == family]
         means = [
@@ -54,4 +54,4 @@ def test_the_formats_are_asked_again(tmp_path: Path) -> None:
     pairs = zip(outcome.scores, rows, strict=True)
     changed = [a["chosen"] != b["chosen"] for a, b in pairs if a["variant"] in settings.formats]
     assert other.changed == np.mean(changed) > 0
-    assert run("base", Guesser(tokenizer, 0), found.items, [], settings).result.quantized == []
+    assert run("base", Guesser(tokenizer, 0), material.items, [], settings).result.quantized == []

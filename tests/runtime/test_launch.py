@@ -40,10 +40,10 @@ def test_one_process_is_not_launched(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_so_many_processes(tmp_path: Path) -> None:
-    found = run(tmp_path, STEADYPHI_NPROC="2")
+    environment = run(tmp_path, STEADYPHI_NPROC="2")
     # Both write into one pipe, so lines may mix.
-    assert sorted(re.findall(r"\[.*?\]", found.stdout)) == ["[0 of 2]", "[1 of 2]"], found.stderr
-    assert found.returncode == 0
+    assert sorted(re.findall(r"\[.*?\]", environment.stdout)) == ["[0 of 2]", "[1 of 2]"], environment.stderr
+    assert environment.returncode == 0
 
 
 @pytest.mark.slow
@@ -63,18 +63,18 @@ def test_not_a_number_of_processes(text: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_process_that_srun_started() -> None:
     """Within a step of several tasks, and not in the batch script around it."""
     batch = {"SLURM_JOB_ID": "12345", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    found = dict(batch)
-    launch.adopt_slurm(found)
-    assert found == batch
+    environment = dict(batch)
+    launch.adopt_slurm(environment)
+    assert environment == batch
     step = batch | {
         "SLURM_STEP_NUM_TASKS": "4",
         "SLURM_STEP_NUM_NODES": "1",
         "SLURM_PROCID": "3",
         "SLURM_LOCALID": "1",
     }
-    found = dict(step)
-    launch.adopt_slurm(found)
-    assert {k: v for k, v in found.items() if k not in step} == {
+    environment = dict(step)
+    launch.adopt_slurm(environment)
+    assert {k: v for k, v in environment.items() if k not in step} == {
         "RANK": "3",
         "WORLD_SIZE": "4",
         "LOCAL_RANK": "1",
@@ -89,10 +89,14 @@ def test_the_head_of_several_nodes_is_the_first(monkeypatch: pytest.MonkeyPatch,
     )
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    found = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NODELIST": "gpu[07-08]"}
-    found |= {"SLURM_PROCID": "9", "SLURM_LOCALID": "1"}
-    launch.adopt_slurm(found)
-    assert found["MASTER_ADDR"] == "gpu07" and found["RANK"] == "9"
+    environment = {
+        "SLURM_STEP_NUM_TASKS": "16",
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_STEP_NODELIST": "gpu[07-08]",
+    }
+    environment |= {"SLURM_PROCID": "9", "SLURM_LOCALID": "1"}
+    launch.adopt_slurm(environment)
+    assert environment["MASTER_ADDR"] == "gpu07" and environment["RANK"] == "9"
 
 
 SRUN = """#!/bin/sh
@@ -122,9 +126,9 @@ def test_a_batch_job_starts_its_tasks_itself(
     tmp_path: Path, srun: dict[str, str], tasks: dict[str, str]
 ) -> None:
     """So a Slurm script is `dvc repro`; the tasks do not start further ones."""
-    found = run(tmp_path, **srun, **tasks, SLURM_CPUS_PER_TASK="8")
-    assert re.findall("cpus .", found.stdout) == ["cpus 8"]
-    assert sorted(re.findall(r"\[.*?\]", found.stdout)) == ["[0 of 2]", "[1 of 2]"], found.stderr
+    environment = run(tmp_path, **srun, **tasks, SLURM_CPUS_PER_TASK="8")
+    assert re.findall("cpus .", environment.stdout) == ["cpus 8"]
+    assert sorted(re.findall(r"\[.*?\]", environment.stdout)) == ["[0 of 2]", "[1 of 2]"], environment.stderr
     assert run(tmp_path, **srun, **tasks, CODE="3").returncode == 3
 
 
@@ -139,9 +143,9 @@ def test_the_processes_on_each_machine_are_known(monkeypatch: pytest.MonkeyPatch
     """Before a run for the estimate of its memory, in it for the sharding of its weights."""
     step = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "9", "SLURM_LOCALID": "1"}
     for tasks, expected in (("8(x2)", "8"), ("16", "16"), ("8,4", None)):
-        found = step | {"SLURM_STEP_TASKS_PER_NODE": tasks}
-        launch.adopt_slurm(found)
-        assert found.get("LOCAL_WORLD_SIZE") == expected
+        environment = step | {"SLURM_STEP_TASKS_PER_NODE": tasks}
+        launch.adopt_slurm(environment)
+        assert environment.get("LOCAL_WORLD_SIZE") == expected
     for name in [name for name in os.environ if name.startswith(("SLURM_", "PET_", "STEADYPHI_NPROC"))]:
         monkeypatch.delenv(name)
     assert launch.planned() == (1, 1)

@@ -38,11 +38,11 @@ def test_two_processes_get_the_scores_of_one(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    found = {}
+    scores = {}
     for command, name in ((launch, "two"), ([sys.executable], "one")):
         (tmp_path / name).mkdir()
         arguments = [*command, str(tmp_path / "program.py"), str(tmp_path / name)]
         subprocess.run(arguments, env=env, cwd=ROOT, check=True, timeout=200, capture_output=True)
-        found[name] = [json.loads(path.read_text()) for path in sorted((tmp_path / name).iterdir())]
-    assert len(found["two"]) == 2
-    assert found["two"][0] == found["two"][1] == found["one"][0]
+        scores[name] = [json.loads(path.read_text()) for path in sorted((tmp_path / name).iterdir())]
+    assert len(scores["two"]) == 2
+    assert scores["two"][0] == scores["two"][1] == scores["one"][0]

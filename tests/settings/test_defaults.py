@@ -7,7 +7,7 @@ import pytest
 import steadyphi
 from steadyphi.inspection import sizes
 from steadyphi.settings.defaults import lora_settings
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from tests.conftest import ROOT
 from tests.inspection.test_sizes import PHI_2
 

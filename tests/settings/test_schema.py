@@ -13,7 +13,9 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.prompts.formats import FORMATS
 from steadyphi.settings import schema, values
 from steadyphi.settings.compose import compose
-from steadyphi.settings.schema import Finetune, Full, Lora, Settings, digest, load, stage_files
+from steadyphi.settings.files import digest, load_settings, stage_files
+from steadyphi.settings.groups import Full, Lora
+from steadyphi.settings.schema import Finetune, Settings
 from tests.conftest import ROOT
 
 CLASSES = {stage: getattr(schema, stage.title()) for stage in schema.STAGES}
@@ -53,7 +55,7 @@ def changed(before: Settings, after: Settings) -> set[str]:
 def read_back(settings: Settings, folder: Path) -> dict[str, Any]:
     for stage, text in stage_files(settings).items():
         (folder / f"{stage}.yaml").write_text(text, encoding="utf-8")
-    return {stage: load(folder / f"{stage}.yaml", cls) for stage, cls in CLASSES.items()}
+    return {stage: load_settings(folder / f"{stage}.yaml", cls) for stage, cls in CLASSES.items()}
 
 
 def test_the_options_are_the_promised_ones() -> None:
@@ -279,7 +281,7 @@ def test_load_refuses_what_compose_did_not_write(
     if new is not None:
         file.write_text(new if old is None else text.replace(old, new))
     with pytest.raises(SteadyPhiError) as refusal:
-        load(file, Finetune)
+        load_settings(file, Finetune)
     assert says in str(refusal.value)
     assert "dvc repro compose" in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -60,7 +60,7 @@ def submit(project: Project, *arguments: str) -> str:
     return project.run("sbatch", "--parsable", "job.sh", *arguments).stdout.strip()
 
 
-def said(project: Project, job: str) -> str:
+def output_of(project: Project, job: str) -> str:
     path = project.folder / f"slurm-{job}.out"
     return path.read_text() if path.exists() else ""
 
@@ -68,7 +68,7 @@ def said(project: Project, job: str) -> str:
 def until(condition: Callable[[], bool], cluster: Cluster, project: Project, job: str) -> None:
     end = time.monotonic() + 500
     while not condition():
-        log = said(project, job)
+        log = output_of(project, job)
         assert time.monotonic() < end and "ERROR" not in log, log + cluster.logs()
         time.sleep(0.1)
 
@@ -88,23 +88,23 @@ def test_requeued_it_resumes_and_trains_once(cluster: Cluster, project: Project)
     job = submit(project, *stages)
     until(lambda: trains(project), cluster, project, job)
     cluster.requeue(job)
-    until(lambda: "Running stage 'evaluate@base'" in said(project, job), cluster, project, job)
+    until(lambda: "Running stage 'evaluate@base'" in output_of(project, job), cluster, project, job)
     time.sleep(3)  # it loads the model, or asks
     cluster.requeue(job)
     cluster.wait(job, "COMPLETED")
-    log = said(project, job)
+    log = output_of(project, job)
     assert [stages_run(part) for part in re.split(rf"JOB {job} ON .* DUE TO JOB REQUEUE", log)] == [
         ["finetune"],
         ["finetune", "evaluate@base"],
         ["evaluate@base"],
     ]
-    found = outputs(project, *stages)
+    digests = outputs(project, *stages)
     assert cluster.steps("n1", job) == cluster.steps("n2", job) >= 3
 
     shutil.rmtree(project.folder / ".cache")
     project.run(*ANEW, "finetune", STEADYPHI_NPROC="2")
     project.run(*ANEW, "evaluate@base")
-    assert outputs(project, *stages) == found
+    assert outputs(project, *stages) == digests
 
 
 def test_the_next_of_a_chain_goes_on(cluster: Cluster, project: Project) -> None:
@@ -115,8 +115,8 @@ def test_the_next_of_a_chain_goes_on(cluster: Cluster, project: Project) -> None
     assert cluster.state(second) == "PENDING"
     cluster.run("scancel", "--signal=TERM", first)
     cluster.wait(second, "COMPLETED")
-    assert "stopped: finetune, saved after step" in said(project, first)
+    assert "stopped: finetune, saved after step" in output_of(project, first)
     assert cluster.state(first) == "FAILED"
-    found = outputs(project, "finetune")
+    digests = outputs(project, "finetune")
     project.run(*ANEW, "finetune", STEADYPHI_NPROC="2")
-    assert outputs(project, "finetune") == found
+    assert outputs(project, "finetune") == digests

@@ -11,7 +11,8 @@ import yaml
 
 from stages.compose import compose_all
 from steadyphi.errors import SteadyPhiError
-from steadyphi.settings.schema import STAGES, Finetune, Publish, digest, load
+from steadyphi.settings.files import digest, load_settings
+from steadyphi.settings.schema import STAGES, Finetune, Publish
 from tests.conftest import ROOT
 
 
@@ -33,8 +34,8 @@ def test_writes_one_file_a_stage(root: Path) -> None:
     settings = compose_all(root)
     folder = root / "artifacts" / "config"
     assert {file.name for file in folder.iterdir()} == {f"{stage}.yaml" for stage in STAGES}
-    assert load(folder / "finetune.yaml", Finetune) == settings.finetune
-    assert load(folder / "publish.yaml", Publish).digest == digest(settings)
+    assert load_settings(folder / "finetune.yaml", Finetune) == settings.finetune
+    assert load_settings(folder / "publish.yaml", Publish).digest == digest(settings)
 
 
 def test_leaves_other_files_and_same_bytes(root: Path) -> None:
@@ -67,7 +68,7 @@ def test_params_reach_the_stage(root: Path) -> None:
     (root / "params.yaml").write_text(text.replace("1.0e-05", "1e-05"))
     assert "lr: 1e-05" in (root / "params.yaml").read_text()
     compose_all(root)
-    finetune = load(root / "artifacts" / "config" / "finetune.yaml", Finetune)
+    finetune = load_settings(root / "artifacts" / "config" / "finetune.yaml", Finetune)
     assert (finetune.lr, finetune.warmup_ratio) == (1e-5, 0.25)
 
 

@@ -45,8 +45,8 @@ def test_as_a_command(root: Path) -> None:
         text=True,
         check=True,
     )
-    said = [line for line in done.stderr.splitlines() if line.startswith("finetune needs about ")]
-    assert len(said) == 1 and "this machine has " in said[0]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("finetune needs about ")]
+    assert len(lines) == 1 and "this machine has " in lines[0]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "psutil" in imported
     assert "torch" not in imported
@@ -94,8 +94,8 @@ def test_every_process_counts(
 
 
 @pytest.mark.parametrize("said", ["float16", "fp16"])
-def test_float16_is_refused_with_the_reason(root: Path, said: str) -> None:
-    choose(root, finetune={"precision": said})
+def test_float16_is_refused_with_the_reason(root: Path, setting: str) -> None:
+    choose(root, finetune={"precision": setting})
     with pytest.raises(SteadyPhiError) as refused:
         compose_all(root)
     assert str(refused.value) == (

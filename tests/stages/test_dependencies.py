@@ -44,12 +44,12 @@ def imports(path: Path) -> set[Path]:
 
 def closure(path: Path) -> set[str]:
     """Return the module and all that it imports, directly or not by way of what cannot change an output."""
-    found: set[Path] = set()
+    modules: set[Path] = set()
     todo = {path}
     while todo:
-        found |= todo
-        todo = {i for p in todo if not _name(p).startswith(NOT_IN_OUTPUTS) for i in imports(p)} - found
-    return {_name(p) for p in found}
+        modules |= todo
+        todo = {i for p in todo if not _name(p).startswith(NOT_IN_OUTPUTS) for i in imports(p)} - modules
+    return {_name(p) for p in modules}
 
 
 def _name(path: Path) -> str:

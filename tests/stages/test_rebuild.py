@@ -13,7 +13,7 @@ import yaml
 from steadyphi.files import write_json
 from steadyphi.results.stored import to_json
 from steadyphi.settings.compose import compose, read_params
-from steadyphi.settings.schema import stage_files
+from steadyphi.settings.files import stage_files
 from tests.conftest import ROOT
 from tests.report.example import experiment
 
@@ -88,9 +88,9 @@ def test_all_rows_come_back(tmp_path: Path) -> None:
     (config,) = yaml.safe_load((repository.folder / "artifacts/config/publish.yaml.dvc").read_text())["outs"]
     (repository.folder / ".dvc/cache/files/md5" / config["md5"][:2] / config["md5"][2:]).unlink()
 
-    said = repository.run(sys.executable, "-m", "stages.publish", "--all")
+    printed = repository.run(sys.executable, "-m", "stages.publish", "--all")
     missing = f"{lost[:7]}: artifacts/config/publish.yaml: neither git nor DVC's cache or remote has it"
-    assert f"left out: {missing}" in said.splitlines() and "rows: 2" in said.splitlines()
+    assert f"left out: {missing}" in printed.splitlines() and "rows: 2" in printed.splitlines()
     rows = repository.rows()
     assert set(rows) == {newer, tried} and older not in rows
     assert rows[tried].info.run_name == "wobbly-lynx"

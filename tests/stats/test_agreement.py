@@ -71,8 +71,8 @@ def test_sensitivity_by_hand() -> None:
     # Item 1 of four choices: all four once, entropy log 4 over log 4. Item 2 of one choice: 0.
     chosen = np.array([[0, 0, 0, 1], [0, 1, 2, 3], [0, 0, 0, 0]])
     first = -(3 / 4 * math.log2(3 / 4) + 1 / 4 * math.log2(1 / 4))
-    found = agreement.answer_sensitivity(chosen, np.array([2, 4, 1]))
-    assert found == pytest.approx([first, 1, 0])
+    sensitivity = agreement.answer_sensitivity(chosen, np.array([2, 4, 1]))
+    assert sensitivity == pytest.approx([first, 1, 0])
 
 
 def test_sensitivity_of_probabilities_includes_uncertainty() -> None:
@@ -88,8 +88,8 @@ def test_class_consistency_by_hand() -> None:
     # Two variants, three classes. Class 0 has items with the mean distributions (1, 0), (1/2, 1/2), (0, 1):
     # TVD 1/2, 1, 1/2, so 1 - 2/3. Class 1 has two items with (1/2, 1/2): 1. Class 2 has one item: skipped.
     chosen = np.array([[0, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]])
-    found = agreement.class_consistency(agreement.one_hot(chosen, 2), np.array([0, 0, 0, 1, 1, 2]))
-    assert found == pytest.approx((1 / 3 + 1) / 2)
+    consistency = agreement.class_consistency(agreement.one_hot(chosen, 2), np.array([0, 0, 0, 1, 1, 2]))
+    assert consistency == pytest.approx((1 / 3 + 1) / 2)
     assert np.isnan(agreement.class_consistency(agreement.one_hot(chosen, 2), np.arange(6)))
 
 
@@ -135,15 +135,15 @@ def test_bounds_and_what_answers_alone_give(logprobs: NDArray[np.float64]) -> No
 def test_the_order_of_items_and_variants_does_not_matter(logprobs: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
     other = rng.permutation(rng.permutation(logprobs, axis=0), axis=1)
-    found = []
+    results = []
     for values in (logprobs, other):
         shares, chosen = scorers.probabilities(values), scorers.choose(values)
         counts = np.isfinite(values[:, 0]).sum(axis=1)
         consistency = agreement.class_consistency(shares, np.zeros(len(values), dtype=int))
         posix = agreement.posix(values, np.full(values.shape, 3), chosen).mean()
         jsd, entropy = agreement.jensen_shannon(shares).mean(), agreement.sensitivity(shares, counts).mean()
-        found.append((posix, jsd, entropy, consistency))
-    assert found[0] == pytest.approx(found[1], abs=1e-9, nan_ok=True)
+        results.append((posix, jsd, entropy, consistency))
+    assert results[0] == pytest.approx(results[1], abs=1e-9, nan_ok=True)
 
 
 @given(CASES, st.integers(1, 4))

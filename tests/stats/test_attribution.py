@@ -21,63 +21,67 @@ def exactly(accuracies: np.ndarray, items: int = 100) -> np.ndarray:
     return np.arange(items)[:, None] < np.round(accuracies * items)
 
 
-def points(found: Attribution) -> dict[tuple[str, str], float]:
-    return {(row.factor, row.level): row.points for row in found.effects}
+def points(attribution: Attribution) -> dict[tuple[str, str], float]:
+    return {(row.factor, row.level): row.points for row in attribution.effects}
 
 
 def test_a_sum_is_recovered_exactly() -> None:
-    found = attribute(exactly(TRUTH), ATOMS, Resampling(0.95, 50))
+    attribution = attribute(exactly(TRUTH), ATOMS, Resampling(0.95, 50))
     expected = {("separator", s): v for s, v in SEPARATOR.items()} | {("case", c): v for c, v in CASE.items()}
-    assert points(found) == pytest.approx(expected)
-    assert found.aliased == [] and found.explained == pytest.approx(1)
-    assert [row.variants for row in found.effects] == [2, 2, 2, 3, 3]  # shots do not vary
+    assert points(attribution) == pytest.approx(expected)
+    assert attribution.aliased == [] and attribution.explained == pytest.approx(1)
+    assert [row.variants for row in attribution.effects] == [2, 2, 2, 3, 3]  # shots do not vary
 
 
 def test_unbalanced_and_in_any_order() -> None:
-    some = [0, 1, 2, 4, 4, 5, 5, 5]
-    found = attribute(exactly(TRUTH[some]), [ATOMS[n] for n in some], Resampling(0.95, 50))
-    assert points(found)["separator", "tab"] == pytest.approx(-0.03)
-    renamed = [{k: f"z{v}" if v == "colon" else v for k, v in ATOMS[n].items()} for n in some]
-    other = attribute(exactly(TRUTH[some]), renamed, Resampling(0.95, 50))
-    assert points(other)["separator", "zcolon"] == pytest.approx(points(found)["separator", "colon"])
+    order = [0, 1, 2, 4, 4, 5, 5, 5]
+    attribution = attribute(exactly(TRUTH[order]), [ATOMS[n] for n in order], Resampling(0.95, 50))
+    assert points(attribution)["separator", "tab"] == pytest.approx(-0.03)
+    renamed = [{k: f"z{v}" if v == "colon" else v for k, v in ATOMS[n].items()} for n in order]
+    other = attribute(exactly(TRUTH[order]), renamed, Resampling(0.95, 50))
+    assert points(other)["separator", "zcolon"] == pytest.approx(points(attribution)["separator", "colon"])
 
 
 def test_by_hand_without_a_sum() -> None:
     # Accuracies 0.9, 0.5 with a = x and 0.5, 0.5 with a = y: averages 0.7, 0.5, so +-0.1; b likewise. The sum
     # predicts 0.8, 0.6, 0.6, 0.4: residuals +-0.1, 4 * 0.01 of the total 0.09 + 3 * 0.01 = 0.12.
     atoms = [{"a": a, "b": b} for a, b in product("xy", "xy")]
-    found = attribute(exactly(np.array([0.9, 0.5, 0.5, 0.5])), atoms, Resampling(0.95, 50))
-    assert points(found) == pytest.approx(
+    attribution = attribute(exactly(np.array([0.9, 0.5, 0.5, 0.5])), atoms, Resampling(0.95, 50))
+    assert points(attribution) == pytest.approx(
         {("a", "x"): 0.1, ("a", "y"): -0.1, ("b", "x"): 0.1, ("b", "y"): -0.1}
     )
-    assert found.explained == pytest.approx(1 - 0.04 / 0.12)
+    assert attribution.explained == pytest.approx(1 - 0.04 / 0.12)
 
 
 def test_what_cannot_be_told_apart_is_shared_and_named() -> None:
     # gap and case always change together: each gets half of the difference of 0.04 between lower and title.
     atoms = [atom | {"gap": {"lower": "none", "title": "line"}[atom["case"]]} for atom in ATOMS]
-    found = attribute(exactly(TRUTH), atoms, Resampling(0.95, 50))
-    assert found.aliased == ["case", "gap"]
-    assert points(found)["case", "title"] == pytest.approx(0.01)
-    assert points(found)["gap", "line"] == pytest.approx(0.01)
-    assert points(found)["separator", "colon"] == pytest.approx(0.04)
+    attribution = attribute(exactly(TRUTH), atoms, Resampling(0.95, 50))
+    assert attribution.aliased == ["case", "gap"]
+    assert points(attribution)["case", "title"] == pytest.approx(0.01)
+    assert points(attribution)["gap", "line"] == pytest.approx(0.01)
+    assert points(attribution)["separator", "colon"] == pytest.approx(0.04)
 
 
 def test_the_average_is_not_drawn_to_zero() -> None:
     """If a factor refines another, no effect is identified; effects are not larger than the differences."""
     atoms = [{"a": "p", "b": "x"}, {"a": "q", "b": "y"}, {"a": "r", "b": "y"}]
-    found = attribute(exactly(np.array([0.62, 0.6, 0.58])), atoms, Resampling(0.95, 50))
-    assert max(abs(value) for value in points(found).values()) < 0.03
-    assert found.explained == pytest.approx(1)
-    assert found.aliased == ["a", "b"]
+    attribution = attribute(exactly(np.array([0.62, 0.6, 0.58])), atoms, Resampling(0.95, 50))
+    assert max(abs(value) for value in points(attribution).values()) < 0.03
+    assert attribution.explained == pytest.approx(1)
+    assert attribution.aliased == ["a", "b"]
 
 
 def test_coverage() -> None:
     rng = np.random.default_rng(0)
-    found = [attribute(simulated(TRUTH, 200, rng), ATOMS, Resampling(0.9, 200, n)) for n in range(120)]
-    held = [row.low <= (SEPARATOR | CASE)[row.level] <= row.high for one in found for row in one.effects]
+    attributions = [attribute(simulated(TRUTH, 200, rng), ATOMS, Resampling(0.9, 200, n)) for n in range(120)]
+    held = [
+        row.low <= (SEPARATOR | CASE)[row.level] <= row.high
+        for attribution in attributions
+        for row in attribution.effects
+    ]
     assert 0.86 <= share(held) <= 0.94
-    assert np.mean([points(f)["separator", "colon"] for f in found]) == pytest.approx(0.04, abs=0.006)
+    assert np.mean([points(f)["separator", "colon"] for f in attributions]) == pytest.approx(0.04, abs=0.006)
 
 
 def test_without_anything_to_compare() -> None:

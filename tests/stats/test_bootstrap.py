@@ -37,9 +37,9 @@ def test_a_mean_over_items_has_its_textbook_error() -> None:
 
 def test_both_ways_of_drawing_agree() -> None:
     correct = simulated(np.array([0.5, 0.6, 0.7]), 100, np.random.default_rng(0))
-    one = distributions(SPREAD, {"correct": correct}, Resampling(draws=2000))["spread"]
+    drawn = distributions(SPREAD, {"correct": correct}, Resampling(draws=2000))["spread"]
     other = np.ptp(item_means(correct, Resampling(draws=2000)), axis=1)
-    assert np.quantile(one, [0.05, 0.5, 0.95]) == pytest.approx(
+    assert np.quantile(drawn, [0.05, 0.5, 0.95]) == pytest.approx(
         np.quantile(other, [0.05, 0.5, 0.95]), abs=0.011
     )
 
@@ -74,9 +74,9 @@ def test_coverage_where_items_are_clusters() -> None:
     held, naive = [], []
     for seed in range(150):
         correct = simulated(np.full(8, 0.6), 60, rng)
-        found = intervals(MEAN, {"correct": correct}, Resampling(0.9, 200, seed))["mean"]
-        held.append(found.low <= 0.6 <= found.high)
-        naive.append(abs(found.value - 0.6) <= 1.645 * correct.std() / np.sqrt(correct.size))
+        interval = intervals(MEAN, {"correct": correct}, Resampling(0.9, 200, seed))["mean"]
+        held.append(interval.low <= 0.6 <= interval.high)
+        naive.append(abs(interval.value - 0.6) <= 1.645 * correct.std() / np.sqrt(correct.size))
     assert 0.83 <= share(held) <= 0.97
     assert share(naive) < 0.7
 
@@ -100,8 +100,8 @@ def test_seeded_and_cut_at_the_bounds() -> None:
         distributions(MEAN, arrays, Resampling(draws=20, seed=seed))["mean"].tolist() for seed in (0, 0, 1)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
-    found = intervals(MEAN | SPREAD, arrays, Resampling(0.99, 200))
-    assert found["mean"].high == 1 and found["spread"].low == 0
+    by_key = intervals(MEAN | SPREAD, arrays, Resampling(0.99, 200))
+    assert by_key["mean"].high == 1 and by_key["spread"].low == 0
     with pytest.raises(ValueError, match="bounds"):
         intervals({"large": lambda arrays: 2.0}, arrays, Resampling(0.95, 10))
 

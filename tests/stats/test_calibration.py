@@ -28,22 +28,22 @@ def test_expected_calibration_error_by_hand_and_as_torchmetrics() -> None:
 
 def test_a_bin_holds_its_upper_edge() -> None:
     # 0.5 belongs to (0, 0.5] with 0.2: one right, confidence 0.7, so 0.3. (0.5, 1] holds 0.9 alone, wrong.
-    found = calibration.expected_calibration_error(
+    error = calibration.expected_calibration_error(
         np.array([0.2, 0.5, 0.9]), np.array([False, True, False]), 2
     )
-    assert found == pytest.approx((0.3 + 0.9) / 3)
+    assert error == pytest.approx((0.3 + 0.9) / 3)
     assert calibration.expected_calibration_error(np.array([0.0, 1.0]), np.array([False, True])) == 0
 
 
 @given(arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)), st.integers(1, 20))
 def test_expected_calibration_error_bounds(confidence: NDArray[np.float64], bins: int) -> None:
     correct = confidence > 0.3
-    found = calibration.expected_calibration_error(confidence, correct, bins)
+    error = calibration.expected_calibration_error(confidence, correct, bins)
     # at least the gap with a single bin, at most the mean of all gaps
-    assert abs(correct.mean() - confidence.mean()) - 1e-12 <= found
-    assert found <= np.abs(correct - confidence).mean() + 1e-12
+    assert abs(correct.mean() - confidence.mean()) - 1e-12 <= error
+    assert error <= np.abs(correct - confidence).mean() + 1e-12
     backwards = calibration.expected_calibration_error(confidence[::-1], correct[::-1], bins)
-    assert backwards == pytest.approx(found)
+    assert backwards == pytest.approx(error)
 
 
 def test_positions_by_hand() -> None:

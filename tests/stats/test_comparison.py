@@ -9,7 +9,9 @@ from steadyphi.stats.bootstrap import Resampling
 from steadyphi.stats.catalogue import CATALOGUE
 from steadyphi.stats.comparison import MeasureChange, adjusted, compare, measure_changes
 from steadyphi.stats.gate import Gate
-from steadyphi.stats.measures import ITEM_MEANS, fleiss_kappa, mean_p_value
+from steadyphi.stats.interval import mean_p_value
+from steadyphi.stats.item_means import ITEM_MEANS
+from steadyphi.stats.measures import fleiss_kappa
 from steadyphi.stats.paired import paired_difference
 from tests.stats.simulated import share, simulated
 
@@ -27,28 +29,28 @@ def test_by_hand() -> None:
     first = np.arange(50) < 32
     second = np.r_[np.ones(20, bool), np.zeros(12, bool), np.ones(2, bool), np.zeros(16, bool)]
     before, after = np.column_stack([first, first]), np.column_stack([first, second])
-    found = compare(run(before), run(after), ["a", "b"], MEASURES, Resampling(0.95, 200))
-    rows = {row.key: row for row in found.measures}
+    comparison = compare(run(before), run(after), ["a", "b"], MEASURES, Resampling(0.95, 200))
+    rows = {row.key: row for row in comparison.measures}
     assert rows["accuracy_mean"].before == pytest.approx(0.64)
     assert rows["accuracy_mean"].change == pytest.approx(-0.1)
     assert (rows["spread"].before, rows["spread"].after) == (0, pytest.approx(0.2))
     assert rows["flip_rate"].change == pytest.approx(14 / 50)
     assert rows["spread"].low < 0.2 < rows["spread"].high
-    a, b = found.variants
+    a, b = comparison.variants
     assert (a.name, a.change, a.p_holm) == ("a", 0, 1)
     assert (b.before, b.after) == (0.64, 0.44)
     assert b.p_holm == pytest.approx(2 * 212 / 2**14) and b.low < -0.2 < b.high
-    assert found.alarms == [] and found.gate.passed is False
-    assert len(found.gate.reasons) == 2  # the mean and the worst quarter; the best stays
+    assert comparison.alarms == [] and comparison.gate.passed is False
+    assert len(comparison.gate.reasons) == 2  # the mean and the worst quarter; the best stays
 
 
 def test_equal_runs() -> None:
     same = run(simulated(np.array([0.5, 0.6]), 30, np.random.default_rng(0)))
     logprobs = {"logprobs": np.zeros((30, 2, 2))}
-    found = compare(same | logprobs, same | logprobs, ["a", "b"], MEASURES, Resampling(0.95, 50))
-    assert all(row.change == row.low == row.high == 0 for row in found.measures)
-    assert "log-probabilities equal the base model's" in found.alarms[0]
-    assert found.gate == Gate(True, [])
+    comparison = compare(same | logprobs, same | logprobs, ["a", "b"], MEASURES, Resampling(0.95, 50))
+    assert all(row.change == row.low == row.high == 0 for row in comparison.measures)
+    assert "log-probabilities equal the base model's" in comparison.alarms[0]
+    assert comparison.gate == Gate(True, [])
     alarms = compare(same, same, ["a", "b"], [], Resampling(0.95, 50)).alarms
     assert "answers equal the base model's in all 60 cases" in alarms[0]
 
@@ -102,10 +104,10 @@ def test_q_values_by_hand() -> None:
     p_values += [0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
     rows = [MeasureChange("spread", 0, 0, 0, 0, 0, p) for p in p_values]
     unknown = MeasureChange("spread", 0, 0, 0, None, None)
-    found = [row.q_value for row in adjusted([*rows[:3], unknown, *rows[3:]])]
-    assert found.pop(3) is None
-    assert found[3] == pytest.approx(15 / 4 * 0.0095) and found[4] == pytest.approx(15 / 5 * 0.0201)
-    assert [q < 0.05 for q in found] == [True] * 4 + [False] * 11
+    q_values = [row.q_value for row in adjusted([*rows[:3], unknown, *rows[3:]])]
+    assert q_values.pop(3) is None
+    assert q_values[3] == pytest.approx(15 / 4 * 0.0095) and q_values[4] == pytest.approx(15 / 5 * 0.0201)
+    assert [q < 0.05 for q in q_values] == [True] * 4 + [False] * 11
 
 
 def test_a_p_value_agrees_with_the_interval() -> None:
@@ -127,10 +129,10 @@ def test_a_measure_that_is_not_a_number() -> None:
         return float(correct.mean()) if correct.any() else float("nan")
 
     measure = dataclasses.replace(CATALOGUE["spread"], key="none", function=defined)
-    some, none = run(np.eye(4, 2, dtype=bool)), run(np.zeros((4, 2), bool))
-    (row,) = measure_changes(some, some, [measure], Resampling(0.95, 20))
+    right, wrong = run(np.eye(4, 2, dtype=bool)), run(np.zeros((4, 2), bool))
+    (row,) = measure_changes(right, right, [measure], Resampling(0.95, 20))
     assert row.change == 0 and row.low is None and row.high is None and row.p_value is None
-    assert measure_changes(some, none, [measure], Resampling(0.95, 20)) == []
+    assert measure_changes(right, wrong, [measure], Resampling(0.95, 20)) == []
 
 
 def test_a_rounding_error_is_no_change() -> None:

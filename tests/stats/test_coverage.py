@@ -15,10 +15,10 @@ def check(
     """Fail if an interval holds in less than `least`, or a test rejects in more than `most` of replicates."""
     known = populations(formats)
     for name in names:
-        found = coverage.cell(known[name], items, range(replicates), 150)
-        held = {key: share for key, share in found.items() if key[0] in ("interval", "change")}
+        covered = coverage.cell(known[name], items, range(replicates), 150)
+        held = {key: share for key, share in covered.items() if key[0] in ("interval", "change")}
         assert len(held) >= 20 and not {key: s for key, s in held.items() if s < least}, name
-        tests = {key: share for key, share in found.items() if key[0] == "test"}
+        tests = {key: share for key, share in covered.items() if key[0] == "test"}
         assert tests or name == "becomes clusters"
         assert not {key: share for key, share in tests.items() if share > most}, name
 

@@ -19,13 +19,13 @@ PENICILLIN = """
 
 
 def variances(values: np.ndarray, factors: list[str]) -> dict[str, float]:
-    return {" ".join(found.factors): found.variance for found in components(values, factors)}
+    return {" ".join(component.factors): component.variance for component in components(values, factors)}
 
 
 def test_a_published_example() -> None:
     """Restricted maximum likelihood equals these estimates for balanced data: Bates 2010, lme4."""
-    found = variances(np.array(PENICILLIN.split(), dtype=float).reshape(24, 6), ["plate", "sample"])
-    assert found == pytest.approx({"plate": 0.7169, "sample": 3.7309, "plate sample": 0.3024}, abs=2e-4)
+    by_term = variances(np.array(PENICILLIN.split(), dtype=float).reshape(24, 6), ["plate", "sample"])
+    assert by_term == pytest.approx({"plate": 0.7169, "sample": 3.7309, "plate sample": 0.3024}, abs=2e-4)
 
 
 def test_three_factors_are_estimated_without_bias() -> None:
@@ -39,22 +39,22 @@ def test_three_factors_are_estimated_without_bias() -> None:
             values = values + np.sqrt(variance) * rng.normal(size=levels)
         for term, variance in variances(values, list(shape)).items():
             means.setdefault(term, []).append(variance)
-    for term, found in means.items():
-        error = np.std(found) / 20
+    for term, mean in means.items():
+        error = np.std(mean) / 20
         # A term without variance is estimated as 0 or more, because negative estimates are cut.
-        assert np.mean(found) == pytest.approx(true.get(term, 0.0), abs=4 * error + 0.02), term
+        assert np.mean(mean) == pytest.approx(true.get(term, 0.0), abs=4 * error + 0.02), term
 
 
 def test_two_factors_agree_with_the_deviation_between_formats() -> None:
     correct = np.random.default_rng(1).random((60, 5)) < np.array([0.2, 0.4, 0.5, 0.6, 0.9])
-    found = variances(correct, ["question", "format"])
-    assert found["format"] == pytest.approx(variance_components(correct).sigma.value ** 2)
+    by_term = variances(correct, ["question", "format"])
+    assert by_term["format"] == pytest.approx(variance_components(correct).sigma.value ** 2)
 
 
 def test_shares_and_factors_with_one_level() -> None:
     correct = np.random.default_rng(2).random((30, 1, 4)) < 0.5
-    found = components(correct, ["question", "scorer", "format"])
-    assert [part.factors for part in found] == [["question"], ["format"], ["question", "format"]]
-    assert sum(part.share for part in found) == pytest.approx(1)
+    parts = components(correct, ["question", "scorer", "format"])
+    assert [part.factors for part in parts] == [["question"], ["format"], ["question", "format"]]
+    assert sum(part.share for part in parts) == pytest.approx(1)
     equal = components(np.ones((3, 2)), ["question", "format"])
     assert {(part.variance, part.share) for part in equal} == {(0.0, 0.0)}

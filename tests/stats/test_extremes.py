@@ -28,11 +28,11 @@ def test_without_ties_it_is_the_bootstrap(function) -> None:  # type: ignore[no-
     """The first errors are those of the measure itself on resampled items."""
     correct = simulated(SPREAD_OUT, 80, np.random.default_rng(0))
     resampling = Resampling(draws=4000)
-    found, _ = extreme_errors(function, correct, resampling)
+    errors, _ = extreme_errors(function, correct, resampling)
     drawn = distributions({"": lambda a: function(a["correct"])}, {"correct": correct}, resampling)[""]
     quantiles = (0.05, 0.5, 0.95)
     expected = np.quantile(drawn - function(correct), quantiles)
-    assert np.quantile(found, quantiles) == pytest.approx(expected, abs=0.013)
+    assert np.quantile(errors, quantiles) == pytest.approx(expected, abs=0.013)
 
 
 def test_all_tied() -> None:
@@ -64,8 +64,10 @@ def test_coverage(truth: np.ndarray) -> None:
     true = {"spread": np.ptp(truth), "accuracy_best": truth.max(), "accuracy_worst_quarter": lowest}
     held: dict[str, list[bool]] = {key: [] for key in true}
     for seed in range(80):
-        found = estimate(watched, {"correct": simulated(truth, 200, rng)}, Resampling(draws=200, seed=seed))
-        for key, interval in found.items():
+        estimates = estimate(
+            watched, {"correct": simulated(truth, 200, rng)}, Resampling(draws=200, seed=seed)
+        )
+        for key, interval in estimates.items():
             held[key].append(bool(interval.low - 1e-9 <= true[key] <= interval.high + 1e-9))
     assert {key: share(values) >= 0.88 for key, values in held.items()} == dict.fromkeys(true, True), held
 
@@ -78,8 +80,8 @@ def test_coverage_of_a_change_of_shape() -> None:
         both = simulated(np.r_[SPREAD_OUT, CLUSTERS], 200, rng)
         runs = [{"correct": both[:, :14]}, {"correct": both[:, 14:]}]
         drawn = drawn_change(CATALOGUE["spread"], *runs, Resampling(draws=200, seed=seed))
-        for values, one in ((held, drawn), (centred, Drawn(drawn.change, drawn.errors[:1]))):
-            low, high = one.interval(0.95)
+        for values, draws in ((held, drawn), (centred, Drawn(drawn.change, drawn.errors[:1]))):
+            low, high = draws.interval(0.95)
             values.append(bool(low <= 0 <= high))
     assert share(held) >= 0.9 and share(centred) < 0.85
 

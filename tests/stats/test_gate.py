@@ -29,11 +29,11 @@ def test_improvement_passes() -> None:
 
 
 def test_more_spread_and_a_worse_worst_case_fail() -> None:
-    found = [decide(*pair(0.6 + 0.03 * LINE, 0.6 + 0.15 * LINE, n), Resampling(draws=200)) for n in range(15)]
-    assert share([not gate.passed for gate in found]) >= 0.9
+    gates = [decide(*pair(0.6 + 0.03 * LINE, 0.6 + 0.15 * LINE, n), Resampling(draws=200)) for n in range(15)]
+    assert share([not gate.passed for gate in gates]) >= 0.9
     assert any(
         reason.startswith("the deviation between formats grows: ")
-        for gate in found
+        for gate in gates
         for reason in gate.reasons
     )
 

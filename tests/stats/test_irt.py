@@ -81,15 +81,15 @@ def test_mode_and_covariance_by_an_independent_optimizer() -> None:
         sign = np.where(CORRECT[item, variant], 1, -1)
         return np.logaddexp(0, -sign * (features @ x)).sum() + precision @ x**2 / 2
 
-    found = minimize(loss, np.zeros(32), method="BFGS", options={"gtol": 1e-7})
-    assert np.concatenate([model.gamma, model.residual]) == pytest.approx(found.x, abs=1e-5)
-    chances = expit(features @ found.x)
+    minimum = minimize(loss, np.zeros(32), method="BFGS", options={"gtol": 1e-7})
+    assert np.concatenate([model.gamma, model.residual]) == pytest.approx(minimum.x, abs=1e-5)
+    chances = expit(features @ minimum.x)
     hessian = (features.T * (chances * (1 - chances))) @ features + np.diag(precision)
     covariance = np.linalg.inv(hessian)
     inverse = np.linalg.inv(model.factor)
     assert inverse @ inverse.T == pytest.approx(covariance[:8, :8], abs=1e-5)
-    own = np.diag(1 / model.precision) + (model.link @ inverse) @ (model.link @ inverse).T
-    assert own == pytest.approx(covariance[8:, 8:], abs=1e-5)
+    marginal = np.diag(1 / model.precision) + (model.link @ inverse) @ (model.link @ inverse).T
+    assert marginal == pytest.approx(covariance[8:, 8:], abs=1e-5)
 
 
 def test_draws_have_the_covariance_of_the_posterior() -> None:

@@ -31,7 +31,7 @@ def of_rasch(seed: int) -> Bools:
     return rng.random((ITEMS, VARIANTS)) < expit(logits)
 
 
-def some(share: float, seed: int = 0) -> Bools:
+def masked(share: float, seed: int = 0) -> Bools:
     seen = np.zeros((ITEMS, VARIANTS), dtype=bool)
     variant, item = np.array(irt.balanced(ITEMS, VARIANTS, int(share * seen.size), seed)).T
     seen[item, variant] = True
@@ -49,7 +49,7 @@ def fitted(correct: Bools, seen: Bools, seed: int = 0) -> Classes:
 
 def test_classes_are_recovered() -> None:
     correct, true = of_classes(0)
-    model = fitted(correct, some(0.5))
+    model = fitted(correct, masked(0.5))
     # Six classes for three: each class has variants of one true class only.
     chosen = model.members.argmax(axis=1)
     assert model.members.max(axis=1).mean() > 0.95
@@ -60,7 +60,7 @@ def test_classes_are_recovered() -> None:
 def test_members_by_bayes_rule() -> None:
     """An independent computation, variant by variant, with the parameters of the last round."""
     correct, _ = of_classes(1)
-    seen = some(0.3)
+    seen = masked(0.3)
     model = fitted(correct, seen)
     sizes = model.members.sum(axis=0) + 1
     for t in range(5):
@@ -75,7 +75,7 @@ def test_members_by_bayes_rule() -> None:
 
 def test_draws_agree_with_the_expected_values() -> None:
     correct, _ = of_classes(2)
-    model = fitted(correct, some(0.2))
+    model = fitted(correct, masked(0.2))
     full, expected = model.draw(600, np.random.default_rng(0))
     assert full.mean(axis=0) == pytest.approx(model.accuracies(), abs=0.02)
     assert expected.mean(axis=0) == pytest.approx(model.chances().mean(axis=0), abs=0.02)
@@ -83,7 +83,7 @@ def test_draws_agree_with_the_expected_values() -> None:
 
 def test_variants_of_a_class_share_its_probabilities() -> None:
     correct, true = of_classes(2)
-    model = dataclasses.replace(fitted(correct, some(0.2)), members=np.eye(6)[true])
+    model = dataclasses.replace(fitted(correct, masked(0.2)), members=np.eye(6)[true])
     full, expected = model.draw(20, np.random.default_rng(0))
     assert np.array_equal(expected, expected[:, true])  # variants 0, 1, 2 are of classes 0, 1, 2
     assert not np.allclose(full, full[:, true])
@@ -98,7 +98,7 @@ def test_everything_seen_leaves_nothing_to_draw() -> None:
 
 def test_the_model_that_predicts_better_has_the_weight() -> None:
     for correct, least, most in ((of_classes(4)[0], 0.6, 1.0), (of_rasch(4), 0.0, 0.2)):
-        seen = some(0.25)
+        seen = masked(0.25)
         model, groups = rasch(correct, seen)
         stacked = stack(model, correct, seen, groups, np.random.default_rng(0))
         assert least <= stacked.weight <= most
@@ -111,7 +111,7 @@ def test_the_spread_of_variants_at_a_floor() -> None:
     errors = []
     for seed in range(4):
         correct, _ = of_classes(10 + seed)
-        seen = some(0.15, seed)
+        seen = masked(0.15, seed)
         model, groups = rasch(correct, seen)
         rng = np.random.default_rng(seed)
         both = stack(model, correct, seen, groups, rng).draw(200, rng)[0], model.draw(200, rng)[0]
@@ -133,7 +133,7 @@ def test_few_hidden_answers_give_the_classes_no_weight() -> None:
 
 def test_the_ends_of_the_weight() -> None:
     correct, _ = of_classes(5)
-    seen = some(0.2)
+    seen = masked(0.2)
     model, _ = rasch(correct, seen)
     classes = fitted(correct, seen)
     for weight, alone in ((0.0, model.accuracies()), (1.0, classes.accuracies())):

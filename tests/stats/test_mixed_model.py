@@ -31,10 +31,10 @@ def cattle() -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 def test_the_example_of_lme4() -> None:
     """As the page of `glmer` prints it: cbind(incidence, size - incidence) ~ period + (1 | herd)."""
-    found = fit(*cattle())
-    assert found and found.fixed == pytest.approx([-1.3983, -0.9919, -1.1282, -1.5797], abs=2e-3)
-    assert found.deviations == pytest.approx({"herd": 0.6421}, abs=1e-3)
-    assert found.log_likelihood == pytest.approx(-92.0266, abs=1e-3)
+    fitted = fit(*cattle())
+    assert fitted and fitted.fixed == pytest.approx([-1.3983, -0.9919, -1.1282, -1.5797], abs=2e-3)
+    assert fitted.deviations == pytest.approx({"herd": 0.6421}, abs=1e-3)
+    assert fitted.log_likelihood == pytest.approx(-92.0266, abs=1e-3)
 
 
 def test_the_likelihood_is_near_the_integral() -> None:
@@ -64,19 +64,19 @@ def test_crossed_terms_are_recovered() -> None:
         logits = logits + deviation * rng.normal(size=levels[term].max() + 1)[levels[term]]
     right = (rng.random(len(logits)) < expit(logits)).astype(float)
     design = np.column_stack([np.ones(len(logits)), tuned]).astype(float)
-    found = fit(right, np.ones(len(right)), design, levels)
-    assert found and found.deviations["question"] == pytest.approx(1.2, abs=0.25)
-    assert found.deviations["format"] == pytest.approx(0.7, abs=0.45)
-    assert found.deviations["tuned x format"] == pytest.approx(0.5, abs=0.25)
-    assert found.fixed[1] == pytest.approx(0.8, abs=0.6)
+    fitted = fit(right, np.ones(len(right)), design, levels)
+    assert fitted and fitted.deviations["question"] == pytest.approx(1.2, abs=0.25)
+    assert fitted.deviations["format"] == pytest.approx(0.7, abs=0.45)
+    assert fitted.deviations["tuned x format"] == pytest.approx(0.5, abs=0.25)
+    assert fitted.fixed[1] == pytest.approx(0.8, abs=0.6)
 
 
 def test_a_term_without_effect_has_no_deviation() -> None:
     rng = np.random.default_rng(4)
     levels = {"question": np.repeat(np.arange(40), 10), "none": np.tile(np.arange(10), 40)}
     right = (rng.random(400) < expit(1.5 * rng.normal(size=40)[levels["question"]])).astype(float)
-    found = fit(right, np.ones(400), np.ones((400, 1)), levels)
-    assert found and found.deviations["none"] < 0.3 and found.deviations["question"] > 1
+    fitted = fit(right, np.ones(400), np.ones((400, 1)), levels)
+    assert fitted and fitted.deviations["none"] < 0.3 and fitted.deviations["question"] > 1
 
 
 def test_a_deviation_without_an_estimate() -> None:

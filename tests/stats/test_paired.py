@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steadyphi.stats.measures import mean_interval
+from steadyphi.stats.interval import mean_interval
 from steadyphi.stats.paired import Change, changes, few_differences, holm, mcnemar, paired_difference
 from tests.stats.simulated import share, simulated
 
@@ -37,11 +37,11 @@ def test_holm_by_hand() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 @settings(max_examples=50, deadline=None)
 def test_holm_lies_between_no_correction_and_bonferronis(values: list[float]) -> None:
-    found = holm(values)
-    for plain, adjusted in zip(values, found, strict=True):
+    holms = holm(values)
+    for plain, adjusted in zip(values, holms, strict=True):
         assert min(plain, 1) <= adjusted <= min(1, plain * len(values))
     order = np.argsort(values)
-    assert (np.diff(np.array(found)[order]) >= 0).all()
+    assert (np.diff(np.array(holms)[order]) >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -55,30 +55,32 @@ def test_holm_lies_between_no_correction_and_bonferronis(values: list[float]) ->
 )
 def test_newcombes_interval_as_published(counts: tuple[int, int, int, int], low: float, high: float) -> None:
     first, second = table(*counts)
-    found = paired_difference(second, first, 0.95)  # his difference is the first minus the second
-    assert found.value == pytest.approx((counts[1] - counts[2]) / sum(counts))
-    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    interval = paired_difference(second, first, 0.95)  # his difference is the first minus the second
+    assert interval.value == pytest.approx((counts[1] - counts[2]) / sum(counts))
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 @given(st.tuples(*[st.integers(0, 20)] * 4).filter(lambda counts: sum(counts) > 0))
 @settings(max_examples=60, deadline=None)
 def test_swapping_the_pair_reverses_the_interval(counts: tuple[int, int, int, int]) -> None:
     first, second = table(*counts)
-    one, other = paired_difference(first, second, 0.9), paired_difference(second, first, 0.9)
-    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
-    assert -1 - 1e-9 <= one.low <= one.value <= one.high <= 1 + 1e-9
+    forward, reversed_ = paired_difference(first, second, 0.9), paired_difference(second, first, 0.9)
+    assert (forward.value, forward.low, forward.high) == pytest.approx(
+        (-reversed_.value, -reversed_.high, -reversed_.low)
+    )
+    assert -1 - 1e-9 <= forward.low <= forward.value <= forward.high <= 1 + 1e-9
 
 
 def test_coverage() -> None:
     rng = np.random.default_rng(0)
     pairs = [simulated(np.array([0.5, 0.6]), 80, rng) for _ in range(400)]
-    found = [paired_difference(pair[:, 0], pair[:, 1], 0.9) for pair in pairs]
-    assert 0.86 <= share([f.low <= 0.1 <= f.high for f in found]) <= 0.95
+    intervals = [paired_difference(pair[:, 0], pair[:, 1], 0.9) for pair in pairs]
+    assert 0.86 <= share([f.low <= 0.1 <= f.high for f in intervals]) <= 0.95
 
 
 def test_equal_columns_differ_by_nothing() -> None:
-    found = paired_difference(*table(3, 0, 0, 4), 0.95)
-    assert (found.value, found.low, found.high) == (0, 0, 0)
+    interval = paired_difference(*table(3, 0, 0, 4), 0.95)
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
 
 
 def test_rows() -> None:
@@ -99,11 +101,11 @@ def test_coverage_for_few_items(items: int, before: float, after: float) -> None
     held, plain, wrong = [], [], []
     for _ in range(300):
         right = simulated(accuracies, items, rng).reshape(items, 2, 9).mean(axis=2)
-        found, p_value = few_differences(right[:, 1] - right[:, 0], 0.95)
-        held.append(found.low <= after - before <= found.high)
+        interval, p_value = few_differences(right[:, 1] - right[:, 0], 0.95)
+        held.append(interval.low <= after - before <= interval.high)
         student = mean_interval(right[:, 1] - right[:, 0], 0.95)
         plain.append(student.low <= after - before <= student.high)
-        wrong.append((p_value < 0.05) != (found.low * found.high > 0))
+        wrong.append((p_value < 0.05) != (interval.low * interval.high > 0))
     assert share(held) >= 0.93 and not any(wrong)
     if before in (0.03, 0.9):
         assert share(plain) < 0.93

@@ -84,15 +84,15 @@ def test_models_without_a_preference_have_what_is_expected() -> None:
     rng = np.random.default_rng(0)
     places = np.tile([[0, 1, 2], [1, 2, 0], [2, 0, 1]], (40, 1, 1))
     right_at = places[:, :, 0]
-    seen, found = [], []
+    seen, expected = [], []
     for seed in range(60):
         chosen = (rng.random((40, 3)) < 0.5) * rng.integers(3, size=(40, 1))
         chosen_at = np.take_along_axis(places, chosen[:, :, None], axis=2)[:, :, 0]
         seen.append(CATALOGUE["position_bias"].value({"chosen_at": chosen_at, "right_at": right_at}))
-        found.append(
+        expected.append(
             without_preference(POSITIONS, chosen, places, right_at, Resampling(draws=50, seed=seed))[
                 "position_bias"
             ]
         )
-    assert np.mean(found) > 0.02
-    assert np.mean(seen) == pytest.approx(np.mean(found), rel=0.15)
+    assert np.mean(expected) > 0.02
+    assert np.mean(seen) == pytest.approx(np.mean(expected), rel=0.15)

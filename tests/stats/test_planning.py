@@ -17,8 +17,8 @@ Bools = NDArray[np.bool_]
 SMALL = Design(tuple(np.linspace(0.5, 0.7, 6).tolist()), changed=0.25, shared=0.4, differing=0.2)
 
 
-def power_of(found: list[bool]) -> float:
-    return float(np.mean(found))
+def power_of(shown: list[bool]) -> float:
+    return float(np.mean(shown))
 
 
 def runs(design: Design, change: float, questions: int, count: int) -> list[tuple[Bools, Bools]]:
@@ -42,8 +42,8 @@ def test_the_mean_is_shown_as_often_as_planned() -> None:
 def test_a_format_is_shown_as_often_as_planned(tests: int) -> None:
     questions = OfFormat(SMALL, 0.05 / tests, 0.8).needed(0.1)
     assert questions is not None
-    found = runs(SMALL, 0.1, questions, 400)
-    shown = [paired.mcnemar(before[:, 2], after[:, 2]) <= 0.05 / tests for before, after in found]
+    replicates = runs(SMALL, 0.1, questions, 400)
+    shown = [paired.mcnemar(before[:, 2], after[:, 2]) <= 0.05 / tests for before, after in replicates]
     assert power_of(shown) == pytest.approx(0.8, abs=0.06)
 
 
@@ -57,8 +57,8 @@ def test_an_extreme_is_shown_as_often_as_planned(key: str) -> None:
     for n in range(200):
         before, now = draw_runs(SMALL, after, questions, rng)
         arrays = {"correct": before}, {"correct": now}
-        found = changes.tested_change(test.measure, *arrays, Resampling(draws=200, seed=n))
-        low, high = found.low, found.high
+        change = changes.tested_change(test.measure, *arrays, Resampling(draws=200, seed=n))
+        low, high = change.low, change.high
         shown.append(low > 0 or high < 0)
     # The number of questions is itself simulated, and rounded up.
     assert 0.7 < power_of(shown) < 0.92

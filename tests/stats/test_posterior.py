@@ -11,11 +11,13 @@ from scipy.stats import norm
 from steadyphi.stats import irt, posterior
 
 
-def drawn(seed: int, items: int, variants: int, own: float) -> tuple[NDArray[np.bool_], Any, Any, list[Any]]:
+def drawn(
+    seed: int, items: int, variants: int, deviation: float
+) -> tuple[NDArray[np.bool_], Any, Any, list[Any]]:
     """Return a grid simulated from the model: one factor with four levels (sd 0.5), and variants."""
     rng = np.random.default_rng(seed)
     effects = rng.normal(0, 0.5, 4)
-    thetas = 0.3 + effects[np.arange(variants) % 4] + rng.normal(0, own, variants)
+    thetas = 0.3 + effects[np.arange(variants) % 4] + rng.normal(0, deviation, variants)
     betas = rng.normal(0, 1.5, items)
     correct = rng.random((items, variants)) < expit(thetas - betas[:, None])
     return correct, thetas, betas, [{"case": str(t % 4), "one": "x"} for t in range(variants)]
@@ -29,7 +31,7 @@ def cells(items: int, variants: int, number: int, seed: int) -> NDArray[np.bool_
 
 
 def test_parameters_are_recovered() -> None:
-    correct, thetas, betas, atoms = drawn(0, 300, 80, own=0.3)
+    correct, thetas, betas, atoms = drawn(0, 300, 80, deviation=0.3)
     seen = cells(300, 80, 12000, 0)  # half of the grid
     fitted = posterior.fit_posterior(correct & seen, seen, *posterior.additive_prior(atoms, 300))
     model = fitted.models[int(np.argmax(fitted.weights))]
@@ -37,8 +39,8 @@ def test_parameters_are_recovered() -> None:
     # An estimate of θ from 150 answers, each of information 0.17, has a standard error of at most 0.2.
     assert np.sqrt(np.mean((centred[0] - centred[1]) ** 2)) < 0.2
     assert np.corrcoef(model.betas, betas)[0, 1] > 0.95
-    own = [np.sqrt(m.prior.variances[-1]) for m in fitted.models]
-    assert 0.2 <= fitted.weights @ own <= 0.42  # 0.3 lies between two of the values
+    deviations = [np.sqrt(m.prior.variances[-1]) for m in fitted.models]
+    assert 0.2 <= fitted.weights @ deviations <= 0.42  # 0.3 lies between two of the values
     assert 1.3 < np.sqrt(model.prior.item_variance) < 1.7
     # With half of the cells, the estimates are closer to the accuracies of the full grid than the raw shares.
     truth, raw = correct.mean(axis=0), (correct & seen).sum(axis=0) / seen.sum(axis=0)
@@ -46,7 +48,7 @@ def test_parameters_are_recovered() -> None:
 
 
 def test_a_factor_without_effect_is_left_out() -> None:
-    correct, *_ = drawn(1, 200, 60, own=0.0)
+    correct, *_ = drawn(1, 200, 60, deviation=0.0)
     variants = np.arange(60)
     atoms = [{"case": str(t % 4), "noise": str(t // 4 % 3)} for t in variants]
     fitted = posterior.fit_posterior(correct, np.ones_like(correct), *posterior.additive_prior(atoms, 200))
@@ -60,7 +62,7 @@ def test_a_factor_without_effect_is_left_out() -> None:
 def test_intervals_cover_what_the_full_grid_says() -> None:
     inside = []
     for seed in range(20):
-        correct, *_, atoms = drawn(seed, 60, 20, own=0.3)
+        correct, *_, atoms = drawn(seed, 60, 20, deviation=0.3)
         seen = cells(60, 20, 400, seed)
         fitted = posterior.fit_posterior(correct & seen, seen, *posterior.additive_prior(atoms, 60), rounds=8)
         full, _ = fitted.draw(200, np.random.default_rng(seed))
@@ -71,7 +73,7 @@ def test_intervals_cover_what_the_full_grid_says() -> None:
 
 
 def test_update_is_learning_from_all_cells() -> None:
-    correct, *_, atoms = drawn(3, 80, 24, own=0.4)
+    correct, *_, atoms = drawn(3, 80, 24, deviation=0.4)
     few, more = cells(80, 24, 500, 3), cells(80, 24, 900, 3)
     assert more[few].all()
     prior, groups = posterior.additive_prior(atoms, 80)
@@ -94,7 +96,7 @@ def test_evidence_of_a_single_coefficient() -> None:
 
 
 def test_weights_are_the_evidence() -> None:
-    correct, *_, atoms = drawn(4, 60, 12, own=0.2)
+    correct, *_, atoms = drawn(4, 60, 12, deviation=0.2)
     seen = cells(60, 12, 300, 4)
     fitted = posterior.fit_posterior(correct & seen, seen, *posterior.additive_prior(atoms, 60))
     assert len(fitted.models) > 1 and fitted.weights.sum() == pytest.approx(1)

@@ -33,9 +33,9 @@ def test_by_hand() -> None:
 def test_against_simulation() -> None:
     """300 evaluations of 200 items in 12 equally good variants."""
     rng = np.random.default_rng(0)
-    found = [simulated(np.full(12, 0.6), 200, rng) for _ in range(300)]
-    psi = float(np.mean([precision.discordance(correct) for correct in found]))
-    shares = np.array([correct.mean(axis=0) for correct in found])
+    samples = [simulated(np.full(12, 0.6), 200, rng) for _ in range(300)]
+    psi = float(np.mean([precision.discordance(correct) for correct in samples]))
+    shares = np.array([correct.mean(axis=0) for correct in samples])
     assert shares[:, 0].std() == pytest.approx(precision.accuracy_error(0.6, 200), rel=0.12)
     assert (shares[:, 1] - shares[:, 0]).std() == pytest.approx(
         precision.difference_error(psi, 200), rel=0.12
@@ -83,9 +83,9 @@ def test_the_page_has_the_figures_of_one_accuracy() -> None:
 
 @pytest.mark.parametrize("discordance", [0.1, 0.2, 0.4])
 def test_the_page_has_the_figures_of_differences(discordance: float) -> None:
-    found = [row for row in rows("Differences and the spread") if row[0] == discordance]
-    assert len(found) == 3
-    for psi, items, *figures in found:
+    matching = [row for row in rows("Differences and the spread") if row[0] == discordance]
+    assert len(matching) == 3
+    for psi, items, *figures in matching:
         n = int(items)
         expected = [
             precision.difference_error(psi, n),

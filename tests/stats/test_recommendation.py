@@ -5,7 +5,7 @@ import pytest
 
 from steadyphi.errors import SteadyPhiError
 from steadyphi.stats.bootstrap import Resampling
-from steadyphi.stats.measures import Interval
+from steadyphi.stats.interval import Interval
 from steadyphi.stats.recommendation import cheapest_of_the_best, recommend, regret_bound, selected_interval
 from tests.stats.simulated import share, simulated
 
@@ -16,32 +16,34 @@ FREE = np.zeros(8)
 def test_a_better_prompt_is_found_with_its_gain() -> None:
     rng = np.random.default_rng(0)
     truth = np.r_[0.5, np.full(6, 0.55), 0.7]
-    found = [recommend(simulated(truth, 200, rng), NAMES, "v0", Resampling(0.95, 100, n)) for n in range(40)]
-    assert share([f.variant == "v7" for f in found]) > 0.9
-    assert share([f.low <= 0.2 <= f.high for f in found]) > 0.85
-    assert np.mean([f.gain for f in found]) == pytest.approx(0.2, abs=0.02)
-    assert (found[0].chosen_on, found[0].tested_on) == (160, 200)
+    recommended = [
+        recommend(simulated(truth, 200, rng), NAMES, "v0", Resampling(0.95, 100, n)) for n in range(40)
+    ]
+    assert share([f.variant == "v7" for f in recommended]) > 0.9
+    assert share([f.low <= 0.2 <= f.high for f in recommended]) > 0.85
+    assert np.mean([f.gain for f in recommended]) == pytest.approx(0.2, abs=0.02)
+    assert (recommended[0].chosen_on, recommended[0].tested_on) == (160, 200)
 
 
 def test_without_a_better_one_the_default_stays() -> None:
     rng = np.random.default_rng(1)
-    found = [
+    recommended = [
         recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", Resampling(0.95, 50, n))
         for n in range(100)
     ]
-    assert share([f.variant == "v3" for f in found]) >= 0.9
-    kept = next(f for f in found if f.variant == "v3")
+    assert share([f.variant == "v3" for f in recommended]) >= 0.9
+    kept = next(f for f in recommended if f.variant == "v3")
     assert (kept.gain, kept.low, kept.high) == (0, 0, 0) and kept.regret > 0
 
 
 def test_a_gain_that_is_none_is_rare_and_its_interval_contains_0() -> None:
     """The plain interval of a difference is above 0 in all of these cases, although all are equally good."""
     rng = np.random.default_rng(6)
-    found = [
+    recommended = [
         recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v3", Resampling(0.95, 10, n))
         for n in range(150)
     ]
-    replaced = [f for f in found if f.variant != "v3"]
+    replaced = [f for f in recommended if f.variant != "v3"]
     assert 0 < len(replaced) <= 15 and share([f.low <= 0 <= f.high for f in replaced]) > 0.7
 
 
@@ -60,11 +62,11 @@ def test_the_interval_of_a_selected_difference_holds() -> None:
 def test_the_gain_is_of_items_that_did_not_choose() -> None:
     """For equally good variants, the best on other items beats the default in only half of the cases."""
     rng = np.random.default_rng(5)
-    found = [
+    recommended = [
         recommend(simulated(np.full(8, 0.6), 100, rng), NAMES, "v0", Resampling(0.05, 20, n))
         for n in range(100)
     ]
-    assert share([f.variant == "v0" for f in found]) >= 0.45
+    assert share([f.variant == "v0" for f in recommended]) >= 0.45
 
 
 def test_the_cheapest_among_the_best_by_hand() -> None:

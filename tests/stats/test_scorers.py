@@ -40,8 +40,8 @@ def test_raw_and_length_normalized_by_hand() -> None:
 def test_normalized_by_bytes() -> None:
     lengths = scorers.byte_lengths([["ja", "né", "vielleicht"], ["x", "y"]])
     assert lengths.tolist() == [[[2, 3, 10]], [[1, 1, 0]]]  # é is two bytes
-    found = scorers.length_normalized(np.repeat(LOGPROBS, 2, axis=1), lengths)
-    assert found[0, 1].tolist() == pytest.approx([-2, -1, -0.6])
+    scores = scorers.length_normalized(np.repeat(LOGPROBS, 2, axis=1), lengths)
+    assert scores[0, 1].tolist() == pytest.approx([-2, -1, -0.6])
 
 
 def test_a_choice_without_length_is_refused() -> None:
@@ -141,8 +141,8 @@ def test_batch_calibration_is_the_papers_ratio(full: NDArray[np.float64], some_g
     for variant, choice in np.ndindex(logprobs.shape[1:]):
         column = p[there[:, variant, choice], variant, choice]
         if column.size:
-            found = np.exp(scores[there[:, variant, choice], variant, choice])
-            assert found == pytest.approx(column / column.mean(), rel=1e-6)
+            ratios = np.exp(scores[there[:, variant, choice], variant, choice])
+            assert ratios == pytest.approx(column / column.mean(), rel=1e-6)
 
 
 @given(FULL)

@@ -26,11 +26,17 @@ class Oracle:
         return np.array([self.correct[item, variant] for variant, item in cells])
 
 
-def grid(seed: int, items: int, variants: int, own: float) -> tuple[NDArray[np.bool_], list[dict[str, str]]]:
+def grid(
+    seed: int, items: int, variants: int, deviation: float
+) -> tuple[NDArray[np.bool_], list[dict[str, str]]]:
     """Return a grid with two factors, effects of single variants, and interactions of items and variants."""
     rng = np.random.default_rng([seed, items])
     first, second = np.arange(variants) % 3, np.arange(variants) // 3 % 5
-    thetas = rng.normal(0, own, 3)[first] + rng.normal(0, own, 5)[second] + rng.normal(0, own, variants)
+    thetas = (
+        rng.normal(0, deviation, 3)[first]
+        + rng.normal(0, deviation, 5)[second]
+        + rng.normal(0, deviation, variants)
+    )
     logits = thetas - rng.normal(0, 1.5, items)[:, None] + rng.normal(0, 0.4, (items, variants))
     atoms = [{"case": str(a), "separator": str(b)} for a, b in zip(first, second, strict=True)]
     return rng.random((items, variants)) < expit(logits), atoms
@@ -42,7 +48,7 @@ def run(correct: NDArray[np.bool_], atoms: Any, budget: int, seed: int = 0, **op
 
 @pytest.mark.parametrize("seed", range(4))
 def test_finds_the_best_and_the_worst(seed: int) -> None:
-    correct, atoms = grid(seed, 100, 30, own=0.2)
+    correct, atoms = grid(seed, 100, 30, deviation=0.2)
     rng = np.random.default_rng(seed)
     correct[:, 7], correct[:, 11] = rng.random(100) < 0.95, rng.random(100) < 0.05
     outcome = run(correct, atoms, 900, seed)
@@ -57,7 +63,7 @@ def test_finds_the_best_and_the_worst(seed: int) -> None:
 def test_within_two_points_on_an_eighth_of_the_cells() -> None:
     errors = []
     for seed in range(3):
-        correct, atoms = grid(seed, 300, 90, own=0.3)
+        correct, atoms = grid(seed, 300, 90, deviation=0.3)
         outcome = run(correct, atoms, correct.size // 8, seed)
         assert outcome.grid == 8 * outcome.cells == correct.size
         errors.append(abs(outcome.spread.value - np.ptp(correct.mean(axis=0))))
@@ -67,7 +73,7 @@ def test_within_two_points_on_an_eighth_of_the_cells() -> None:
 def test_spread_is_covered_and_so_are_the_variants() -> None:
     inside, variants = [], []
     for seed in range(20):
-        correct, atoms = grid(seed, 60, 16, own=0.3)
+        correct, atoms = grid(seed, 60, 16, deviation=0.3)
         outcome = run(correct, atoms, 240, seed, confidence=0.8)
         truth = correct.mean(axis=0)
         inside.append(outcome.spread.low <= np.ptp(truth) <= outcome.spread.high)
@@ -82,7 +88,7 @@ def test_no_winners_curse() -> None:
     shown, expected = [], []
     for seed in range(4):
         correct = np.random.default_rng(seed).random((80, 24)) < 0.5
-        outcome = run(correct, grid(0, 80, 24, own=0.3)[1], 480, seed)
+        outcome = run(correct, grid(0, 80, 24, deviation=0.3)[1], 480, seed)
         shown.append(correct[:, outcome.best].mean() - correct[:, outcome.worst].mean())
         expected.append(outcome.expected.value)
         assert outcome.expected.low <= 0.02
@@ -102,7 +108,7 @@ def test_no_winners_curse() -> None:
 def test_budget_is_kept_and_no_cell_asked_twice(
     items: int, variants: int, extra: int, seed: int, method: Method, step: int, batch: int
 ) -> None:
-    correct, atoms = grid(seed, items, variants, own=0.5)
+    correct, atoms = grid(seed, items, variants, deviation=0.5)
     oracle, budget = Oracle(correct), variants + extra
     outcome = search(oracle, atoms, items, budget, seed, method, step, batch)
     assert len(set(oracle.asked)) == len(oracle.asked) == outcome.cells == min(budget, items * variants)
@@ -114,7 +120,7 @@ def test_budget_is_kept_and_no_cell_asked_twice(
 
 @pytest.mark.parametrize("method", ["thompson", "balanced"])
 def test_the_whole_grid_is_exact(method: Method) -> None:
-    correct, atoms = grid(5, 20, 6, own=0.8)
+    correct, atoms = grid(5, 20, 6, deviation=0.8)
     outcome = run(correct, atoms, 10**6, method=method)
     truth = correct.mean(axis=0)
     assert outcome.cells == outcome.grid == 120
@@ -125,7 +131,7 @@ def test_the_whole_grid_is_exact(method: Method) -> None:
 
 
 def test_the_seed_decides() -> None:
-    correct, atoms = grid(1, 60, 12, own=0.4)
+    correct, atoms = grid(1, 60, 12, deviation=0.4)
     oracles = [Oracle(correct) for _ in range(3)]
     first, again, other = (
         search(oracle, atoms, 60, 200, seed) for oracle, seed in zip(oracles, (3, 3, 4), strict=True)

@@ -22,19 +22,19 @@ def columns(*shares: float) -> np.ndarray:
 def test_seeds_alone_give_the_t_interval() -> None:
     """Items of which all are answered alike have no noise."""
     runs = np.repeat([[[True]], [[False]], [[True]], [[True]]], 1000, axis=1)
-    found = change_over_seeds(MEAN, np.zeros((1000, 1), dtype=bool), runs, DRAWS)
+    change = change_over_seeds(MEAN, np.zeros((1000, 1), dtype=bool), runs, DRAWS)
     half = t.isf(0.025, 3) * np.std([1, 0, 1, 1], ddof=1) / 2
-    assert found.value == 0.75
-    assert found.low == pytest.approx(0.75 - half, abs=0.01)
-    assert found.high == 1  # clipped: no change of a share is greater
+    assert change.value == 0.75
+    assert change.low == pytest.approx(0.75 - half, abs=0.01)
+    assert change.high == 1  # clipped: no change of a share is greater
 
 
 def test_equal_seeds_give_the_interval_of_one_run() -> None:
     base, run = columns(0.5, 0.75)
-    found = change_over_seeds(MEAN, base, np.stack([run] * 3), DRAWS)
+    change = change_over_seeds(MEAN, base, np.stack([run] * 3), DRAWS)
     half = 1.96 * np.std(run.astype(int) - base, ddof=1) / 10
-    assert found.value == pytest.approx(0.25)
-    assert (found.low, found.high) == (
+    assert change.value == pytest.approx(0.25)
+    assert (change.low, change.high) == (
         pytest.approx(0.25 - half, abs=0.01),
         pytest.approx(0.25 + half, abs=0.01),
     )
@@ -47,8 +47,8 @@ def test_items_of_each_seed_give_the_t_interval_of_the_changes() -> None:
     base, tuned = answers(models, 80, rng), answers(models + 0.05, 80, rng)
     changes = (tuned.mean(axis=(1, 2)) - base.mean(axis=(1, 2))).tolist()
     low, high = t.interval(0.95, 4, np.mean(changes), np.std(changes, ddof=1) / 5**0.5)
-    found = change_over_seeds(MEAN, base, tuned, DRAWS)
-    assert (found.value, found.low, found.high) == pytest.approx(
+    change = change_over_seeds(MEAN, base, tuned, DRAWS)
+    assert (change.value, change.low, change.high) == pytest.approx(
         (np.mean(changes), low, high), rel=0.1, abs=2e-3
     )
 

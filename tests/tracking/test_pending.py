@@ -16,7 +16,7 @@ from steadyphi.tracking import mlflow_store, pending, stage_run
 from steadyphi.tracking.mlflow_store import tracking_uri
 from steadyphi.tracking.published import Published
 from tests.tracking.conftest import DIGEST, isolate
-from tests.tracking.test_stage_run import history, record, runs
+from tests.tracking.rows import history, record, runs
 
 
 def break_store(root: Path) -> None:
@@ -52,15 +52,15 @@ def train(root: Path, breaks: str = "") -> None:
 
 def facts() -> list[Any]:
     """Everything that MLflow has, without times and ids."""
-    found = []
+    of_runs = []
     for run in [*runs()[0], *runs()[1]]:
         tags = {k: v for k, v in run.data.tags.items() if k not in ("mlflow.parentRunId", "steadyphi.record")}
         names = ["curve.csv", "curves/curve.csv", "samples/1.txt"]
         folder = Path(run.info.artifact_uri.removeprefix("file://").replace("%20", " ").replace("%23", "#"))
         texts = [(folder / name).read_text() for name in names if (folder / name).exists()]
         points = {key: history(run, key) for key in run.data.metrics}
-        found.append((run.info.run_name, run.info.status, run.data.params, tags, str(points), texts))
-    return found
+        of_runs.append((run.info.run_name, run.info.status, run.data.params, tags, str(points), texts))
+    return of_runs
 
 
 @pytest.fixture
@@ -175,8 +175,8 @@ def test_a_damaged_record_does_not_stop_others(
     shutil.copytree(folder, folder.with_name("1-2"))
     with pytest.raises(SteadyPhiError, match="records not sent: 2"):
         send_pending()
-    said = capsys.readouterr().out
-    assert all(f"not sent: {name}: SteadyPhiError: {folder.parent}" in said for name in ("1-1", "1-2"))
+    printed = capsys.readouterr().out
+    assert all(f"not sent: {name}: SteadyPhiError: {folder.parent}" in printed for name in ("1-1", "1-2"))
 
 
 def test_a_full_disk_leaves_whole_lines(root: Path) -> None:

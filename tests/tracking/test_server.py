@@ -164,9 +164,9 @@ def test_three_experiments_survive_a_killed_server(server: Server, tmp_path: Pat
         assert process.stdout and process.stdout.readline() == "ready\n"
     server.kill()
     (root / "killed").touch()
-    said = [process.communicate(timeout=200) for process in running]
+    outputs = [process.communicate(timeout=200) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert all("it is kept in .cache/mlflow" in errors for _, errors in said)
+    assert all("it is kept in .cache/mlflow" in errors for _, errors in outputs)
     kept = [path for path in (root / ".cache").rglob("*") if path.is_file()]
     assert kept and not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
@@ -189,4 +189,4 @@ def test_three_experiments_survive_a_killed_server(server: Server, tmp_path: Pat
     for run in set(runs) - set(children):
         assert run.data.metrics["spread"] == 0.25
     assert SECRET not in "".join(str(run.to_dictionary()) for run in runs)
-    assert SECRET not in "".join(str(text) for text in said) + sent.stdout + sent.stderr
+    assert SECRET not in "".join(str(text) for text in outputs) + sent.stdout + sent.stderr

@@ -19,7 +19,7 @@ from steadyphi.tracking.stage_run import KEPT
 from steadyphi.tracking.ui import command
 from tests.conftest import ROOT
 from tests.tracking.conftest import isolate
-from tests.tracking.test_stage_run import client, record
+from tests.tracking.rows import client, record
 
 
 def refusal(port: str) -> str:

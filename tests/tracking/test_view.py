@@ -6,7 +6,7 @@ from pathlib import Path
 from steadyphi.tracking import view
 from steadyphi.tracking.ui import _address
 from tests.conftest import ROOT
-from tests.tracking.test_stage_run import client, published, record
+from tests.tracking.rows import client, published, record
 
 
 def test_the_columns_are_metrics_of_the_summary() -> None:

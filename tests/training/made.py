@@ -5,7 +5,8 @@ import torch
 from steadyphi.data.packing import Example
 from steadyphi.model import Phi
 from steadyphi.model_config import PhiConfig
-from steadyphi.settings.schema import Finetune, Full
+from steadyphi.settings.groups import Full
+from steadyphi.settings.schema import Finetune
 
 TARGETS = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from steadyphi.runtime import ranks
-from steadyphi.settings.schema import Full, Lora
+from steadyphi.settings.groups import Full, Lora
 from steadyphi.training import parallel
 from steadyphi.training.history import LogRow, Watcher
 from steadyphi.training.interrupts import Stopped

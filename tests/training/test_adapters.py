@@ -17,7 +17,8 @@ from steadyphi.errors import SteadyPhiError
 from steadyphi.inference.load import load_tuned
 from steadyphi.model import Phi
 from steadyphi.runtime.device import make_repeatable
-from steadyphi.settings.schema import Finetune, Full, Lora
+from steadyphi.settings.groups import Full, Lora
+from steadyphi.settings.schema import Finetune
 from steadyphi.training import adapters, quantized
 from steadyphi.training.loop import fit
 from tests.conftest import ROOT
@@ -73,11 +74,11 @@ def test_what_is_saved_is_what_was_trained(name: str, lit_tiny: Path, tmp_path: 
     loaded = load_tuned(lit_tiny, tmp_path / "tuned", torch.float32)
     assert type(loaded) is Phi and not [n for n, _ in loaded.named_modules() if "lora" in n]
     with torch.no_grad():
-        was, found, before = (m(TOKENS, LENGTHS) for m in (model, loaded, plain))
+        was, read, before = (m(TOKENS, LENGTHS) for m in (model, loaded, plain))
     # full: saved in the base's float16, three digits; else only the order of additions differs
     tolerance = 2e-2 if name == "full" else 1e-4
-    torch.testing.assert_close(found, was, atol=tolerance, rtol=tolerance)
-    assert (found - before).abs().max() > 20 * tolerance
+    torch.testing.assert_close(read, was, atol=tolerance, rtol=tolerance)
+    assert (read - before).abs().max() > 20 * tolerance
 
 
 @pytest.mark.parametrize("name", ["everywhere", "dora everywhere"])
@@ -123,9 +124,9 @@ def test_dora_equals_the_formula(lit_tiny: Path, tmp_path: Path) -> None:
         weight = (weight.t() if name.endswith("wte") else weight) + 2 * b @ a
         magnitude = state[f"{name}.lora_magnitude_vector"]
         expected = magnitude[:, None] * weight / weight.square().sum(1, keepdim=True).sqrt()
-        found = merged[f"{name}.weight"]
-        found = found.t() if name.endswith("wte") else found
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+        adapted = merged[f"{name}.weight"]
+        adapted = adapted.t() if name.endswith("wte") else adapted
+        torch.testing.assert_close(adapted, expected, atol=1e-6, rtol=1e-5)
         assert b.abs().max() > 0
 
 
@@ -239,8 +240,8 @@ def test_qlora_trains_adapters_on_a_base_in_four_bits(
     # On the full base it is nearly what it is on the rounded one, and better than the base alone.
     plain, merged = (load_tuned(lit_tiny, t, torch.float32) for t in (None, tmp_path / "tuned"))
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        was, found, before = (m.eval()(TOKENS, LENGTHS).float() for m in (model, merged, plain))
-    assert (found - was).norm() < 0.5 * (before - was).norm()
+        was, read, before = (m.eval()(TOKENS, LENGTHS).float() for m in (model, merged, plain))
+    assert (read - was).norm() < 0.5 * (before - was).norm()
 
 
 @needs_bitsandbytes

@@ -34,9 +34,9 @@ def test_what_is_written_are_the_values_at_the_call(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("step-*"))
     store.gate.set()
     assert store.record() == {"step": 1}
-    found = {name: torch.zeros_like(tensor) for name, tensor in changing.items()}
-    store.load(found)
-    assert all(torch.equal(found[name], value) for name, value in tensors().items())
+    written = {name: torch.zeros_like(tensor) for name, tensor in changing.items()}
+    store.load(written)
+    assert all(torch.equal(written[name], value) for name, value in tensors().items())
 
 
 def test_the_next_state_waits_for_the_one_before(tmp_path: Path) -> None:

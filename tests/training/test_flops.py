@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from steadyphi.data.packing import Example, collate
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Full, Lora
+from steadyphi.settings.groups import Full, Lora
 from steadyphi.training.flops import PEAKS, flops_per_step, peak, peak_of
 from steadyphi.training.lora import adapt
 from steadyphi.training.loss import loss_sum
@@ -67,8 +67,8 @@ def test_checkpointing_and_packing_leave_it_alone() -> None:
 def test_phi_2_is_near_six_operations_a_parameter_and_token() -> None:
     config = shape(n_layer=32, n_head=32, n_embd=2560, intermediate_size=10240, padded_vocab_size=51200)
     table = 51200 * 2560
-    found = flops_per_step(config, [512] * 8, 4096, Full("full"))
-    assert found == pytest.approx(6 * (2_779_683_840 - table) * 4096, rel=0.02)
+    flops = flops_per_step(config, [512] * 8, 4096, Full("full"))
+    assert flops == pytest.approx(6 * (2_779_683_840 - table) * 4096, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def fitted(
 
 
 def test_the_result_does_not_depend_on_how_a_step_is_split() -> None:
-    (one, rows), (other, others) = (
+    (whole, rows), (other, others) = (
         fitted(settings(batch_tokens=200, micro_tokens=m, dropout=False, epochs=1), valid=4)
         for m in (20, 1000)
     )
@@ -77,7 +77,7 @@ def test_the_result_does_not_depend_on_how_a_step_is_split() -> None:
     # AdamW divides by the gradient's size, so where that is next to nothing rounding can turn the step about.
     far = [
         ((p - q).abs() > 1e-5).float().mean()
-        for p, q in zip(one.parameters(), other.parameters(), strict=True)
+        for p, q in zip(whole.parameters(), other.parameters(), strict=True)
     ]
     assert max(far) < 0.01
 
@@ -97,10 +97,10 @@ def test_a_step_is_that_of_transformers_and_torch() -> None:
     loss.backward()
     torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
     make_optimizer(reference, 1e-3, 0.01).step()
-    found, expected = model.state_dict(), from_reference(reference)
+    weights, expected = model.state_dict(), from_reference(reference)
     for name, tensor in expected.items():
         # Of a gradient next to nothing AdamW's first step is 0.001 in a direction that rounding decides.
-        assert ((found[name] - tensor).abs() > 2e-5).float().mean() < 1e-3, name
+        assert ((weights[name] - tensor).abs() > 2e-5).float().mean() < 1e-3, name
 
 
 def test_training_learns_and_reports() -> None:
@@ -130,9 +130,9 @@ def test_dropout_is_the_configs_or_off() -> None:
 
 
 def test_checkpointing_changes_nothing_but_memory() -> None:
-    (one, rows), (other, others) = (fitted(settings(checkpointing=c)) for c in (False, True))
+    (plain, rows), (other, others) = (fitted(settings(checkpointing=c)) for c in (False, True))
     assert rows == others
-    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+    for a, b in zip(plain.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -170,7 +170,7 @@ def test_layers_are_compiled_once_whatever_the_documents(
 
 def test_weights_are_rounded_once_a_step_and_gradients_still_add_up_in_float32() -> None:
     """The same gradients, to the bit, as with autocast, which rounds in each micro-batch."""
-    found, casts = [], []
+    dtypes, casts = [], []
     for once in (False, True):
         model = small_phi()
         objective = parallel.Objective(model, torch.bfloat16)
@@ -180,11 +180,11 @@ def test_weights_are_rounded_once_a_step_and_gradients_still_add_up_in_float32()
                 with rounded.used():
                     objective(batch).backward()
         casts.append(counted.number)
-        found.append({name: p.grad for name, p in model.named_parameters()})
+        dtypes.append({name: p.grad for name, p in model.named_parameters()})
     assert casts == [3, 1]
-    for name, gradient in found[0].items():
+    for name, gradient in dtypes[0].items():
         assert gradient is not None and gradient.dtype == torch.float32
-        assert torch.equal(gradient, found[1][name]), name
+        assert torch.equal(gradient, dtypes[1][name]), name
 
 
 class CountCasts(TorchDispatchMode):

@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.training.lora import LoraEmbedding, LoraLinear, adapt
 from tests.test_model import make_pair
 
@@ -93,9 +93,9 @@ def test_output_and_gradients_are_pefts(name: str, dropout: float) -> None:
         losses[-1].backward()
     torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=1e-5)
     for key, parameter in trained(theirs).items():
-        found = trained(ours)[key].grad
-        assert found is not None and found.abs().max() > 1e-6, key
-        error = (found - parameter.grad).norm() / parameter.grad.norm()
+        gradient = trained(ours)[key].grad
+        assert gradient is not None and gradient.abs().max() > 1e-6, key
+        error = (gradient - parameter.grad).norm() / parameter.grad.norm()
         assert error < 1e-5, (key, error)
     for model in (ours, theirs):
         model.eval()
@@ -113,15 +113,15 @@ def test_it_begins_as_peft_does(name: str) -> None:
     with torch.no_grad():
         torch.testing.assert_close(ours(TOKENS, LENGTHS), phi(TOKENS, LENGTHS), atol=1e-5, rtol=1e-5)
     for key, parameter in trained(theirs).items():
-        own = trained(ours)[key].detach()
-        assert own.dtype == torch.float32 and own.shape == parameter.shape
+        weight = trained(ours)[key].detach()
+        assert weight.dtype == torch.float32 and weight.shape == parameter.shape
         if "magnitude" in key:
-            torch.testing.assert_close(own, parameter.detach())
+            torch.testing.assert_close(weight, parameter.detach())
         elif parameter.abs().max() == 0:
-            assert own.abs().max() == 0, key
+            assert weight.abs().max() == 0, key
         else:
-            assert own.std().item() == pytest.approx(parameter.std().item(), rel=0.25), key
-            assert own.abs().max() <= parameter.abs().max() * (1.5 if "embedding" in key else 1.1), key
+            assert weight.std().item() == pytest.approx(parameter.std().item(), rel=0.25), key
+            assert weight.abs().max() <= parameter.abs().max() * (1.5 if "embedding" in key else 1.1), key
 
 
 def test_only_adapters_train_and_a_seed_gives_the_same() -> None:
@@ -156,9 +156,9 @@ def test_in_bfloat16_it_stays_near_float32(name: str) -> None:
             outputs.append(model(TOKENS, LENGTHS).float())
     assert (outputs[1] - outputs[0]).norm() < 0.03 * outputs[0].norm()
     for key, parameter in trained(wide).items():
-        found = trained(narrow)[key].grad
-        assert found is not None and parameter.grad is not None and found.dtype == torch.float32
-        assert (found - parameter.grad).norm() < 0.06 * parameter.grad.norm(), key
+        gradient = trained(narrow)[key].grad
+        assert gradient is not None and parameter.grad is not None and gradient.dtype == torch.float32
+        assert (gradient - parameter.grad).norm() < 0.06 * parameter.grad.norm(), key
 
 
 def test_a_small_change_of_magnitude_is_not_lost_in_bfloat16() -> None:
@@ -202,16 +202,16 @@ def test_checkpointed_and_compiled_layers_give_the_same(name: str) -> None:
         "checkpointed": lambda x: checkpoint(layer, x, use_reentrant=False),
         "compiled": torch.compile(layer, backend="aot_eager", fullgraph=True),
     }
-    found = {}
+    results = {}
     for way, call in ways.items():
         torch.manual_seed(3)
         layer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             call(x).float().square().mean().backward()
-        found[way] = [p.grad.clone() for p in trained(layer).values() if p.grad is not None]
-    assert all(found.values())
+        results[way] = [p.grad.clone() for p in trained(layer).values() if p.grad is not None]
+    assert all(results.values())
     for way in ("checkpointed", "compiled"):
-        for a, b in zip(found["plain"], found[way], strict=True):
+        for a, b in zip(results["plain"], results[way], strict=True):
             torch.testing.assert_close(a, b, atol=0, rtol=0)
 
 

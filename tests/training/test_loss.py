@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadyphi.data.packing import Batch, collate
 from steadyphi.model import Phi
-from steadyphi.settings.schema import Lora
+from steadyphi.settings.groups import Lora
 from steadyphi.training import loss
 from steadyphi.training.lora import adapt
 from steadyphi.training.loss import LinearCrossEntropy, loss_sum
@@ -47,11 +47,11 @@ def test_equals_torch(
 ) -> None:
     monkeypatch.setattr(loss, "CHUNK", chunk)
     monkeypatch.setattr(loss, "ROWS", rows)
-    total, found = gradients(LinearCrossEntropy.apply, dtype)
+    total, computed = gradients(LinearCrossEntropy.apply, dtype)
     expected_total, expected = gradients(plain, dtype)
     assert total.dtype == torch.float32
     assert total.item() == pytest.approx(expected_total.item(), rel=1e-6)  # in bfloat16 too
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(computed, expected, strict=True):
         assert a.dtype == b.dtype
         assert (a - b).norm() < tolerance * b.norm()
 
@@ -139,9 +139,9 @@ def test_the_divergence_between_renderings_is_that_of_the_distributions(
         value = function()
         value.backward()
         gradients.append((value.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]))
-    (total, found), (wanted, expected) = gradients
+    (total, computed), (wanted, expected) = gradients
     assert total == pytest.approx(wanted, rel=1e-3) and wanted > 0
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(computed, expected, strict=True):
         assert (a - b).norm() < 1e-3 * b.norm() + 1e-4
 
 

@@ -43,10 +43,10 @@ def losses(folder: Path) -> list[float]:
     ]
 
 
-def same(found: Path, expected: Path) -> None:
-    assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
-    assert losses(found)[0] == pytest.approx(losses(expected)[0], abs=1e-6)  # nothing has added up yet
-    weights, others = torch.load(found / "weights.pt"), torch.load(expected / "weights.pt")
+def same(folder: Path, expected: Path) -> None:
+    assert losses(folder) == pytest.approx(losses(expected), abs=1e-5)
+    assert losses(folder)[0] == pytest.approx(losses(expected)[0], abs=1e-6)  # nothing has added up yet
+    weights, others = torch.load(folder / "weights.pt"), torch.load(expected / "weights.pt")
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
         difference = (tensor - others[name]).abs()

@@ -39,9 +39,9 @@ def test_so_many_steps_begin_as_epochs_do(lengths: list[int], wanted: int) -> No
 
 def test_the_seed_decides_the_order() -> None:
     examples = documents([10] * 30)
-    one, same, other = (plan_steps(examples, settings(seed=seed)) for seed in (0, 0, 1))
-    assert one == same != other
-    first, second = one[: len(one) // 2], one[len(one) // 2 :]
+    plan, same, other = (plan_steps(examples, settings(seed=seed)) for seed in (0, 0, 1))
+    assert plan == same != other
+    first, second = plan[: len(plan) // 2], plan[len(plan) // 2 :]
     assert first != second  # and each epoch has its own
 
 

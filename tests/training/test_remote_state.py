@@ -37,11 +37,11 @@ def test_another_machine_goes_on(url: str, tmp_path: Path) -> None:
     there = Store(tmp_path / "there", RemoteState(url))
     with there.held():
         assert there.record() == {"step": 3}
-        found = tensors(0)
-        there.load(found)
-        assert all(torch.equal(found[name], value) for name, value in tensors(3).items())
-        there.load_best(2, found)
-        assert torch.equal(found["weight/a"], tensors(2)["weight/a"])
+        read = tensors(0)
+        there.load(read)
+        assert all(torch.equal(read[name], value) for name, value in tensors(3).items())
+        there.load_best(2, read)
+        assert torch.equal(read["weight/a"], tensors(2)["weight/a"])
         there.save(4, tensors(4), {"step": 4}, 2)
     with here.held():
         assert here.record() == {"step": 4}  # which is newer than its own
@@ -92,8 +92,8 @@ def test_the_url_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv(URL, raising=False)
     assert remote_state("0a") is None
     monkeypatch.setenv(URL, "memory://bucket/")
-    found = remote_state("0a")
-    assert found and found.root == "/bucket/0a"
+    state = remote_state("0a")
+    assert state and state.root == "/bucket/0a"
     monkeypatch.setenv(URL, "abacus://bucket")
     with pytest.raises(SteadyPhiError, match=f"{URL}: abacus://bucket/0a: "):
         remote_state("0a")

@@ -53,8 +53,8 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return request.param, folder
 
 
-def same(found: Path, expected: Path) -> None:
-    (weights, history), (others, whole_history) = result(found), result(expected)
+def same(folder: Path, expected: Path) -> None:
+    (weights, history), (others, whole_history) = result(folder), result(expected)
     assert history == whole_history
     assert list(weights) == list(others)
     for name in weights:

@@ -12,8 +12,10 @@ PROMPTS = [[5, 9, 11], [7] * 20, [100, 3]]
 
 def test_greedy_as_transformers() -> None:
     model, reference = make_pair("phi-2")
-    found = answers(Objective(model, torch.float32), [Example([*p, 1, 2], len(p)) for p in PROMPTS], (), 12)
-    for prompt, said in zip(PROMPTS, found, strict=True):
+    generated = answers(
+        Objective(model, torch.float32), [Example([*p, 1, 2], len(p)) for p in PROMPTS], (), 12
+    )
+    for prompt, answer in zip(PROMPTS, generated, strict=True):
         ids = torch.tensor([prompt])
         whole = reference.generate(
             ids,
@@ -23,13 +25,13 @@ def test_greedy_as_transformers() -> None:
             eos_token_id=None,
             pad_token_id=0,
         )
-        assert said == whole[0, len(prompt) :].tolist()
+        assert answer == whole[0, len(prompt) :].tolist()
 
 
 def test_an_answer_ends_with_the_end_token_or_the_context() -> None:
     model, _ = make_pair("phi-2")
     objective = Objective(model, torch.float32)
-    first = [said[0] for said in answers(objective, [Example(p, len(p)) for p in PROMPTS], (), 1)]
+    first = [answer[0] for answer in answers(objective, [Example(p, len(p)) for p in PROMPTS], (), 1)]
     ended = answers(objective, [Example(p, len(p)) for p in PROMPTS], (first[0],), 12)
     assert ended[0] == [] and first[0] not in ended[1] + ended[2]
     long = [3] * (model.config.block_size - 2)

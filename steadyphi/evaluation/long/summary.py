@@ -10,7 +10,7 @@ import numpy as np
 from steadyphi.evaluation.long.failures import FAILURES, cause, failed
 from steadyphi.evaluation.long.probe import ProbeResult, Task
 from steadyphi.results.result import LongShare, LongSummary
-from steadyphi.stats.measures import accuracy
+from steadyphi.stats.interval import accuracy
 
 THRESHOLD = 0.85  # of recall; the threshold of RULER is 85.6%, the score of Llama-2-7B at 4,096 tokens
 

@@ -14,8 +14,8 @@ def check_candidates(probe: Probe, in_prompt: set[str], right: str) -> None:
     for candidate in probe.candidates:
         meaning = "right" if candidate.text == right else "slot" if candidate.text in in_prompt else "absent"
         assert candidate.meaning == meaning
-        found = len(re.findall(rf"\b{candidate.text}\b", probe.prompt))
-        assert found == (0 if meaning == "absent" else 1)
+        occurrences = len(re.findall(rf"\b{candidate.text}\b", probe.prompt))
+        assert occurrences == (0 if meaning == "absent" else 1)
 
 
 @pytest.mark.parametrize("length", [200, 512])

@@ -28,11 +28,11 @@ def ruled(position: str, text: str) -> ProbeResult:
 
 def curve(recall: dict[int, int], depth: float = 0.5) -> list[ProbeResult]:
     """Return a hundred results per length; `recall` is how many of them are right."""
-    return [result(n < found, length, depth) for length, found in recall.items() for n in range(100)]
+    return [result(n < right, length, depth) for length, right in recall.items() for n in range(100)]
 
 
 def test_summary_by_hand() -> None:
-    found = summarize(
+    summary = summarize(
         [
             result(True, 256, 0.0, text="River."),
             result(False, 256, 0.0, text="table"),
@@ -48,27 +48,27 @@ def test_summary_by_hand() -> None:
             ruled("after", "no"),
         ]
     )
-    needle = [(r.length, r.depth, r.items, r.share, r.exact) for r in found.needle]
+    needle = [(r.length, r.depth, r.items, r.share, r.exact) for r in summary.needle]
     assert needle == [(256, 0.0, 2, 0.5, 0.5), (256, 0.5, 1, 1.0, 0.0), (512, 0.0, 1, 1.0, None)]
     # Newcombe 1998, doi 10.1002/(SICI)1097-0258(19980430)17:8<857, table I, method 3: 15 of 148.
-    multi, variables = found.tracking
+    multi, variables = summary.tracking
     assert (multi.kind, multi.length, multi.items) == ("multi-key", 512, 148)
     assert (multi.share, multi.low, multi.high) == pytest.approx((15 / 148, 0.0624, 0.1605), abs=5e-5)
     assert (variables.kind, variables.share) == ("variable tracking", 1)
-    assert [(r.kind, r.length, r.share) for r in found.padding] == [
+    assert [(r.kind, r.length, r.share) for r in summary.padding] == [
         ("none", 0, 0),
         ("related", 256, 1),
     ]
-    assert [(r.kind, r.items, r.share) for r in found.rules] == [
+    assert [(r.kind, r.items, r.share) for r in summary.rules] == [
         ("none", 1, 0),
         ("before", 2, 0.5),
         ("after", 1, 0),
     ]
     # Misread: the needle at depth 0 and 133 of the multi-key task; ignored: `before`, once; forgot: `after`,
     # which contains neither the value nor words of the prompt. Padding and position none are not counted.
-    assert found.failures == {"forgot": 1, "ignored": 1, "misread": 134, "echoed": 0, "other": 0}
+    assert summary.failures == {"forgot": 1, "ignored": 1, "misread": 134, "echoed": 0, "other": 0}
     # Recall at 256 is 2 of 3.
-    assert found.effective_length is None and found.mid_dip is None
+    assert summary.effective_length is None and summary.mid_dip is None
 
 
 def test_confidence_is_used() -> None:
@@ -78,10 +78,10 @@ def test_confidence_is_used() -> None:
 
 
 def test_nothing_to_summarize() -> None:
-    found = summarize([])
-    assert found.needle == found.rules == found.padding == found.tracking == []
-    assert set(found.failures.values()) == {0}
-    assert found.effective_length is None and found.mid_dip is None
+    summary = summarize([])
+    assert summary.needle == summary.rules == summary.padding == summary.tracking == []
+    assert set(summary.failures.values()) == {0}
+    assert summary.effective_length is None and summary.mid_dip is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_effective_length_is_over_all_depths() -> None:
 def test_mid_dip_by_hand() -> None:
     # ends 90% and 70%, middle 50%: (0.9 + 0.7) / 2 - 0.5
     depths = {0.0: 90, 0.25: 10, 0.5: 50, 0.75: 20, 1.0: 70}
-    results = [r for depth, found in depths.items() for r in curve({256: found}, depth)]
+    results = [r for depth, right in depths.items() for r in curve({256: right}, depth)]
     assert mid_dip(results) == pytest.approx(0.3)
     assert mid_dip(results[::-1]) == pytest.approx(0.3)
     # without 0.5, 0.25 and 0.75 are equally near to halfway: the smaller

@@ -68,8 +68,8 @@ def test_facts_stand_at_their_depth(writer: Writer, tokenizer: TextTokenizer) ->
     for depth in (0, 0.1, 0.25, 0.5, 0.77, 1):
         passage = writer.passage(sentences, [(0.3, "Other."), (depth, "Fact."), (0.9, "Third.")])
         before = passage.split("Fact.")[0].replace("Other.", "").replace("Third.", "")
-        found = sum(size for s, size in zip(sentences, sizes, strict=True) if s in before)
-        assert abs(found - depth * sum(sizes)) <= max(sizes) / 2
+        tokens_before = sum(size for s, size in zip(sentences, sizes, strict=True) if s in before)
+        assert abs(tokens_before - depth * sum(sizes)) <= max(sizes) / 2
     assert writer.passage(sentences, [(0.01, "B."), (0, "A."), (1, "Z."), (0.99, "Y.")]).startswith(
         "A. B. It"
     )
