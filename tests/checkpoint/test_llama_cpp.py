@@ -73,10 +73,10 @@ class Llama:
         """Return the log-probability of every token after `ids`."""
         settings = {"n_predict": 1, "n_probs": size, "temperature": 0, "cache_prompt": False}
         answer = self.server.handle_completions({"prompt": ids, **settings})
-        logprobs = torch.full((size,), float("nan"))
+        found = torch.full((size,), float("nan"))
         for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
-            logprobs[entry["id"]] = entry["logprob"]
-        return logprobs
+            found[entry["id"]] = entry["logprob"]
+        return found
 
 
 def converted(folder: Path, path: Path, kind: str = "f16", style: str = "phi2") -> Llama:
@@ -113,9 +113,9 @@ def test_log_probabilities(source: str, kind: str, bound: float, tmp_path: Path)
         ids = tokenizer.encode(text)
         with torch.no_grad():
             expected = ours(torch.tensor(ids), [len(ids)])[-1].log_softmax(-1)
-        logprobs = theirs.logprobs(ids, len(expected))
+        found = theirs.logprobs(ids, len(expected))
         likely = expected > -12
-        torch.testing.assert_close(logprobs[likely], expected[likely], atol=bound, rtol=0)
+        torch.testing.assert_close(found[likely], expected[likely], atol=bound, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["phi-tiny", "phi-2"])
@@ -134,10 +134,10 @@ def test_chat_template(style: str, tmp_path: Path) -> None:
     theirs, format_ = converted(TINY, tmp_path / "m.gguf", style=style), FORMATS[style]
     user, assistant = ({"role": role, "content": role.title()} for role in ("user", "assistant"))
     told = {"role": "system", "content": "Be short."}
-    single = format_.prompt("User")
+    one = format_.prompt("User")
     for messages, prompt in (
-        ([user], single),
-        ([told, user, assistant, user], f"Be short.\n\n{single}{format_.answer('Assistant')}\n\n{single}"),
+        ([user], one),
+        ([told, user, assistant, user], f"Be short.\n\n{one}{format_.answer('Assistant')}\n\n{one}"),
     ):
         assert theirs.post("/apply-template", messages=messages)["prompt"] == prompt
 
@@ -159,7 +159,7 @@ def test_greedy_answers(tmp_path: Path) -> None:
 def test_accuracy_through_its_server(tmp_path: Path) -> None:
     """The questions of the evaluation, asked of llama.cpp's HTTP server, and of our own engine."""
     chosen = textbook.settings(items=10)
-    material = textbook.material(chosen)
+    found = textbook.material(chosen)
     settings = dataclasses.replace(chosen.evaluate, formats=("phi2", "qa", "bare"), unseen=0, families=None)
     theirs, tokenizer = converted(TINY, tmp_path / "m.gguf"), TextTokenizer(TINY)
     client = Client(f"{theirs.server.listening_address}/v1")
@@ -168,7 +168,7 @@ def test_accuracy_through_its_server(tmp_path: Path) -> None:
     assert endpoint.way == "next"
     models = (endpoint, LanguageModel(load_model(TINY, None, torch.float32), tokenizer, 4096))
     by_them, by_us = (
-        choices.evaluate(model, material.items, [], variants_of(settings), settings) for model in models
+        choices.evaluate(model, found.items, [], variants_of(settings), settings) for model in models
     )
     assert len(by_us) == 30
     for row, expected in zip(by_them, by_us, strict=True):
@@ -200,15 +200,15 @@ def quantizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def divergence(path: Path, folder: Path) -> float:
     """Return the largest Kullback-Leibler divergence of llama.cpp's next token from ours, of all texts."""
     theirs, ours, tokenizer = Llama(path), load_model(folder, None, torch.float32), TextTokenizer(folder)
-    divergences = []
+    found = []
     for text in TEXTS:
         ids = tokenizer.encode(text)
         with torch.no_grad():
             expected = ours(torch.tensor(ids), [len(ids)])[-1].log_softmax(-1)
         likely = expected > -12
         difference = expected - theirs.logprobs(ids, len(expected))
-        divergences.append(float((expected.exp() * difference)[likely].sum()))
-    return max(divergences)
+        found.append(float((expected.exp() * difference)[likely].sum()))
+    return max(found)
 
 
 # Measured divergences: 0.39, 0.031, 0.022 and 0.059.
