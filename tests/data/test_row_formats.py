@@ -31,7 +31,7 @@ ASKED = ("{instruction}", "{response}")
 TURNS = [("user", "Who?"), ("assistant", "Ann."), ("user", "Where?"), ("assistant", "Here.")]
 
 
-def messages_of(*turns: tuple[str, str]) -> Values:
+def said(*turns: tuple[str, str]) -> Values:
     return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
 
@@ -52,8 +52,8 @@ def make(tmp_path: Path) -> Make:
     def made(rows: list[Values], task: str | None = None, **changes: Any) -> tuple[Prepare, Path]:
         file = tmp_path / "x.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        section = {"valid": 2, "items": 4, **changes}
-        params = {"data": "jsonl", "data_file": str(file), "task": task, "prepare": section}
+        own = {"valid": 2, "items": 4, **changes}
+        params = {"data": "jsonl", "data_file": str(file), "task": task, "prepare": own}
         return compose(params, ROOT / "conf").prepare, file
 
     return made
@@ -74,7 +74,7 @@ def make(tmp_path: Path) -> Make:
         ({"prompt": "Add.", "completion": "3"}, "prompt-completion", [("Add.", "3")]),
         ({"question": "Add.", "answer": "3"}, "question-answer", [("Add.", "3")]),
         ({"text": "A long story."}, "text", [("", "A long story.")]),
-        (messages_of(*TURNS), "messages", [("Who?", "Ann."), ("Where?", "Here.")]),
+        (said(*TURNS), "messages", [("Who?", "Ann."), ("Where?", "Here.")]),
         (shared_chat(*TURNS), "sharegpt", [("Who?", "Ann."), ("Where?", "Here.")]),
     ],
 )
@@ -92,7 +92,7 @@ def test_columns_of_any_row_count() -> None:
 
 
 def test_the_system_text_stands_before_the_first_question() -> None:
-    for make_row in (messages_of, shared_chat):
+    for make_row in (said, shared_chat):
         _, read = converted(make_row(("system", "Be brief."), *TURNS))
         assert (read.system, read.question) == ("Be brief.", "Be brief.\n\nWho?")
         assert read.prompts(formats.FORMATS["qa"]) == ["Be brief.\n\nQ: Who?\nA:", "Q: Where?\nA:"]
@@ -101,7 +101,7 @@ def test_the_system_text_stands_before_the_first_question() -> None:
 
 
 def test_two_formats_that_fit_are_both_named() -> None:
-    both = {**messages_of(*TURNS), "prompt": "Who?", "completion": "Ann."}
+    both = {**said(*TURNS), "prompt": "Who?", "completion": "Ann."}
     with pytest.raises(
         SteadyPhiError, match=r"^x\.jsonl: .*messages \(messages\) and prompt-completion \(pr"
     ):
@@ -136,22 +136,16 @@ def test_every_format_can_be_named() -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (messages_of(("user", "Who?")), "there is no message from assistant at the end"),
-        (messages_of(*TURNS, ("user", "Why?")), "there is no message from assistant at the end"),
-        (messages_of(("system", "Be brief.")), "there is no message from assistant at the end"),
-        (messages_of(("user", "Who?"), *TURNS), "message 2 is from user, but should be from assistant"),
-        (messages_of(("system", "x"), *TURNS[1:]), "message 2 is from assistant, but should be from user"),
-        (messages_of(*TURNS, ("system", "x"), *TURNS), "message 5 is from system, but should be from user"),
-        (
-            messages_of(("tool", "Who?"), *TURNS),
-            "message 1: role should be system, user, assistant, not 'tool'",
-        ),
-        (messages_of(("user", " "), *TURNS[1:]), "message 1: content should hold a text"),
-        (messages_of(*TURNS[:3], ("assistant", "")), "message 4: content should hold a text"),
-        (
-            messages_of(*TURNS[:3], ("assistant", "<|endoftext|>")),
-            "the response is nothing but <|endoftext|>",
-        ),
+        (said(("user", "Who?")), "there is no message from assistant at the end"),
+        (said(*TURNS, ("user", "Why?")), "there is no message from assistant at the end"),
+        (said(("system", "Be brief.")), "there is no message from assistant at the end"),
+        (said(("user", "Who?"), *TURNS), "message 2 is from user, but should be from assistant"),
+        (said(("system", "x"), *TURNS[1:]), "message 2 is from assistant, but should be from user"),
+        (said(*TURNS, ("system", "x"), *TURNS), "message 5 is from system, but should be from user"),
+        (said(("tool", "Who?"), *TURNS), "message 1: role should be system, user, assistant, not 'tool'"),
+        (said(("user", " "), *TURNS[1:]), "message 1: content should hold a text"),
+        (said(*TURNS[:3], ("assistant", "")), "message 4: content should hold a text"),
+        (said(*TURNS[:3], ("assistant", "<|endoftext|>")), "the response is nothing but <|endoftext|>"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "message 1: content should hold a"),
         (
             {"messages": [{"content": "Who?"}]},
@@ -164,7 +158,7 @@ def test_every_format_can_be_named() -> None:
     ],
 )
 def test_malformed_dialogues_are_bad_rows(make: Make, row: Values, problem: str) -> None:
-    good = [messages_of(("user", f"Who has {n}?"), ("assistant", f"Ann {n}")) for n in range(30)]
+    good = [said(("user", f"Who has {n}?"), ("assistant", f"Ann {n}")) for n in range(30)]
     settings, file = make([*good, row], "textbook")
     with pytest.raises(SteadyPhiError) as refused:
         sources.load(settings, file)
@@ -186,11 +180,9 @@ def test_errors_of_sharegpt_have_its_names() -> None:
 
 def test_questions_are_those_that_are_trained_on(make: Make, phi_tiny: Path, tmp_path: Path) -> None:
     """Of dialogues, those of one turn are asked; what is asked is in no dialogue that is trained on."""
-    once = [
-        messages_of(("system", "Be brief."), ("user", f"Say {n}."), ("assistant", f"{n}")) for n in range(60)
-    ]
+    once = [said(("system", "Be brief."), ("user", f"Say {n}."), ("assistant", f"{n}")) for n in range(60)]
     turns = [("user", "Hi"), ("assistant", "Hi"), ("user", "say {}."), ("assistant", "x")]
-    twice = [messages_of(*((role, text.format(n)) for role, text in turns)) for n in range(60)]
+    twice = [said(*((role, text.format(n)) for role, text in turns)) for n in range(60)]
     settings, file = make([*once, *twice], items=20, shots=5)
     material = sources.load(settings, file)
     assert (len(material.items), len(material.shots), material.dialogues) == (20, 5, 60)
@@ -211,7 +203,7 @@ def test_a_file_of_questions_may_have_any_format(make: Make, tmp_path: Path) -> 
     rows = [{"instruction": "Double.", "input": str(n), "output": str(2 * n)} for n in range(40)]
     questions, dialogues = data_file.read_questions(make(rows)[1], *ASKED)
     assert questions[3].text("{instruction}") == "Double.\n3" and dialogues == 0
-    both = [messages_of(*TURNS), messages_of(*TURNS[:2])]
+    both = [said(*TURNS), said(*TURNS[:2])]
     questions, dialogues = data_file.read_questions(make(both)[1], *ASKED)
     assert [q.number for q in questions] == [2] and dialogues == 1
     assert data_file.read_questions(make(rows)[1], "{input}", "{output}") == (
@@ -232,9 +224,7 @@ def test_plain_text_is_trained_on_as_it_is(make: Make, phi_tiny: Path, tmp_path:
 def test_what_was_recognized_is_printed_with_the_first_example(
     make: Make, phi_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [
-        messages_of(("user", f"Who\x1b[2J {n}?"), ("assistant", "Ann.\nSam."), *TURNS[2:]) for n in range(9)
-    ]
+    rows = [said(("user", f"Who\x1b[2J {n}?"), ("assistant", "Ann.\nSam."), *TURNS[2:]) for n in range(9)]
     settings, file = make(rows, "textbook", grammar=0, styles=["phi2"], valid=1)
     prepare(settings, file, TextTokenizer(phi_tiny), tmp_path / "out")
     (line,) = capsys.readouterr().err.splitlines()
@@ -249,7 +239,7 @@ def test_what_was_recognized_is_printed_with_the_first_example(
 def test_dialogues_in_every_format_supervise_every_answer(make: Make, phi_tiny: Path, tmp_path: Path) -> None:
     """Read back by hand: the text is that of the turns, the loss on each answer and the end token after."""
     settings, file = make(
-        [messages_of(("system", "Be brief."), ("user", f"Who {n}?"), *TURNS[1:]) for n in range(60)],
+        [said(("system", "Be brief."), ("user", f"Who {n}?"), *TURNS[1:]) for n in range(60)],
         "textbook",
         styles=list(formats.FORMATS),
         grammar=0,

@@ -13,6 +13,8 @@ from typing import Any
 
 FOUND = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ABSENT = "needs Chromium, which this machine does not have"
+LOADED = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 class Tab:
@@ -132,3 +134,14 @@ def tab(profile: Path) -> Iterator[Tab]:
         os.close(reading)
         process.terminate()
         process.wait(timeout=20)
+
+
+def unfold(tab: Tab, section: str) -> None:
+    """Open a section and wait until what it draws when it comes to sight is drawn."""
+    tab.value(f"$('{section}').querySelector('.fold').open = true")
+    settle(tab)
+
+
+def settle(tab: Tab) -> None:
+    """Wait for two frames, because the table draws in the next one."""
+    tab.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -1,10 +1,7 @@
 """The report in a real browser: on a phone, in the dark, by keyboard, with hostile questions."""
 
 import base64
-import json
-import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,58 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from steadyphi.prompts.formats import FORMATS
-from steadyphi.report import page, write_report
-from steadyphi.results.experiment import Answers, AnswerTable
+from steadyphi.report import write_report
 from tests.report import chromium, example
 from tests.report.test_colours import DARK, LIGHT
 
 pytestmark = pytest.mark.skipif(chromium.FOUND is None, reason=chromium.ABSENT)
-LOADED = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    write_report(example.experiment(), folder)
-    return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Tab]:
-    with chromium.tab(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
-
-
-def unfold(tab: chromium.Tab, section: str) -> None:
-    """Open a section and wait until what it draws when it comes to sight is drawn."""
-    tab.value(f"$('{section}').querySelector('.fold').open = true")
-    settle(tab)
-
-
-def settle(tab: chromium.Tab) -> None:
-    """Wait for two frames, because the table draws in the next one."""
-    tab.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def choose(tab: chromium.Tab, kind: str, where: int = -1) -> int:
-    """Choose a filter and return the number of questions that are shown."""
-    tab.value(f"$('show').value = '{kind}'; $('where').value = '{where}'")
-    tab.value("$('show').dispatchEvent(new Event('input', { bubbles: true }))")
-    return int(tab.value("$('place').textContent").split()[0])
-
-
-def search(tab: chromium.Tab, words: str) -> int:
-    tab.value(f"$('search').value = {json.dumps(words)}")
-    tab.value("$('search').dispatchEvent(new Event('input', { bubbles: true }))")
-    return int(tab.value("$('place').textContent").split()[0])
 
 
 def pixels(tab: chromium.Tab, path: Path) -> NDArray[np.int_]:
     """Return what the window shows: (height, width, 3) numbers from 0 to 255."""
     from matplotlib.image import imread
 
-    settle(tab)
+    chromium.settle(tab)
     tab.view(path)
     return (imread(path)[:, :, :3] * 255).round().astype(int)
 
@@ -77,7 +34,7 @@ def amount(picture: NDArray[np.int_], colour: str) -> int:
 
 def test_nothing_is_fetched_and_nothing_complains(tab: chromium.Tab, report: Path) -> None:
     tab.open(report)
-    unfold(tab, "items")
+    chromium.unfold(tab, "items")
     prompts = {prompt for item in example.experiment().answers.items for prompt in item.prompts}
     for n in range(len(example.HOSTILE)):
         tab.value(f"document.querySelector('#cell-{n}-0').click()")
@@ -102,11 +59,11 @@ def test_the_policy_holds_where_something_slips_in(tab: chromium.Tab, report: Pa
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_the_page_never_scrolls_sideways(tab: chromium.Tab, report: Path, width: int) -> None:
     tab.open(report, width=width)
-    assert tab.value(OVERFLOW) == 0
+    assert tab.value(chromium.OVERFLOW) == 0
     assert tab.value("document.documentElement.scrollHeight") < (2700 if width < 400 else 2100)  # folded
     tab.value("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert tab.value("document.querySelectorAll('details[open]').length") > 20
-    assert tab.value(OVERFLOW) == 0
+    assert tab.value(chromium.OVERFLOW) == 0
 
 
 def test_names_stand_above_their_lanes_on_a_phone_and_beside_them_elsewhere(
@@ -116,11 +73,11 @@ def test_names_stand_above_their_lanes_on_a_phone_and_beside_them_elsewhere(
         const [a, b] = ['.name', '.lane'].map((c) => row.querySelector(c).getBoundingClientRect());
         return [b.top >= a.bottom, b.left >= a.right, b.width]; })()"""
     tab.open(report, width=360)
-    unfold(tab, "ranking")
+    chromium.unfold(tab, "ranking")
     above, _, width = tab.value(places)
     assert above and width > 300
     tab.open(report, width=1280)
-    unfold(tab, "ranking")
+    chromium.unfold(tab, "ranking")
     above, beside, _ = tab.value(places)
     assert not above and beside
 
@@ -169,7 +126,7 @@ def test_the_picture_has_a_mark_for_each_format_and_run(
 def test_the_axis_stays_in_sight(tab: chromium.Tab, report: Path) -> None:
     for width in (390, 1280):
         tab.open(report, width=width, height=600)
-        unfold(tab, "ranking")
+        chromium.unfold(tab, "ranking")
         tab.value("document.documentElement.style.scrollBehavior = 'auto'; $('ranking').scrollIntoView()")
         tab.value("scrollBy(0, 500)")
         assert tab.value("document.querySelector('#ranking .axis').getBoundingClientRect().top") == 0
@@ -177,7 +134,7 @@ def test_the_axis_stays_in_sight(tab: chromium.Tab, report: Path) -> None:
 
 def test_the_heads_of_rows_stay_in_sight_when_a_table_scrolls(tab: chromium.Tab, report: Path) -> None:
     tab.open(report, width=390)
-    unfold(tab, "skills")
+    chromium.unfold(tab, "skills")
     places = """(() => { const table = document.querySelector('#skills .heatmap'), box = table.parentElement;
         box.scrollLeft = 150;
         const place = (selector) => table.querySelector(selector).getBoundingClientRect();
@@ -210,117 +167,6 @@ def test_a_link_opens_its_section(tab: chromium.Tab, report: Path) -> None:
     assert tab.value("[...document.querySelectorAll('.fold[open]')].map((f) => f.parentElement.id)") == [
         "atoms"
     ]
-
-
-def test_questions_are_filtered_and_found(tab: chromium.Tab, report: Path) -> None:
-    answers = example.experiment().answers
-    items = answers.items
-    tab.open(report)
-    unfold(tab, "items")
-    assert tab.value("$('place').textContent") == f"{len(items)} of {len(items)} questions"
-    expected = {
-        "all": len(items),
-        "changed": sum(item.runs[0].chosen != item.runs[1].chosen for item in items),
-        "flips-0": sum(len(set(item.runs[0].chosen)) > 1 for item in items),
-        "wrong-1": sum(any(c != item.answer for c in item.runs[1].chosen) for item in items),
-        "never": sum(all(item.answer not in run.chosen for run in item.runs) for item in items),
-    }
-    assert {kind: choose(tab, kind) for kind in expected} == expected
-    where = answers.variants.index("qa")
-    pairs = [(item.runs[0].chosen[where], item.runs[1].chosen[where], item.answer) for item in items]
-    first = answers.variants.index("phi2")
-    of_format = {
-        "changed": sum(a != b for a, b, _ in pairs),
-        "gained": sum(a != right == b for a, b, right in pairs),
-        "lost": sum(b != right == a for a, b, right in pairs),
-        "wrong-0": sum(a != right for a, _, right in pairs),
-        "flips-1": sum(item.runs[1].chosen[where] != item.runs[1].chosen[first] for item in items),
-        "never": sum(a != right != b for a, b, right in pairs),
-    }
-    assert {kind: choose(tab, kind, where) for kind in of_format} == of_format
-    assert len(set(of_format.values())) > 3  # the filters are told apart
-    choose(tab, "all")
-    assert search(tab, "THING NUMBER 42") == 1
-    assert "number 42?" in tab.value("document.querySelector('.body .ask').textContent")
-    assert (
-        search(tab, "nothing has this") == 0
-        and tab.value("document.querySelectorAll('.body .line').length") == 0
-    )
-
-
-def test_the_cells_show_what_was_chosen(tab: chromium.Tab, report: Path) -> None:
-    answers = example.experiment().answers
-    tab.open(report)
-    unfold(tab, "items")
-    order = tab.value("JSON.parse($('cells').textContent).order")
-    for row in (3, 4, 7):
-        item = answers.items[row]
-        shown = tab.value(
-            f"[...document.querySelectorAll('[id^=\"cell-{row}-\"]')].map((c) => c.textContent)"
-        )
-        assert shown == [
-            "".join("✓" if run.chosen[n] == item.answer else "ABCD"[run.chosen[n]] for run in item.runs)
-            for n in order
-        ]
-    right = [sum(item.runs[1].chosen[n] == item.answer for item in answers.items) for n in order]
-    heads = tab.value("[...document.querySelectorAll('.column .run1')].map((c) => Number(c.textContent))")
-    assert heads == [math.floor(100 * count / len(answers.items) + 0.5) for count in right]
-
-
-def test_a_cell_opens_the_prompt_and_the_probabilities(tab: chromium.Tab, report: Path) -> None:
-    answers = example.experiment().answers
-    item = answers.items[3]  # the question with white space of every kind
-    tab.open(report)
-    unfold(tab, "items")
-    order = tab.value("JSON.parse($('cells').textContent).order")
-    tab.value("document.querySelector('#cell-3-2').click()")
-    for column in (2, 3):
-        n = order[column]
-        assert (
-            tab.value("document.querySelector('#item pre').textContent") == item.prompts[n]
-        )  # the very text
-        sign = "getComputedStyle(document.querySelector('#item pre .ws'), '::before').content"
-        assert tab.value(sign) != "none"
-        cells = tab.value("[...document.querySelectorAll('#item .choices td')].map((c) => c.textContent)")
-        expected = []
-        for choice in range(len(item.choices)):
-            for run in item.runs:
-                chosen = run.chosen[n] == choice
-                mark = " ✓" if chosen and choice == item.answer else " ✗" if chosen else ""
-                share = round(255 * run.probabilities[n][choice]) / 255
-                expected.append(f"{math.floor(100 * share + 0.5)}%{mark}")
-        assert cells == expected
-        tab.press("ArrowRight", 39)
-    others = tab.value("document.querySelectorAll('#item .others tbody tr').length")
-    assert others == len(answers.variants)
-    tab.value("document.querySelectorAll('#item .others button')[0].click()")
-    assert tab.value("document.querySelector('#item pre').textContent") == item.prompts[order[0]]
-    tab.press("Escape", 27)
-    assert tab.value("$('item').open") is False
-
-
-def test_the_table_by_keyboard(tab: chromium.Tab, report: Path) -> None:
-    tab.open(report)
-    unfold(tab, "items")
-    tab.value("$('grid').focus()")
-    active = "$('grid').getAttribute('aria-activedescendant')"
-    for key, code, expected in (
-        ("ArrowDown", 40, "cell-1-0"), ("ArrowRight", 39, "cell-1-1"), ("PageDown", 34, "cell-11-1"),
-        ("End", 35, f"cell-{example.ITEMS - 1}-1"), ("ArrowUp", 38, f"cell-{example.ITEMS - 2}-1"),
-    ):  # fmt: skip
-        tab.press(key, code)
-        assert tab.value(active) == expected
-        inside = f"""(() => {{
-            const [a, b] = [$('{expected}'), $('grid')].map((e) => e.getBoundingClientRect());
-            return a.top >= b.top && a.bottom <= b.bottom && a.left >= b.left && a.right <= b.right; }})()"""
-        assert tab.value(inside), expected
-    tab.press("Enter", 13, "\r")
-    assert tab.value("$('item').open") is True
-    tab.value("document.querySelector('[data-act^=question]').focus()")
-    tab.press("Enter", 13, "\r")  # next question: the focus stays on the same button
-    assert tab.value("document.activeElement.dataset.act") == "question ▸"
-    tab.press("Escape", 27)
-    assert tab.value("document.activeElement.id") == "grid"
 
 
 def test_by_keyboard(tab: chromium.Tab, report: Path) -> None:
@@ -371,39 +217,9 @@ def test_many_formats_stay_quick(tab: chromium.Tab, tmp_path: Path) -> None:
     grammar = [replace(run.variants[n % 24], name=f"grammar-{n}", family="grammar") for n in range(300)]
     write_report(replace(whole, runs=[replace(run, variants=run.variants + grammar)]), tmp_path)
     tab.open(tmp_path / "report.html", width=360)
-    unfold(tab, "ranking")
-    assert tab.value(OVERFLOW) == 0
+    chromium.unfold(tab, "ranking")
+    assert tab.value(chromium.OVERFLOW) == 0
     assert tab.value("document.querySelectorAll('#ranking svg.lane').length") < 70
     gaps = tab.value("[...document.querySelectorAll('#ranking .gap')].map((g) => parseInt(g.textContent))")
     assert gaps == [300 - 30]
-    assert tab.value(LOADED) < 60_000  # also where other work takes the processor
-
-
-def test_ten_thousand_questions_stay_quick_and_small(tab: chromium.Tab, tmp_path: Path) -> None:
-    whole = example.experiment()
-    named = slice(0, len(FORMATS))
-    width = len(FORMATS)
-    items = []
-    for n in range(10_000):
-        item = whole.answers.items[n % example.ITEMS]
-        runs = [Answers(r.chosen[named], r.probability[named], r.probabilities[named]) for r in item.runs]
-        items.append(replace(item, id=str(n), prompts=item.prompts[named], runs=runs))
-    (tmp_path / "report.html").write_text(
-        page.render(replace(whole, answers=AnswerTable(whole.answers.variants[named], items)))
-    )
-    assert (tmp_path / "report.html").stat().st_size < 14_000_000
-    tab.open(tmp_path / "report.html")
-    assert tab.value(LOADED) < 60_000  # also where other work takes the processor
-    unfold(tab, "items")
-    assert tab.value("document.querySelectorAll('.cell').length") < 50 * width  # only the rows in sight
-    took = tab.value("""(() => { const start = performance.now(); $('show').value = 'flips-1';
-        $('show').dispatchEvent(new Event('input', { bubbles: true }));
-        return performance.now() - start; })()""")
-    assert took < 10_000
-    shown = choose(tab, "all")
-    assert shown == 10_000
-    tab.value(f"$('grid').scrollTop = 32 * {shown}")
-    settle(tab)
-    settle(tab)
-    last = tab.value("[...document.querySelectorAll('.body .line')].at(-1).getAttribute('aria-rowindex')")
-    assert last == str(shown + 1)
+    assert tab.value(chromium.LOADED) < 60_000  # also where other work takes the processor
