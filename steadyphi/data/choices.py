@@ -6,7 +6,8 @@ Two settings of a task control this. `choices` is one of
     `["no", "yes"]`           a list of constants: the same choices for every row
     `"{input}"`               a text that ends in a list of the choices, one `(A) …` or `- …` per line
     null                      no column: the wrong choices are drawn from other rows' answers
-and `answer_is` states how `answer` refers to one of them: as a text, a label or an index.
+and `answer_is` states how `answer` refers to one of them: as a text, a label, an index (from 0) or a number
+(from 1).
 """
 
 import random
@@ -136,7 +137,16 @@ def _as_index(answer: str, choices: list[str], labels: list[str]) -> int:
     return list(map(str, range(len(choices)))).index(answer)
 
 
-READINGS: dict[str, Reading] = {"text": _as_text, "label": _as_label, "index": _as_index}
+def _as_number(answer: str, choices: list[str], labels: list[str]) -> int:
+    return list(map(str, range(1, len(choices) + 1))).index(answer)
+
+
+READINGS: dict[str, Reading] = {
+    "text": _as_text,
+    "label": _as_label,
+    "index": _as_index,
+    "number": _as_number,
+}
 
 
 def _checked(read: Reading, answer: str, row: Row, choices: list[str], labels: list[str]) -> int:
@@ -151,7 +161,7 @@ def _checked(read: Reading, answer: str, row: Row, choices: list[str], labels: l
 
 
 def _detect(rows: Sequence[Row], task: Task) -> Reading:
-    """Return the reading of the answers, as text, label or index, that fits the most rows.
+    """Return the reading of the answers in `READINGS` that fits the most rows.
 
     Raises SteadyPhiError if two readings fit equally many rows and give different choices.
     """
@@ -169,7 +179,7 @@ def _detect(rows: Sequence[Row], task: Task) -> Reading:
     if any(indices[name] != indices[best[0]] for name in best):
         raise SteadyPhiError(
             f"{rows[0].source}: the answers can be read as {' and as '.join(best)}; "
-            "say which in task.answer_is"
+            f"say which in task.answer_is{' (index: from 0, number: from 1)' if 'number' in best else ''}"
         )
     return READINGS[best[0]]
 

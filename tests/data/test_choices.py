@@ -107,7 +107,7 @@ PUBLISHED = [
     ("bbh-boolean", {"input": "not False is", "target": "True"}, "not False is", ("False", "True"), 1),
     ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": "you"}, "Who?", ("I", "you"), 1),
     ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": "a"}, "Who?", ("I", "you"), 0),
-    ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": 1}, "Who?", ("I", "you"), 1),
+    ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": 0}, "Who?", ("I", "you"), 0),
 ]
 
 
@@ -168,8 +168,21 @@ def test_all_readings_point_at_the_same_choice(count: int, data: st.DataObject) 
     choices = [f"choice {n}" for n in range(count)]
     right = data.draw(st.integers(0, count - 1))
     letter = "ABCDEF"[right]
-    for answer in (choices[right], right, str(right), letter, letter.lower(), f"({letter})", f"{letter}."):
+    for answer in (choices[right], letter, letter.lower(), f"({letter})", f"{letter}."):
         assert ask(task(), {"q": "x", "c": choices, "a": answer})[0].answer == right
+    for start in (0, 1):  # the first and the last choice show where the numbers start
+        asked = [{"q": f"{n}", "c": choices, "a": n + start} for n in (0, count - 1, right)]
+        assert [item.answer for item in ask(task(), *asked)] == [0, count - 1, right]
+
+
+def test_numbers_that_could_start_at_0_or_1_are_refused() -> None:
+    rows = [{"q": f"{n}", "c": ["a", "b", "c"], "a": n} for n in (1, 2, 1)]  # no 0, and no 3
+    with pytest.raises(
+        SteadyPhiError, match=r"read as index and as number; .* \(index: from 0, number: from 1"
+    ):
+        ask(task(), *rows)
+    assert [item.answer for item in ask(task(answer_is="index"), *rows)] == [1, 2, 1]
+    assert [item.answer for item in ask(task(answer_is="number"), *rows)] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
