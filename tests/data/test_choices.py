@@ -195,6 +195,7 @@ def test_numbers_that_could_start_at_0_or_1_are_refused() -> None:
         ({}, {"c": ["a", "b", "a"], "a": "a"}, "two of the choices are alike: a, b, a"),
         ({}, {"c": ["a", " a"], "a": "a"}, "two of the choices are alike"),
         ({}, {"c": ["a"], "a": "a"}, "c should be a list of at least two"),
+        ({}, {"c": {"text": ["a", "b"]}, "a": "a"}, r"c is an object; name a list in it: c\.text"),
         ({}, {"c": ["a", ""], "a": "a"}, "none empty"),
         ({"labels": "l"}, {"c": ["a", "b"], "l": list("ABC"), "a": "A"}, "2 choices have 3 labels"),
         ({"choices": ["{c}", "{d}"]}, {"c": "a", "a": "a"}, "there is no column 'd'"),
@@ -251,7 +252,7 @@ def test_of_very_many_answers_a_part_is_drawn_from(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("pattern", [r"((?:a+)+)$", r"((?:a|aa)+)$"])
 def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
     monkeypatch.setattr(choices, "LONGEST_SEARCH", 0.05)
-    message = r"^x: row 1: task\.answer_pattern .* takes more than 0\.05 s; write it without a repetition"
+    message = r"^x: row 1: prepare\.task\.answer_pattern .* takes more than 0\.05 s; write it without a re"
     with pytest.raises(SteadyPhiError, match=message):
         ask(task(answer_pattern=pattern, choices=["a", "b"]), {"q": "?", "a": "a" * 5000 + "!"})
 
