@@ -1,10 +1,12 @@
 """The command `steadyphi export`: a fine-tuned model as a folder that other tools read, with its prompt."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steadyphi.checkpoint import llama_quantize
+from steadyphi.cli import lock
 from steadyphi.errors import SteadyPhiError
 from steadyphi.files import atomic_dir
 from steadyphi.prompts.formats import FORMATS
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         from steadyphi.hub import push
 
         push.check(options.push, options.private)
-    runs = evaluation(options.tuned, "base"), evaluation(options.tuned, "tuned")
+    runs = evaluations(options.tuned)
     style = FORMATS[options.style or measured_style(runs[1])]
     chat = chat_of(style)
     with atomic_dir(options.target) as folder:
@@ -94,12 +96,26 @@ def write_gguf(folder: Path, kind: str, name: str, chat: "Chat") -> None:
     chat_files.write_modelfile(folder, weights.name, chat)
 
 
-def evaluation(tuned: Path, which: str) -> "Evaluation | None":
-    """Return an evaluation, base or tuned, as the pipeline writes it beside `artifacts/tuned`, if any."""
+def evaluations(tuned: Path) -> "tuple[Evaluation | None, Evaluation | None]":
+    """Return the evaluations, base and tuned, that the pipeline wrote beside `artifacts/tuned`, if any.
+
+    Those of other weights, because `finetune` ran again, are left out with a line that says so.
+    """
     from steadyphi.results import stored
 
-    folder = tuned.absolute().parent / "scores" / which
-    return stored.read(folder) if tuned.name == "tuned" and (folder / "result.json").exists() else None
+    scores = tuned.absolute().parent / "scores"
+    if tuned.name != "tuned" or not scores.is_dir():
+        return None, None
+    if lock.outdated(scores.parents[1], ("evaluate@base", "evaluate@tuned"), lock.WEIGHTS):
+        print(
+            f"{scores}: evaluations of other weights than those in {tuned}, as dvc.lock says, so the prompt "
+            "and the model card do not use them; dvc repro makes new ones",
+            file=sys.stderr,
+        )
+        return None, None
+    folders = scores / "base", scores / "tuned"
+    base, after = (stored.read(f) if (f / "result.json").exists() else None for f in folders)
+    return base, after
 
 
 def check_new(target: Path) -> None:

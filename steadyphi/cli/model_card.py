@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from steadyphi.cli import lock
 from steadyphi.cli.compare import git
 from steadyphi.files import read_bytes, sha256, write_text
 from steadyphi.prompts.dialogue import stops
@@ -41,7 +42,8 @@ class Card:
 
     manifest: of the exported folder. style: the recorded format.
     project: the folder of the pipeline's project; None if the model does not lie in one.
-    settings: of the run that made the model. runs: its evaluations, before and after fine-tuning.
+    settings: of the run that made the model; None if dvc.lock says that they are of another.
+    runs: its evaluations, before and after fine-tuning.
     The last three may be missing, and the card is then shorter.
     """
 
@@ -59,6 +61,8 @@ def of_pipeline(manifest: Mapping[str, Any], style: Format, tuned: Path, runs: R
     if tuned.name != "tuned" or not path.is_file():
         return Card(manifest, style, None, None, runs)
     known = project if (project / "dvc.lock").is_file() else None
+    if lock.outdated(project, lock.TRAINING):  # compose has written settings that no stage has used yet
+        return Card(manifest, style, known, None, runs)
     settings = load_settings(path, Publish)
     if not manifest.get("revision"):  # a whole model does not record the base that it was trained from
         manifest = {**manifest, **{key: settings.settings["fetch"][key] for key in ("source", "revision")}}

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     from steadyphi.data.encoding import encode_examples
     from steadyphi.data.rendering import PLAIN
     from steadyphi.data.row_files import stream_rows
-    from steadyphi.data.row_formats import recognize
+    from steadyphi.data.row_formats import SettingNames, recognize
     from steadyphi.data.row_store import Rows
     from steadyphi.data.token_view import drawn, stretches
     from steadyphi.tokenizer import TextTokenizer
@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> None:
         raise SteadyPhiError(f"--rows: should be 1 or more, not {options.rows}")
     tokenizer = TextTokenizer(folder_of(options.model))
     rows = Rows(stream_rows(options.file))
-    format_ = recognize(rows, options.format, options.instruction, options.response)
+    keys = SettingNames("--format", "--instruction", "--response")
+    format_ = recognize(rows, options.format, options.instruction, options.response, keys)
     dialogues, bad = _read(rows, format_)
     if not dialogues:
         raise SteadyPhiError(f"{options.file}: no row can be used as {format_}; {bad[0]}")

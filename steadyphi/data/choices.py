@@ -6,7 +6,8 @@ Two settings of a task control this. `choices` is one of
     `["no", "yes"]`           a list of constants: the same choices for every row
     `"{input}"`               a text that ends in a list of the choices, one `(A) …` or `- …` per line
     null                      no column: the wrong choices are drawn from other rows' answers
-and `answer_is` states how `answer` refers to one of them: as a text, a label or an index.
+and `answer_is` states how `answer` refers to one of them: as a text, a label, an index (from 0) or a number
+(from 1).
 """
 
 import random
@@ -77,7 +78,7 @@ def offered(row: Row, task: Task) -> tuple[list[str], list[str]]:
         raise SteadyPhiError(f"{row.where}: two of the choices are alike: {', '.join(choices)}")
     if len(labels) != len(choices):
         raise SteadyPhiError(
-            f"{row.where}: {len(choices)} choices have {len(labels)} labels; see task.labels"
+            f"{row.where}: {len(choices)} choices have {len(labels)} labels; see prepare.task.labels"
         )
     return choices, labels
 
@@ -136,7 +137,16 @@ def _as_index(answer: str, choices: list[str], labels: list[str]) -> int:
     return list(map(str, range(len(choices)))).index(answer)
 
 
-READINGS: dict[str, Reading] = {"text": _as_text, "label": _as_label, "index": _as_index}
+def _as_number(answer: str, choices: list[str], labels: list[str]) -> int:
+    return list(map(str, range(1, len(choices) + 1))).index(answer)
+
+
+READINGS: dict[str, Reading] = {
+    "text": _as_text,
+    "label": _as_label,
+    "index": _as_index,
+    "number": _as_number,
+}
 
 
 def _checked(read: Reading, answer: str, row: Row, choices: list[str], labels: list[str]) -> int:
@@ -151,7 +161,7 @@ def _checked(read: Reading, answer: str, row: Row, choices: list[str], labels: l
 
 
 def _detect(rows: Sequence[Row], task: Task) -> Reading:
-    """Return the reading of the answers, as text, label or index, that fits the most rows.
+    """Return the reading of the answers in `READINGS` that fits the most rows.
 
     Raises SteadyPhiError if two readings fit equally many rows and give different choices.
     """
@@ -168,8 +178,8 @@ def _detect(rows: Sequence[Row], task: Task) -> Reading:
     best = [name for name in READINGS if fits[name] == max(fits.values())]
     if any(indices[name] != indices[best[0]] for name in best):
         raise SteadyPhiError(
-            f"{rows[0].source}: the answers can be read as {' and as '.join(best)}; "
-            "say which in task.answer_is"
+            f"{rows[0].source}: the answers can be read as {' and as '.join(best)}; say which in "
+            f"prepare.task.answer_is{' (index: from 0, number: from 1)' if 'number' in best else ''}"
         )
     return READINGS[best[0]]
 
@@ -184,11 +194,13 @@ def final_answer(row: Row, task: Task) -> str:
         match = regex.search(task.answer_pattern, text, timeout=LONGEST_SEARCH)
     except TimeoutError:
         raise SteadyPhiError(
-            f"{row.where}: task.answer_pattern {task.answer_pattern!r} takes more than {LONGEST_SEARCH:g} s; "
-            "write it without a repetition inside a repetition"
+            f"{row.where}: prepare.task.answer_pattern {task.answer_pattern!r} takes more than "
+            f"{LONGEST_SEARCH:g} s; write it without a repetition inside a repetition"
         ) from None
     if not match or not match[1]:
-        raise SteadyPhiError(f"{row.where}: no answer matches task.answer_pattern {task.answer_pattern!r}")
+        raise SteadyPhiError(
+            f"{row.where}: no answer matches prepare.task.answer_pattern {task.answer_pattern!r}"
+        )
     return match[1].strip()
 
 
@@ -208,5 +220,5 @@ def draw_choices(row: Row, answer: str, others: list[str], count: int, rng: rand
             return choices
     raise SteadyPhiError(
         f"{row.where}: too few different answers in the file to draw {count} choices for it; "
-        "lower task.n_choices, or name a column of choices in task.choices"
+        "lower prepare.task.n_choices, or name a column of choices in prepare.task.choices"
     )

@@ -11,12 +11,14 @@ from typing import Any, overload
 from steadyphi.data import row_formats
 from steadyphi.data.hub_rows import read_split
 from steadyphi.data.row_files import read_rows, stream_rows
-from steadyphi.data.row_formats import Dialogue, RowFormat
+from steadyphi.data.row_formats import Dialogue, RowFormat, SettingNames
 from steadyphi.data.row_store import Rows
 from steadyphi.data.rows import Questions, Refused, Row, digest, each, grouped, question_digest
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.groups import Mixed
 from steadyphi.settings.schema import Prepare
+
+TASK_SETTINGS = SettingNames("", "prepare.task.question", "prepare.task.answer")
 
 
 @dataclass(frozen=True)
@@ -241,9 +243,8 @@ def _mixed(source: Mixed, folder: Path) -> tuple[str, RowFormat, Rows]:
         glob = "*" in source.file
         path, pattern = (folder, source.file) if glob else (folder / source.file, None)
         rows = Rows(stream_rows(path, pattern, source.name))
-    format_ = row_formats.recognize(
-        rows, source.format, source.instruction, source.response, f"{source.name}'s "
-    )
+    keys = SettingNames(*(f"{source.name}'s {key}" for key in SettingNames._fields))
+    format_ = row_formats.recognize(rows, source.format, source.instruction, source.response, keys)
     return source.name, replace(format_, as_columns=False), rows
 
 
@@ -253,7 +254,7 @@ def read_questions(file: Path, question: str, answer: str) -> tuple[list[Row], i
     The rows are recognized as those of a data file are. Templates of other columns are used as they are.
     """
     rows = read_rows(file)
-    format_ = row_formats.recognize(Rows(rows), "auto", question, answer)
+    format_ = row_formats.recognize(Rows(rows), "auto", question, answer, TASK_SETTINGS)
     if format_.as_columns:
         return rows, 0
     dialogues = each(rows, format_.read)

@@ -14,13 +14,14 @@ CONTROL_TOKEN = r"<\|[a-z0-9_ ]{1,40}\|>"  # as <|im_start|>, and almost every s
 # other bytes become. `é` is read as `Ã©`, `“` as `â€œ`. Letters that precede » in French are left out.
 _OTHER = "[\\x80-\\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 MISREAD = re.compile(f"[ÂÃÄÅËÎÏÐÑ]{_OTHER}|[âãäåæçï]{_OTHER}{{2}}|ð{_OTHER}{{3}}")
-# U+FFFD stands for bytes that could not be decoded. No text contains the other control characters.
-UNREADABLE = re.compile("[\ufffd\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]")
+# U+FFFD stands for bytes that could not be decoded. No text contains the other control characters; a carriage
+# return is half of a line end of Windows, and the model would learn to write it.
+UNREADABLE = re.compile("[\ufffd\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
 
 SPECIAL, GARBLED, EMPTY = "special_text", "garbled", "empty_answer"
 MEANINGS = {
     SPECIAL: "the text of a special token, which is learnt as ordinary characters",
-    GARBLED: "characters that look wrongly decoded",
+    GARBLED: "characters that look wrongly decoded, or carriage returns",
     EMPTY: "an answer without a letter, a number or a symbol",
 }
 

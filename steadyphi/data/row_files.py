@@ -2,7 +2,10 @@
 
 import csv
 import io
+import itertools
 import json
+import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ MOST_JSON = 1 << 30  # of a .json file after decompression, because it is read w
 MOST_FILES = 10_000  # in a folder
 BATCH = 256  # rows of a Parquet file that are read at a time
 MOST_CELL = 16 << 20  # characters of one cell of a CSV file
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}  # of CSV files, the most usual first
+NO_OBJECT = 'should be a JSON object such as {"question": "…"}'
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -83,17 +88,16 @@ def distinct(
 ) -> Iterator[Row]:
     """Yield a row for each mapping in `values`, except empty and repeated ones.
 
+    The number of repeated ones is printed.
     part: the name of the source, if there are several. seen: the digests of the rows of earlier sources.
     Raises SteadyPhiError for a value that is not a mapping, if there are no rows, and if their texts have
     more than `MOST_BYTES` characters.
     """
     alone, seen = seen is None, set() if seen is None else seen
-    total = 0
+    total = repeated = 0
     for number, row in enumerate(values, start=1):
         if not isinstance(row, dict):
-            raise SteadyPhiError(
-                f'{source}: row {number}: should be a JSON object such as {{"question": "…"}}'
-            )
+            raise SteadyPhiError(f"{source}: row {number}: {NO_OBJECT}")
         content = _as_sorted_json(row)
         total += len(content)  # in a Parquet file, a few bytes can stand for millions of equal long cells
         if total > MOST_BYTES:
@@ -107,6 +111,11 @@ def distinct(
         if row and key not in seen:
             seen.add(key)
             yield Row(source, number, row, part)
+        elif row:
+            repeated += 1
+    if repeated:
+        number_of = "1 row is" if repeated == 1 else f"{repeated:,} rows are"
+        print(f"{source}: {number_of} equal to an earlier row and left out", file=sys.stderr)
     if alone and not seen:
         raise SteadyPhiError(f"{source}: there are no rows in it")
 
@@ -151,6 +160,10 @@ def parse(text: str, where: str) -> Any:
 
 def _read_jsonl(file: Path) -> Iterator[Any]:
     for number, line in enumerate(lines(file, MOST_BYTES), start=1):
+        if line.lstrip().startswith("["):
+            raise SteadyPhiError(
+                f"{file}: row {number}: {NO_OBJECT}; for a list of objects, call the file .json"
+            )
         yield parse(line.removesuffix("\n"), f"{file}: row {number}") if line.strip() else {}
 
 
@@ -168,21 +181,28 @@ def _read_json(file: Path) -> list[Any]:
 
 
 def _read_csv(file: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file; the first line names the columns, and every cell is a string."""
+    """Yield the rows of a CSV file; the first line names the columns, and every cell is a string.
+
+    Columns without a name, which spreadsheets add, are left out.
+    """
     csv.field_size_limit(MOST_CELL)
-    reader = csv.reader(_csv_lines(file), strict=True)
+    content = _csv_lines(file)
+    first = next(content, "")
+    unquoted = re.sub('"[^"]*"', "", first)
+    delimiter = next((mark for mark in DELIMITERS if mark in unquoted), ",")
+    reader = csv.reader(itertools.chain([first], content), delimiter=delimiter, strict=True)
     try:
-        columns = next(reader, [])
-        for column in columns:
+        columns = [column.strip() for column in next(reader, [])]
+        for column in filter(None, columns):
             if columns.count(column) > 1:
                 raise SteadyPhiError(f"{file}: the column {column!r} occurs twice in the first line")
         for number, cells in enumerate(reader, start=1):
             if len(cells) > len(columns):
                 raise SteadyPhiError(
                     f"{file}: row {number} has {len(cells)} cells, but there are {len(columns)} columns "
-                    f"({', '.join(columns)}); put a text with a comma in double quotes"
+                    f"({', '.join(columns)}); put a text with a {DELIMITERS[delimiter]} in double quotes"
                 )
-            yield dict(zip(columns, cells, strict=False))
+            yield {name: cell for name, cell in zip(columns, cells, strict=False) if name}
     except csv.Error as error:
         raise SteadyPhiError(f"{file}: line {reader.line_num}: not CSV ({error})") from None
 

@@ -14,6 +14,7 @@ A format is recognized from the columns that occur in any row, or named by the s
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from steadyphi.data.row_store import Rows
 from steadyphi.data.rows import Row, plain, same, without_end_string
@@ -102,34 +103,62 @@ class RowFormat:
         return replace(row, values={**row.values, **asked}, system=dialogue.system)
 
 
-def recognize(rows: Rows, name: str, instruction: str, response: str, key: str = "prepare.") -> RowFormat:
+class SettingNames(NamedTuple):
+    """What errors call the settings of the format and of its columns. format: "" if it cannot be set."""
+
+    format: str
+    instruction: str
+    response: str
+
+
+SETTINGS = SettingNames("prepare.format", "prepare.instruction", "prepare.response")
+
+
+def recognize(
+    rows: Rows, name: str, instruction: str, response: str, keys: SettingNames = SETTINGS
+) -> RowFormat:
     """Return the format `name` of the rows, or for `auto` the one that fits their columns.
 
     With `auto`, templates that name other columns than instruction and response are used as they are.
-    key: what an error says before the name of a setting.
-    Raises SteadyPhiError that names the formats if several fit, and if the columns of the format are absent.
+    Raises SteadyPhiError that names the formats if several fit, and if the columns of the format, or of any
+    format, are absent.
     """
     by_template = RowFormat("columns", (instruction, response), partial(_filled, instruction, response), True)
     if name == "columns" or (name == "auto" and (instruction, response) != DEFAULT_TEMPLATES):
         return by_template
-    columns = rows.columns
+    source, suitable = rows[0].source, _suitable(rows.columns, name)
+    if len(suitable) == 1:
+        return suitable[0]
+    others = f"for other columns, set {keys.instruction} and {keys.response}"
+    if suitable and (different := _different(rows.columns_of)):
+        raise SteadyPhiError(f"{different}; files that are read together need one format, see data=mixture")
+    if suitable:
+        named = f"name the right one in {keys.format}; " if keys.format else ""
+        raise SteadyPhiError(f"{source}: the columns fit {' and '.join(map(str, suitable))}; {named}{others}")
+    listed = ", ".join(sorted(rows.columns)) or "all empty"
+    if name == "auto":
+        raise SteadyPhiError(f"{source}: the columns, {listed}, are those of no known format; {others}")
+    needed = " or ".join(str(f) for f in FORMATS if f.name == name)
+    raise SteadyPhiError(f"{source}: lacks the columns of {needed}; the columns are {listed}")
+
+
+def _suitable(columns: set[str], name: str = "auto") -> list[RowFormat]:
+    """Return the formats, all or those of one name, whose columns are there."""
     suitable = [f for f in FORMATS if columns.issuperset(f.columns) and name in ("auto", f.name)]
     # `instruction, response` with the column `input` beside them is Alpaca.
     suitable = [f for f in suitable if not any(set(f.columns) < set(other.columns) for other in suitable)]
     if name == "auto" and len(suitable) > 1:
         suitable = [f for f in suitable if f.name != "text"]
-    if len(suitable) > 1:
-        raise SteadyPhiError(
-            f"{rows[0].source}: the columns fit {' and '.join(map(str, suitable))}; name the right one in "
-            f"{key}format; for other columns, set {key}instruction and {key}response"
-        )
-    if suitable:
-        return suitable[0]
-    if name == "auto":
-        return by_template
-    needed = " or ".join(str(f) for f in FORMATS if f.name == name)
-    listed = ", ".join(sorted(columns)) or "all empty"
-    raise SteadyPhiError(f"{rows[0].source}: lacks the columns of {needed}; the columns are {listed}")
+    return suitable
+
+
+def _different(columns_of: dict[str, set[str]]) -> str:
+    """Return two files whose columns fit different formats, with these; "" if all fit the same."""
+    fitting = {source: " and ".join(map(str, _suitable(columns))) for source, columns in columns_of.items()}
+    first, *others = fitting.items()
+    other = next((item for item in others if item[1] != first[1]), None)
+    pair = (first, other) if other else ()
+    return ", but ".join(f"{source} fits {fit or 'no format'}" for source, fit in pair)
 
 
 def _filled(instruction: str, response: str, row: Row) -> Dialogue:
@@ -172,7 +201,10 @@ def _message(message: object, role: str, content: str, roles: dict[str, str]) ->
     """Return the general role and the text of a message. Raises ValueError that states what is wrong."""
     if not isinstance(message, dict):
         raise ValueError(f"should be an object with {role} and {content}")
-    who, text = message.get(role), plain(message.get(content))
+    for key in (role, content):
+        if key not in message:
+            raise ValueError(f"lacks {key}; it has {', '.join(map(str, message)) or 'nothing'}")
+    who, text = message[role], plain(message[content])
     if not isinstance(who, str) or who not in roles:
         raise ValueError(f"{role} should be {', '.join(roles)}, not {str(who)[:40]!r}")
     if not text and not (text == "" and who == "system"):

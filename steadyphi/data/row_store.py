@@ -15,20 +15,26 @@ class Rows(Sequence[Row]):
     """Rows that are kept in a temporary file without a name, which is gone when the process ends."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Write the rows, and the names of their columns with a value into `columns`."""
-        self.columns: set[str] = set()
+        """Write the rows, and for each source the names of its columns with a value into `columns_of`."""
+        self.columns_of: dict[str, set[str]] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, because it lives as long as the object
         self._ends, self._numbers, self._sources = array("Q"), array("Q"), array("L")
         names: dict[tuple[str, str], int] = {}
         end = 0
         for row in rows:
-            self.columns.update(column for column, value in row.values.items() if value is not None)
+            named = self.columns_of.setdefault(row.source, set())
+            named.update(column for column, value in row.values.items() if value is not None)
             end += self._file.write(as_json(row.values).encode())
             self._ends.append(end)
             self._numbers.append(row.number)
             self._sources.append(names.setdefault((row.source, row.part), len(names)))
         self._names = list(names)
         self._file.flush()
+
+    @property
+    def columns(self) -> set[str]:
+        """The names of the columns that have a value in any row."""
+        return set().union(*self.columns_of.values())
 
     def __len__(self) -> int:
         return len(self._ends)

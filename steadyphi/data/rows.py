@@ -55,6 +55,11 @@ class Row:
     def texts(self, column: str) -> list[str]:
         """Return the list of texts and numbers in `column`, as texts; two or more, none empty."""
         value = self.value(column)
+        inner = [k for k, v in value.items() if isinstance(v, list)] if isinstance(value, dict) else []
+        if inner:
+            raise SteadyPhiError(
+                f"{self.where}: {column} is an object; name a list in it: {column}.{inner[0]}"
+            )
         if not isinstance(value, list) or len(value) < 2:
             raise SteadyPhiError(f"{self.where}: {column} should be a list of at least two choices")
         texts = [text for v in value if (text := plain(v))]

@@ -162,7 +162,7 @@ def _task(s: Settings) -> Iterator[tuple[str, str]]:
         yield from _hub(task)
     if task.source != "textbook":
         yield from _columns("prepare.task", {"question": task.question, "answer": task.answer})
-    if task.choices is None and (task.answer_is in ("label", "index") or task.labels):
+    if task.choices is None and (task.answer_is in ("label", "index", "number") or task.labels):
         yield "prepare.task.choices", "null, but the answer refers to one of the choices; name their column"
 
 
@@ -207,7 +207,7 @@ def _hub(task: Task) -> Iterator[tuple[str, str]]:
         problem = f"null, but {task.dataset} is read from the Hub; write the commit, 40 hex digits"
         yield "prepare.task.revision", problem
     if task.choices is not None and task.answer_is == "auto":
-        yield "prepare.task.answer_is", "auto is for files; write text, label or index"
+        yield "prepare.task.answer_is", "auto is for files; write text, label, index or number"
 
 
 def _columns(section: str, templates: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:

@@ -226,7 +226,7 @@ class Task:
     choices: Columns
     answer_pattern: Regex | None
     n_choices: Annotated[int, Field(ge=2)]
-    answer_is: Literal["auto", "text", "label", "index"] = "auto"
+    answer_is: Literal["auto", "text", "label", "index", "number"] = "auto"
     labels: Columns = None
     skill: Template | None = None
     open: bool = False

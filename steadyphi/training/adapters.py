@@ -54,7 +54,7 @@ def save(state: Mapping[str, Tensor], base: Path, folder: Path, settings: Finetu
     }
     torch.save(rounded, folder / WEIGHTS)
     for path in sorted(base.iterdir()):
-        if path.name not in (WEIGHTS, "manifest.json"):  # the manifest describes the base's weights
+        if path.is_file() and path.name not in (WEIGHTS, "manifest.json"):  # it describes the base's weights
             shutil.copyfile(path, folder / path.name)
 
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from steadyphi.checkpoint import manifest
@@ -102,3 +103,32 @@ def test_a_whole_model_names_the_base_of_its_run(project: Path) -> None:
         {"source": "tuned"}, FORMATS["phi2"], project / "artifacts" / "tuned", (None, None)
     )
     assert (card.manifest["source"], card.manifest["revision"]) == ("assets/phi-tiny", None)
+
+
+def locked(project: Path, tuned: str, evaluated: str, composed: str = "c", used: str = "c") -> None:
+    """Write a dvc.lock: the digests of what `finetune` and `compose` wrote, and of what was read of that."""
+    config, weights = "artifacts/config/finetune.yaml", "artifacts/tuned"
+    stages = {
+        "compose": {"outs": [{"path": config, "md5": composed}]},
+        "finetune": {"deps": [{"path": config, "md5": used}], "outs": [{"path": weights, "md5": tuned}]},
+        "evaluate@tuned": {"deps": [{"path": weights, "md5": evaluated}, {"path": "stages", "md5": "x"}]},
+    }
+    (project / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_results_and_settings_of_other_weights_are_not_on_the_card(
+    lit_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`finetune` ran again, and `evaluate` has not; or `compose` ran again, and `finetune` has not."""
+    artifacts = make_artifacts(tmp_path, lit_tiny)
+    locked(tmp_path, "new", "new")
+    card = export(artifacts / "tuned", lit_tiny, tmp_path / "a").text
+    assert "## Steadiness" in card and "## Training" in card and f"`{RECOMMENDED}`" in card
+    assert "other weights" not in capsys.readouterr().err
+    locked(tmp_path, "new", "old")
+    card = export(artifacts / "tuned", lit_tiny, tmp_path / "b").text
+    assert "## Steadiness" not in card and "## Training" in card and "`phi2`" in card
+    assert "scores: evaluations of other weights than those in" in capsys.readouterr().err
+    locked(tmp_path, "new", "new", composed="d")
+    card = export(artifacts / "tuned", lit_tiny, tmp_path / "c").text
+    assert "## Steadiness" in card and "## Training" not in card and "digest of the settings" not in card

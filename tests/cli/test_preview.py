@@ -106,7 +106,7 @@ def test_what_is_wrong_with_rows_is_said(tmp_path: Path, capsys: pytest.CaptureF
     text = preview(capsys, write(tmp_path / "m.jsonl", rows))
     assert "! 1 row that cannot be used: row 1: the column 'response' should hold a text" in text
     assert "! 1 row with the text of a special token" in text and "row-2 (<|im_end|>)" in text
-    assert "! 1 row with characters that look wrongly decoded: row-2 (" in text
+    assert "! 1 row with characters that look wrongly decoded, or carriage returns: row-2 (" in text
     assert "! 1 row with an answer without a letter, a number or a symbol: row-3 (...)" in text
     assert "\x1b" not in text
 

@@ -223,7 +223,18 @@ def test_the_textbook_shares_sentences_but_no_question(phi_tiny: Path, tmp_path:
     assert counts["supervised_share"] == pytest.approx(share, abs=1e-6)
 
 
-WRONG = ["donâ€™t", "cafÃ©", "Â£5", "ðŸ™‚", "Ð¿Ñ€Ð¸", "a\ufffdb", "a\x00b", "it\x92s", "æ—¥æœ¬"]
+WRONG = [
+    "two\r\nlines",
+    "donâ€™t",
+    "cafÃ©",
+    "Â£5",
+    "ðŸ™‚",
+    "Ð¿Ñ€Ð¸",
+    "a\ufffdb",
+    "a\x00b",
+    "it\x92s",
+    "æ—¥æœ¬",
+]
 RIGHT = [
     "don’t",
     "café",

@@ -107,7 +107,7 @@ PUBLISHED = [
     ("bbh-boolean", {"input": "not False is", "target": "True"}, "not False is", ("False", "True"), 1),
     ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": "you"}, "Who?", ("I", "you"), 1),
     ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": "a"}, "Who?", ("I", "you"), 0),
-    ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": 1}, "Who?", ("I", "you"), 1),
+    ("questions", {"question": "Who?", "choices": ["I", "you"], "answer": 0}, "Who?", ("I", "you"), 0),
 ]
 
 
@@ -168,8 +168,21 @@ def test_all_readings_point_at_the_same_choice(count: int, data: st.DataObject) 
     choices = [f"choice {n}" for n in range(count)]
     right = data.draw(st.integers(0, count - 1))
     letter = "ABCDEF"[right]
-    for answer in (choices[right], right, str(right), letter, letter.lower(), f"({letter})", f"{letter}."):
+    for answer in (choices[right], letter, letter.lower(), f"({letter})", f"{letter}."):
         assert ask(task(), {"q": "x", "c": choices, "a": answer})[0].answer == right
+    for start in (0, 1):  # the first and the last choice show where the numbers start
+        asked = [{"q": f"{n}", "c": choices, "a": n + start} for n in (0, count - 1, right)]
+        assert [item.answer for item in ask(task(), *asked)] == [0, count - 1, right]
+
+
+def test_numbers_that_could_start_at_0_or_1_are_refused() -> None:
+    rows = [{"q": f"{n}", "c": ["a", "b", "c"], "a": n} for n in (1, 2, 1)]  # no 0, and no 3
+    with pytest.raises(
+        SteadyPhiError, match=r"read as index and as number; .* \(index: from 0, number: from 1"
+    ):
+        ask(task(), *rows)
+    assert [item.answer for item in ask(task(answer_is="index"), *rows)] == [1, 2, 1]
+    assert [item.answer for item in ask(task(answer_is="number"), *rows)] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +195,7 @@ def test_all_readings_point_at_the_same_choice(count: int, data: st.DataObject) 
         ({}, {"c": ["a", "b", "a"], "a": "a"}, "two of the choices are alike: a, b, a"),
         ({}, {"c": ["a", " a"], "a": "a"}, "two of the choices are alike"),
         ({}, {"c": ["a"], "a": "a"}, "c should be a list of at least two"),
+        ({}, {"c": {"text": ["a", "b"]}, "a": "a"}, r"c is an object; name a list in it: c\.text"),
         ({}, {"c": ["a", ""], "a": "a"}, "none empty"),
         ({"labels": "l"}, {"c": ["a", "b"], "l": list("ABC"), "a": "A"}, "2 choices have 3 labels"),
         ({"choices": ["{c}", "{d}"]}, {"c": "a", "a": "a"}, "there is no column 'd'"),
@@ -238,7 +252,7 @@ def test_of_very_many_answers_a_part_is_drawn_from(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("pattern", [r"((?:a+)+)$", r"((?:a|aa)+)$"])
 def test_a_pattern_that_takes_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
     monkeypatch.setattr(choices, "LONGEST_SEARCH", 0.05)
-    message = r"^x: row 1: task\.answer_pattern .* takes more than 0\.05 s; write it without a repetition"
+    message = r"^x: row 1: prepare\.task\.answer_pattern .* takes more than 0\.05 s; write it without a re"
     with pytest.raises(SteadyPhiError, match=message):
         ask(task(answer_pattern=pattern, choices=["a", "b"]), {"q": "?", "a": "a" * 5000 + "!"})
 

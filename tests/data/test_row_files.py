@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steadyphi.data import row_files, streams
-from steadyphi.data.row_files import read_rows
+from steadyphi.data.row_files import read_rows, stream_rows
 from steadyphi.errors import SteadyPhiError
 
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=12)
@@ -42,6 +42,25 @@ def test_what_csv_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     assert [(r.values["a"], r.values["b"]) for r in read_rows(path)] == rows
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_spreadsheet_in_any_country(tmp_path: Path, delimiter: str) -> None:
+    """As Excel writes it: a byte order mark, CRLF, quoted newlines, and columns without a name at the end."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerows([("a, b;\tc", " d ", "", ""), ("1,5", 'say "x;\t"\nnow', "", "")])
+    (tmp_path / "x.csv").write_text(text.getvalue(), encoding="utf-8-sig", newline="")
+    (row,) = read_rows(tmp_path / "x.csv")
+    assert row.values == {"a, b;\tc": "1,5", "d": 'say "x;\t"\nnow'}
+
+
+def test_equal_rows_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, rows in (("a", "x\nx\ny\n"), ("b", "y\nz\n"), ("c", "w\n\n\n")):
+        (tmp_path / f"{name}.csv").write_text("q\n" + rows)
+    assert [row.values["q"] for row in stream_rows(tmp_path)] == ["x", "y", "z", "w"]
+    one = "1 row is equal to an earlier row and left out"
+    assert capsys.readouterr().err == f"{tmp_path}/a.csv: {one}\n{tmp_path}/b.csv: {one}\n"
+
+
 def test_a_word_after_thousands_of_numbers(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a\n" + "\n".join(map(str, range(12_000))) + "\nmany\n")
@@ -52,6 +71,13 @@ def test_a_word_after_thousands_of_numbers(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("x.csv", b"a,b\n1,2\n3,4,5\n", "row 2 has 3 cells, but there are 2 columns (a, b); put a text"),
+        (
+            "x.csv",
+            b"a;b\n1;2;3\n",
+            "row 1 has 3 cells, but there are 2 columns (a, b); put a text with a semi",
+        ),
+        ("x.jsonl", b'[{"a": 1},', "row 1: should be a JSON object such as"),
+        ("x.jsonl", b'[{"a": 1}]', "for a list of objects, call the file .json"),
         ("x.csv", b"a,a\n1,2\n", "the column 'a' occurs twice in the first line"),
         ("x.csv", b'a,b\n"x"y,2\n', "line 2: not CSV"),
         ("x.csv", b"a,b\n", "there are no rows"),
@@ -64,7 +90,7 @@ def test_a_word_after_thousands_of_numbers(tmp_path: Path) -> None:
         ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "not JSON (Exceeds the limit"),
         ("x.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "row 1: not JSON (Exceeds the limit"),
         ("x.json", b"[" * 200_000, "not JSON (nested too deeply)"),
-        ("x.jsonl", b"[" * 200_000, "row 1: not JSON (nested too deeply)"),
+        ("x.jsonl", b'{"a": ' + b"[" * 200_000, "row 1: not JSON (nested too deeply)"),
         ("x.json", b'{"a": 1}\n{"a": 2}\n', "for one object per line, call the file .jsonl"),
         ("x.jsonl.gz", b"no gzip", "is not a whole gzip file"),
         ("x.jsonl.gz", gzip.compress(b'{"a": 1}', mtime=0)[:-9], "is not a whole gzip file"),

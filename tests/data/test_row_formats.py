@@ -12,7 +12,7 @@ import pytest
 from steadyphi.data import data_file, sources
 from steadyphi.data.packing import collate
 from steadyphi.data.prepare import left_out, prepare
-from steadyphi.data.row_files import read_rows
+from steadyphi.data.row_files import read_rows, stream_rows
 from steadyphi.data.row_formats import FORMATS, Dialogue, recognize
 from steadyphi.data.row_store import Rows
 from steadyphi.data.rows import Row
@@ -114,6 +114,28 @@ def test_two_formats_that_fit_are_both_named() -> None:
         converted({"instruction": "a", "input": "b", "output": "c", "response": "d"})
 
 
+def test_columns_of_no_format_are_refused_in_one_line_that_says_what_to_set() -> None:
+    with pytest.raises(SteadyPhiError, match=r"^x.jsonl: the columns, chosen, prompt, are .*prepare\.respo"):
+        converted({"prompt": "a", "chosen": "b"}, {"prompt": "c", "chosen": "d"})
+
+
+def test_files_of_different_formats_in_a_folder_are_both_named(make: Make, tmp_path: Path) -> None:
+    one = {"instruction": "Who?", "response": "Ann."}
+    for name, row in (("a", one), ("b", one | {"n": 2}), ("c", {"question": "Who?", "answer": "Ann."})):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    message = r"^{0}/a.jsonl fits instruction-resp.*, but {0}/c.jsonl fits question-answer .*data=mixture"
+    with pytest.raises(SteadyPhiError, match=message.format(tmp_path)):
+        recognize(Rows(stream_rows(tmp_path)), "auto", *ASKED)
+    # A format for all of them can still be named.
+    assert recognize(Rows(stream_rows(tmp_path)), "question-answer", *ASKED).name == "question-answer"
+
+
+def test_a_file_of_questions_with_other_columns_names_the_settings_of_questions(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(json.dumps({"q": "Who?", "a": "Ann."}))
+    with pytest.raises(SteadyPhiError, match=r"set prepare\.task\.question and prepare\.task\.answer$"):
+        data_file.read_questions(tmp_path / "x.jsonl", *ASKED)
+
+
 def test_a_named_format_whose_columns_are_absent_is_refused() -> None:
     message = r"lacks the columns of sharegpt \(conversations\); the columns are answer, question"
     with pytest.raises(SteadyPhiError, match=message):
@@ -146,10 +168,14 @@ def test_every_format_can_be_named() -> None:
         (said(("user", " "), *TURNS[1:]), "message 1: content should hold a text"),
         (said(*TURNS[:3], ("assistant", "")), "message 4: content should hold a text"),
         (said(*TURNS[:3], ("assistant", "<|endoftext|>")), "the response is nothing but <|endoftext|>"),
+        (
+            {"messages": [{"from": "human", "value": "Who?"}]},
+            "message 1: lacks role; it has from, value",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "message 1: content should hold a"),
         (
             {"messages": [{"content": "Who?"}]},
-            "message 1: role should be system, user, assistant, not 'None'",
+            "message 1: lacks role; it has content",
         ),
         ({"messages": ["Who?"]}, "message 1: should be an object with role and content"),
         ({"messages": []}, "messages should be a list of messages with role and content"),

@@ -137,7 +137,7 @@ GOOD = [{"instruction": f"Say {n}.", "response": str(n)} for n in range(400)]
         (lambda r: r[7].update(response=" "), r"row 8: the column 'response' should hold a text"),
         (
             lambda r: [x.pop("response") for x in r],
-            r"row 1: there is no column 'response'; the columns are instruction",
+            r"the columns, instruction, are those of no known format; for other columns, set prepare.instr",
         ),
         (lambda r: [x.update(response="a") for x in r], r"row \d+: too few different answers"),
         (lambda r: r.__delitem__(slice(250, None)), r"too few for prepare.valid of 64"),

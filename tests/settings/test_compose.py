@@ -143,7 +143,7 @@ IN_PARAMS = [
     ("prepare: {task: {choices: [a, a]}}", "params.yaml: prepare.task.choices: should", '["a", "a"]'),
     ("prepare: {task: {choices: ''}}", "params.yaml: prepare.task.choices: should", '""'),
     ("prepare: {task: {labels: 3}}", "params.yaml: prepare.task.labels: should name a column", "3"),
-    ("prepare: {task: {answer_is: number}}", "params.yaml: prepare.task.answer_is: should be", "'index'"),
+    ("prepare: {task: {answer_is: letter}}", "params.yaml: prepare.task.answer_is: should be", "'index'"),
     (
         "prepare: {task: {answer_is: index}}",
         "conf/task/textbook.yaml: task.choices: null",

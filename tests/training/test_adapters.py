@@ -1,6 +1,7 @@
 """What is trained and saved, by every method, and read back by us and by peft."""
 
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -260,3 +261,14 @@ def test_four_bits_are_bitsandbytes_own() -> None:
     assert (expected - linear.weight).norm() < 0.12 * linear.weight.norm()
     torch.testing.assert_close(quantized.product(layer, x), x @ expected.t(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(layer(x), x @ expected.t() + linear.bias, atol=1e-5, rtol=1e-5)
+
+
+def test_a_folder_beside_the_weights_is_left_out(lit_tiny: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(lit_tiny, tmp_path / "base"))
+    (base / ".ipynb_checkpoints").mkdir()
+    chosen = settings(method=Full("full"))
+    state = Phi.load(base, torch.float32).state_dict()
+    (tmp_path / "tuned").mkdir()
+    adapters.save(state, base, tmp_path / "tuned", chosen)
+    names = {path.name for path in lit_tiny.iterdir()} - {"manifest.json"}
+    assert {path.name for path in (tmp_path / "tuned").iterdir()} == names
