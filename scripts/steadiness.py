@@ -27,10 +27,12 @@ from steadyphi.stats.seeds import change_over_seeds
 PAGE, PLOT = Path("docs/results.md"), Path("docs/steadiness.png")
 COMPARISON = Path("artifacts/report/comparison.json")
 LONG = "long prompt: "
-DEFAULT = "full-rehearsal"  # the row whose change the second table shows, and whose skills the third
+WITHOUT, WITH = "full-grammar", "full-rehearsal"  # the rows without and with rehearsal
+DEFAULT = "full-phi2"  # the row whose change the second table shows, and whose skills the third
 EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi2-lower]"  # no held-out atom
-ALONE = "+prepare.rehearsal=false"  # only questions of the fine-tuning split
-FULL, LORA = ["method=full", ALONE], ["method=lora", ALONE]
+EVEN = "+prepare.styles=[phi2,bare]"  # bare questions as often as phi2
+ALONE = [EVEN, "+prepare.rehearsal=false"]  # and only questions of the fine-tuning split
+FULL, LORA = ["method=full", *ALONE], ["method=lora", *ALONE]
 FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
 WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
 WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,wte]", "finetune.lr=0.002"]
@@ -49,8 +51,9 @@ ROWS: Rows = {
     "full-pairs": ("the same, two renderings of 10,800 rows compared", [*FULL, *PAIRS]),
     "full-fast": ("the same at a rate of 2e-3", [*FULL, "finetune.lr=0.002"]),
     "full-slow": ("the same at a rate of 5e-4", [*FULL, "finetune.lr=0.0005"]),
-    "full-rehearsal": ("every weight, formats drawn anew, with rehearsal (default)", ["method=full"]),
-    "rehearsal-taught": ("the default without labels: the base's answers in phi2", ["method=full", TAUGHT]),
+    "full-rehearsal": ("every weight, formats drawn anew, with rehearsal", ["method=full", EVEN]),
+    "full-phi2": ("the same, phi2 three times as often as bare questions (default)", ["method=full"]),
+    "phi2-taught": ("the default without labels: the base's answers in phi2", ["method=full", TAUGHT]),
 }
 COUNTED = (1, 2, 4, 8, 64)  # formats of the grammar, chosen at random, beside phi2 and bare questions
 THIRD = [*FULL, "+prepare.examples=4800"]  # a third of the default's questions
@@ -71,7 +74,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """The evaluations of one experiment before and after fine-tuning."""
+    """The evaluations of one experiment before and after fine-tuning, or of two models to compare."""
 
     base: stored.Evaluation
     tuned: stored.Evaluation
@@ -252,6 +255,8 @@ def main() -> None:
         text = replaced(text, "carried", carried())
     if len(done[DEFAULT]) > 1:
         text = replaced(text, "changes", changes(done[DEFAULT]))
+        pairs = zip(done[WITHOUT], done[WITH], strict=True)  # of the same seeds
+        text = replaced(text, "rehearsal", changes([Experiment(a.tuned, b.tuned) for a, b in pairs]))
     write_text(PAGE, replaced(text, "skills", skills(done[DEFAULT])))
     draw(groups)
     print(table(groups))

@@ -25,6 +25,7 @@ from steadyphi.settings.values import (
     TaskSource,
     Template,
     Text,
+    Weighted,
     Whole,
     no_twice,
 )
@@ -80,7 +81,7 @@ class Mixed:
     format: RowFormatName = "auto"
     instruction: Template = DEFAULT_TEMPLATES[0]
     response: Template = DEFAULT_TEMPLATES[1]
-    styles: Names | None = None
+    styles: Weighted | None = None
     grammar: Share | None = None
     limit: Count | None = None
     weight: Positive = 1.0
@@ -93,7 +94,8 @@ class Data:
     files: which files of the folder `data_file` are read, as a glob; None means all. hub: the split that is
     read with the source `hub`. sources: those that are mixed with the source `mixture`.
     Every example is rendered `renderings` times, and epoch n trains on rendering n. A share `grammar` of the
-    renderings has formats drawn from the grammar, the others have one of the `styles`.
+    renderings has formats drawn from the grammar, the others have one of the `styles`; a style that is named
+    twice is drawn twice as often.
     grammar_formats: the number of formats of the grammar, chosen at random, that are drawn; None means all.
     answers: the formats in which the base answers the questions; its most frequent answers are trained on.
     None means those of the rows. rehearsal: the textbook takes questions of its pretraining split for a skill
@@ -107,7 +109,7 @@ class Data:
     response: Template | None
     examples: Count | None
     valid: Count
-    styles: Names
+    styles: Weighted
     grammar: Share
     renderings: Count
     grammar_formats: Count | None = None

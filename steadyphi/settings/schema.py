@@ -41,6 +41,7 @@ from steadyphi.settings.values import (
     Source,
     Template,
     Text,
+    Weighted,
     Whole,
     no_twice,
 )
@@ -117,7 +118,7 @@ class Prepare:
     response: Template | None
     examples: Count | None
     valid: Count
-    styles: Names
+    styles: Weighted
     grammar: Share
     renderings: Count
     context: Count
@@ -184,7 +185,7 @@ class Evaluate:
     long: Long | None
     search: Search | None
     quantized: Annotated[tuple[Literal[8, 4], ...], AfterValidator(no_twice)]
-    styles: Names
+    styles: Weighted
     grammar: Share
     grammar_formats: Count | None
     held_out: HeldOut

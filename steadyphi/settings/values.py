@@ -23,10 +23,14 @@ def no_twice(names: tuple[T, ...]) -> tuple[T, ...]:
     return names
 
 
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
         raise ValueError("should name at least one")
-    return no_twice(names)
+    return names
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    return no_twice(_not_empty(names))
 
 
 def template(text: str) -> str:
@@ -100,6 +104,7 @@ SourceName = Annotated[str, AfterValidator(_source_name)]  # it becomes a part o
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Alias = Annotated[str, AfterValidator(_alias)]
 Names = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
+Weighted = Annotated[tuple[Text, ...], AfterValidator(_not_empty)]  # a name that is there twice counts twice
 Template = Annotated[str, AfterValidator(template)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
