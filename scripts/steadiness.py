@@ -31,9 +31,9 @@ WITHOUT, WITH = "full-grammar", "full-rehearsal"  # the rows without and with re
 DEFAULT = "full-phi2"  # the row whose change the second table shows, and whose skills the third
 EIGHT = "[phi2,phi2-newline,chat,bare,question-upper,question,question-lower,phi2-lower]"  # no held-out atom
 EVEN = "+prepare.styles=[phi2,bare]"  # bare questions as often as phi2
-ALONE = [EVEN, "+prepare.rehearsal=false"]  # and only questions of the fine-tuning split
-FULL, LORA = ["method=full", *ALONE], ["method=lora", *ALONE]
-FIXED = ["+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
+ALONE = "+prepare.rehearsal=false"  # only questions of the fine-tuning split
+FULL, LORA = ["method=full", ALONE, EVEN], ["method=lora", ALONE, EVEN]
+FIXED = [ALONE, "+prepare.grammar=0.0", f"+prepare.styles={EIGHT}"]
 WIDE = ["+finetune.method.r=64", "+finetune.method.alpha=64"]
 WIDE += ["+finetune.method.targets=[attn.qkv,attn.proj,mlp.fc,mlp.proj,lm_head,wte]", "finetune.lr=0.002"]
 ONE_THREAD = ["+finetune.threads=1", "+evaluate.threads=1"]  # so that two experiments can run at once
@@ -41,8 +41,8 @@ PAIRS = ["+finetune.consistency=1.0", "+prepare.examples=10800", "+prepare.rende
 TAUGHT = "+prepare.answers=[phi2]"
 Rows = dict[str, tuple[str, list[str]]]
 ROWS: Rows = {
-    "lora-fixed": ("LoRA, 8 fixed formats", [*LORA, *FIXED]),
-    "full-fixed": ("every weight, 8 fixed formats", [*FULL, *FIXED]),
+    "lora-fixed": ("LoRA, 8 fixed formats", ["method=lora", *FIXED]),
+    "full-fixed": ("every weight, 8 fixed formats", ["method=full", *FIXED]),
     "lora-grammar": ("LoRA, formats drawn anew", LORA),
     "wide-grammar": ("LoRA of rank 64 with head and embedding, drawn anew", [*LORA, *WIDE]),
     "full-grammar": ("every weight, formats drawn anew", FULL),

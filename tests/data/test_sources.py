@@ -58,6 +58,16 @@ def test_a_few_formats_of_the_grammar(make: Make, lit_tiny: Path, tmp_path: Path
     assert styles == {*settings.styles, *(f.name for f in pool)}
 
 
+def test_a_style_that_is_named_twice_is_drawn_twice_as_often(
+    make: Make, lit_tiny: Path, tmp_path: Path
+) -> None:
+    file = "steadyphi/data/textbook.py"
+    settings = make("textbook", file, examples=300, items=9, styles=["qa", "bare", "qa"], grammar=0.1)
+    prepare(settings, Path(file), TextTokenizer(lit_tiny), tmp_path)
+    styles = Counter(row["style"] for row in read_table(tmp_path / "train.parquet"))
+    assert styles["qa"] / styles["bare"] == pytest.approx(2, rel=0.2)
+
+
 def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     settings = make("textbook", "steadyphi/data/textbook.py", examples=300, items=90)
     tokenizer = TextTokenizer(lit_tiny)
@@ -69,7 +79,7 @@ def test_textbook(make: Make, lit_tiny: Path, tmp_path: Path) -> None:
     allowed = {f.name for f in held_out.trainable(settings.held_out.untrained)}
     styles = Counter(row["style"] for row in rows)
     assert set(styles) - allowed == set(settings.styles) and len(styles) == counted["train_formats"] > 300
-    assert sum(styles[n] for n in settings.styles) / len(rows) == pytest.approx(
+    assert sum(styles[n] for n in set(settings.styles)) / len(rows) == pytest.approx(
         1 - settings.grammar, abs=0.05
     )
     for n in range(settings.renderings):  # each example once per rendering, in another format

@@ -223,7 +223,7 @@ IN_CONF = [
     (QUICK, "- bare", "- bear", "suite.formats: unknown format 'bear'", "did you mean bare?"),
     (QUICK, "- bare", "- qa", "suite.formats: should name qa once", ""),
     (QUICK, "200", "0", "suite.items: should be greater", ""),
-    (DATA, "[phi2, bare]", "[phi3]", "data.styles: unknown format 'phi3'", "did you mean phi2?"),
+    (DATA, "[phi2, phi2, phi2, bare]", "[phi3]", "data.styles: unknown format 'phi3'", "did you mean phi2?"),
     (CONFIG, "[input, q]", "[input, Q]", "held_out.descriptor: unknown atom 'Q'", "choose from"),
     (
         CONFIG,
