@@ -54,7 +54,7 @@ def test_normalize(text: str, plain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "final"),
     [
         ("She has 3 and 4, so 7.", "7"),
         ("9 * 2 = $<<9*2=18>>18 every day.\n#### 18", "18"),
@@ -81,8 +81,8 @@ def test_normalize(text: str, plain: str) -> None:
         ("٣", None),  # a digit to \d
     ],
 )
-def test_final_number(text: str, number: str | None) -> None:
-    assert final_number(text) == number
+def test_final_number(text: str, final: str | None) -> None:
+    assert final_number(text) == final
 
 
 NUMBERS = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False, places=2)

@@ -93,7 +93,7 @@ def test_every_process_counts(
         compose_all(root)
 
 
-@pytest.mark.parametrize("said", ["float16", "fp16"])
+@pytest.mark.parametrize("setting", ["float16", "fp16"])
 def test_float16_is_refused_with_the_reason(root: Path, setting: str) -> None:
     choose(root, finetune={"precision": setting})
     with pytest.raises(SteadyPhiError) as refused:
