@@ -40,6 +40,7 @@ from steadyphi.settings.values import (
     TaskSource,
     Template,
     Text,
+    Threads,
     Whole,
     explain,
     location,
@@ -68,7 +69,7 @@ class Model:
     revision: Commit | None
     context: Count
     precision: Precision
-    threads: Count | None
+    threads: Threads | None
     lr: Rates
     epochs: Count
     batch_tokens: Count
@@ -374,7 +375,7 @@ class Finetune:
     checkpointing: bool
     compile: bool
     precision: Precision
-    threads: Count | None
+    threads: Threads | None
     seed: Seed
 
 
@@ -402,7 +403,7 @@ class Evaluate:
     draws: Annotated[int, Field(ge=100)]
     batch_tokens: Count
     precision: Precision
-    threads: Count | None
+    threads: Threads | None
     seed: Seed
     prompts: tuple[Format, ...]
 
