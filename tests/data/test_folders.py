@@ -6,6 +6,7 @@ import gzip
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,6 @@ def test_rows_are_read_back_from_the_disk_in_any_order(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_under_the_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "r+b"))
     with pytest.raises(SteadyPhiError, match=r"the rows cannot be kept there \(No space left .*TMPDIR"):
         Rows([Row("x", 1, {"question": "Who?"})])
