@@ -38,6 +38,15 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return caught.value.code
 
 
+def test_the_middle_of_a_very_long_answer_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"instruction": "x", "output": "a" + " b" * 1000 + " c"}
+    text = preview(capsys, write(tmp_path / "a.jsonl", [row]))
+    assert "; 1,003 targets, " in text and text.count("·␣b") == 1000 - 3
+    assert "·␣b·[…3␣tokens…]·␣b·" in text and text.endswith("·␣c·<|endoftext|>◂\n")
+
+
 def test_every_token_is_shown_and_the_answer_is_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
