@@ -65,7 +65,7 @@ def files_of(path: Path, pattern: str | None = None) -> list[Path]:
             )
         return [path]
     if not path.is_dir():
-        raise SteadyPhiError(f"{path}: no such file; set data_file or task_file in params.yaml to yours")
+        raise SteadyPhiError(f"{path}: no such file or folder of rows")
     files = sorted(
         file
         for file in path.glob(pattern or "**/*")

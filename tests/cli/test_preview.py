@@ -156,7 +156,8 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "the columns fit prompt-completion" in refused(capsys, file)
     assert "should be 1 or more, not 0" in refused(capsys, file, "--format", "prompt-completion", "--rows", 0)
     assert "neither a folder nor one of phi-1.5, phi-2, phi-tiny" in refused(capsys, file, "--model", "gpt")
-    assert "no such file" in refused(capsys, tmp_path / "b.jsonl")
+    missing = tmp_path / "b.jsonl"
+    assert refused(capsys, missing) == f"error: {missing}: no such file or folder of rows"
     empty = write(tmp_path / "e.jsonl", [{"prompt": "", "completion": "d"}])
     assert "no row can be used as prompt-completion" in refused(capsys, empty)
 
