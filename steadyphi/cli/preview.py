@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # these imports take seconds, and the parser does not need th
 ROOT = Path(__file__).parents[2]
 MODELS = Path("conf/model")
 NAMED = 3  # rows that a note names
+LONGEST = 1000  # tokens of a prompt or an answer that are shown
 COLOURS, RESET = {"loss": "\x1b[1;32m", "mark": "\x1b[2m"}, "\x1b[0m"
 
 
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     from steadyphi.data.row_files import stream_rows
     from steadyphi.data.row_formats import SettingNames, recognize
     from steadyphi.data.row_store import Rows
-    from steadyphi.data.token_view import drawn, stretches
+    from steadyphi.data.token_view import drawn, shortened, stretches
     from steadyphi.tokenizer import TextTokenizer
 
     if options.rows < 1:
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
         style = PLAIN if dialogue.plain else FORMATS[options.style]
         (example,) = encode_examples(tokenizer, [(style, dialogue)])
         print(f"\n{_heading(dialogue.id, style.name, len(example.tokens), example.supervised)}")
-        parts = list(stretches(example, tokenizer))
+        parts = [shortened(part, LONGEST) for part in stretches(example, tokenizer)]
         text = drawn(parts, _painted) if colour else drawn(parts)
         print(textwrap.indent(text, "  "))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steadyphi.data.rows import WRITTEN, Row, digest
+from steadyphi.data.rows import WRITTEN, Row, digest, plain
 from steadyphi.data.streams import lines, too_large
 from steadyphi.errors import SteadyPhiError
 from steadyphi.settings.values import ROWS, rows_suffix
@@ -65,7 +65,7 @@ def files_of(path: Path, pattern: str | None = None) -> list[Path]:
             )
         return [path]
     if not path.is_dir():
-        raise SteadyPhiError(f"{path}: no such file; set data_file or task_file in params.yaml to yours")
+        raise SteadyPhiError(f"{path}: no such file or folder of rows")
     files = sorted(
         file
         for file in path.glob(pattern or "**/*")
@@ -121,7 +121,7 @@ def distinct(
 
 
 def _written(value: Any) -> str | None:
-    return str(value) if isinstance(value, WRITTEN) else None
+    return plain(value) if isinstance(value, WRITTEN) else None
 
 
 # A row as JSON. Dates and decimals become texts, and cells of bytes become null.
@@ -217,10 +217,19 @@ def _read_parquet(file: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(BATCH):
-                yield from batch.to_pylist()
+                yield from _exact(batch).to_pylist()
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise SteadyPhiError(f"{file}: cannot be read as a table ({reason})") from None
+
+
+def _exact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows with single-precision numbers as they are written: 0.1, not 0.10000000149011612."""
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_float32(field.type):
+            texts = batch.column(place).cast(pa.string())
+            batch = batch.set_column(place, field.name, texts.cast(pa.float64()))
+    return batch
 
 
 READERS = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}

@@ -9,13 +9,17 @@ from typing import Any, overload
 
 from steadyphi.data.row_files import as_json
 from steadyphi.data.rows import Row
+from steadyphi.errors import SteadyPhiError
 
 
 class Rows(Sequence[Row]):
     """Rows that are kept in a temporary file without a name, which is gone when the process ends."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Write the rows, and for each source the names of its columns with a value into `columns_of`."""
+        """Write the rows, and for each source the names of its columns with a value into `columns_of`.
+
+        Raises SteadyPhiError if the disk of the temporary file is full.
+        """
         self.columns_of: dict[str, set[str]] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, because it lives as long as the object
         self._ends, self._numbers, self._sources = array("Q"), array("Q"), array("L")
@@ -24,12 +28,24 @@ class Rows(Sequence[Row]):
         for row in rows:
             named = self.columns_of.setdefault(row.source, set())
             named.update(column for column, value in row.values.items() if value is not None)
-            end += self._file.write(as_json(row.values).encode())
+            end += self._write(as_json(row.values).encode())
             self._ends.append(end)
             self._numbers.append(row.number)
             self._sources.append(names.setdefault((row.source, row.part), len(names)))
         self._names = list(names)
-        self._file.flush()
+        self._write(b"", flush=True)
+
+    def _write(self, content: bytes, flush: bool = False) -> int:
+        try:
+            written = self._file.write(content)
+            if flush:
+                self._file.flush()
+        except OSError as error:
+            folder, reason = tempfile.gettempdir(), error.strerror
+            raise SteadyPhiError(
+                f"{folder}: the rows cannot be kept there ({reason}); set TMPDIR to a folder with more space"
+            ) from None
+        return written
 
     @property
     def columns(self) -> set[str]:

@@ -256,10 +256,13 @@ def without_end_string(text: str) -> str:
 def plain(value: Any) -> str | None:
     """Return a text, number, date, time or decimal as text, None for anything else.
 
-    51.0 becomes 51, as in a written answer. NaN, a blank cell of a table, is missing.
+    51.0 becomes 51 and 1e-05 becomes 0.00001, as in a written answer. NaN, a blank cell of a table, is
+    missing.
     """
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        return str(int(value)) if value.is_integer() else str(value)
+        return str(int(value)) if value.is_integer() else f"{decimal.Decimal(repr(value)):f}"
+    if isinstance(value, decimal.Decimal):
+        return f"{value:f}"
     return str(value).strip() if isinstance(value, str | int | WRITTEN) else None

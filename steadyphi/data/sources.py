@@ -98,7 +98,8 @@ def load(settings: Prepare, file: Path) -> Material:
     if not train:
         raise SteadyPhiError(
             f"{data_name(settings)}: {len(groups)} questions beside the {len(asked.items)} for evaluation "
-            f"are too few for prepare.valid of {settings.valid}; lower prepare.valid or prepare.items"
+            f"and the {len(asked.shots)} for few-shot prompts are too few for prepare.valid of "
+            f"{settings.valid} and training; lower prepare.valid, prepare.items or prepare.shots"
         )
     return Material(
         _weighted(settings, dialogues, train)[: settings.examples],

@@ -36,6 +36,15 @@ def stretches(example: Example, tokenizer: TextTokenizer) -> Iterator[Stretch]:
         done = answer.stop
 
 
+def shortened(part: Stretch, most: int) -> Stretch:
+    """Return a stretch of more than `most` tokens with their number in place of those in the middle."""
+    left_out = len(part.texts) - most
+    if left_out <= 0:
+        return part
+    begin, end = part.texts[: most // 2], part.texts[len(part.texts) - (most - most // 2) :]
+    return Stretch([*begin, f"[…{left_out:,} tokens…]", *end], part.loss)
+
+
 def texts(ids: Sequence[int], tokenizer: TextTokenizer) -> list[str]:
     """Return the text of each token. A character of several tokens is the text of its last, see `PART`."""
     shown, begun = list[str](), list[int]()

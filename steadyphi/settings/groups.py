@@ -25,6 +25,7 @@ from steadyphi.settings.values import (
     TaskSource,
     Template,
     Text,
+    Threads,
     Weighted,
     Whole,
     no_twice,
@@ -49,7 +50,7 @@ class Model:
     revision: Commit | None
     context: Count
     precision: Precision
-    threads: Count | None
+    threads: Threads | None
     lr: Rates
     epochs: Count
     batch_tokens: Count

@@ -41,6 +41,7 @@ from steadyphi.settings.values import (
     Source,
     Template,
     Text,
+    Threads,
     Weighted,
     Whole,
     no_twice,
@@ -166,7 +167,7 @@ class Finetune:
     checkpointing: bool
     compile: bool
     precision: Precision
-    threads: Count | None
+    threads: Threads | None
     seed: Seed
 
 
@@ -194,7 +195,7 @@ class Evaluate:
     draws: Annotated[int, Field(ge=100)]
     batch_tokens: Count
     precision: Precision
-    threads: Count | None
+    threads: Threads | None
     seed: Seed
     prompts: tuple[Format, ...]
 

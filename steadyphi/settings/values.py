@@ -39,7 +39,8 @@ def template(text: str) -> str:
         return f"{{{text}}}"
     if not re.search(r"\{[^{}]+\}", text):
         raise ValueError(
-            "should name a column, such as question, or contain names in braces: {hint} {question}"
+            "should name a column, such as question, or have names in braces, as those with a space need: "
+            "{hint} {the question}"
         )
     return text
 
@@ -108,6 +109,7 @@ Weighted = Annotated[tuple[Text, ...], AfterValidator(_not_empty)]  # a name tha
 Template = Annotated[str, AfterValidator(template)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+Threads = Annotated[int, Field(ge=1, le=4096)]  # each of tens of thousands takes memory until none is left
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy and torch both accept
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[Real, Field(gt=0)]

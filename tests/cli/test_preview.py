@@ -38,6 +38,15 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return caught.value.code
 
 
+def test_the_middle_of_a_very_long_answer_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"instruction": "x", "output": "a" + " b" * 1000 + " c"}
+    text = preview(capsys, write(tmp_path / "a.jsonl", [row]))
+    assert "; 1,003 targets, " in text and text.count("·␣b") == 1000 - 3
+    assert "·␣b·[…3␣tokens…]·␣b·" in text and text.endswith("·␣c·<|endoftext|>◂\n")
+
+
 def test_every_token_is_shown_and_the_answer_is_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +156,8 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "the columns fit prompt-completion" in refused(capsys, file)
     assert "should be 1 or more, not 0" in refused(capsys, file, "--format", "prompt-completion", "--rows", 0)
     assert "neither a folder nor one of phi-1.5, phi-2, phi-tiny" in refused(capsys, file, "--model", "gpt")
-    assert "no such file" in refused(capsys, tmp_path / "b.jsonl")
+    missing = tmp_path / "b.jsonl"
+    assert refused(capsys, missing) == f"error: {missing}: no such file or folder of rows"
     empty = write(tmp_path / "e.jsonl", [{"prompt": "", "completion": "d"}])
     assert "no row can be used as prompt-completion" in refused(capsys, empty)
 

@@ -4,7 +4,9 @@ import csv
 import datetime
 import gzip
 import json
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from steadyphi.data.row_files import files_of, stream_rows
 from steadyphi.data.row_store import Rows
+from steadyphi.data.rows import Row
 from steadyphi.errors import SteadyPhiError
 
 # Identifiers with leading zeros, dates, long integers, and words that tables are known to read as missing.
@@ -170,3 +173,9 @@ def test_rows_are_read_back_from_the_disk_in_any_order(tmp_path: Path) -> None:
     assert rows[-1].values["b"] == [{"c": 499}] and [row.number for row in rows[7:10]] == [8, 9, 10]
     with pytest.raises(IndexError):
         rows[500]
+
+
+def test_a_full_disk_under_the_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "r+b"))
+    with pytest.raises(SteadyPhiError, match=r"the rows cannot be kept there \(No space left .*TMPDIR"):
+        Rows([Row("x", 1, {"question": "Who?"})])

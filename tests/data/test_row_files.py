@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from steadyphi.data import row_files, streams
 from steadyphi.data.row_files import read_rows, stream_rows
+from steadyphi.data.row_store import Rows
+from steadyphi.data.rows import plain
 from steadyphi.errors import SteadyPhiError
 
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=12)
@@ -51,6 +53,20 @@ def test_a_spreadsheet_in_any_country(tmp_path: Path, delimiter: str) -> None:
     (tmp_path / "x.csv").write_text(text.getvalue(), encoding="utf-8-sig", newline="")
     (row,) = read_rows(tmp_path / "x.csv")
     assert row.values == {"a, b;\tc": "1,5", "d": 'say "x;\t"\nnow'}
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.decimal128(20, 8)])
+def test_numbers_of_a_table_are_read_as_people_write_them(tmp_path: Path, kind: pa.DataType) -> None:
+    written = ["0.1", "0.00000123", "12.5", "-3", None]
+    numbers = pa.array(written).cast(pa.decimal128(20, 8)).cast(kind)
+    pq.write_table(pa.table({"question": list("abcde"), "answer": numbers}), tmp_path / "x.parquet")
+    texts = [plain(row.values["answer"]) for row in Rows(stream_rows(tmp_path / "x.parquet"))]
+    whole = (
+        written
+        if kind != pa.decimal128(20, 8)
+        else ["0.10000000", "0.00000123", "12.50000000", "-3.00000000", None]
+    )
+    assert texts == whole
 
 
 def test_equal_rows_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,7 +150,10 @@ GOOD = [{"instruction": f"Say {n}.", "response": str(n)} for n in range(400)]
             r"the columns, instruction, are those of no known format; for other columns, set prepare.instr",
         ),
         (lambda r: [x.update(response="a") for x in r], r"row \d+: too few different answers"),
-        (lambda r: r.__delitem__(slice(250, None)), r"too few for prepare.valid of 64"),
+        (
+            lambda r: r.__delitem__(slice(250, None)),
+            r"and the 8 for few-shot prompts are too few for prepare\.valid of 64",
+        ),
     ],
 )
 def test_bad_rows_are_named(make: Make, tmp_path: Path, change: Any, message: str) -> None:
