@@ -102,7 +102,7 @@ def test_a_turn_that_is_too_long_leaves_the_row_out(phi_tiny: Path) -> None:
 
 def test_a_long_answer_is_cut_at_the_same_places_in_every_format(phi_tiny: Path) -> None:
     tokenizer = TextTokenizer(phi_tiny)
-    part = tokenize([Dialogue("row-1", (("What?", LONG),), "Be brief.")], settings(), tokenizer, 4)
+    part = tokenize([Dialogue("row-1", (("What?", LONG),), "Be brief.")], settings(grammar=1.0), tokenizer, 4)
     assert len(set(part.styles)) > 2 and max(len(example.tokens) for example in part.examples) <= CONTEXT
     split = [[e for e in part.examples if e.rendering == n] for n in range(4)]
     for examples in split:
