@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from steadyphi.checkpoint.manifest import NAME
 from steadyphi.cli import lock
 from steadyphi.cli.compare import git
 from steadyphi.files import read_bytes, sha256, write_text
@@ -47,6 +48,7 @@ class Card:
     The last three may be missing, and the card is then shorter.
     """
 
+    trained: bool  # else the weights are those of `convert`
     manifest: Mapping[str, Any]
     style: Format
     project: Path | None
@@ -56,17 +58,18 @@ class Card:
 
 def of_pipeline(manifest: Mapping[str, Any], style: Format, tuned: Path, runs: Runs) -> Card:
     """Return what is known about the model in `tuned`, if it is the folder that the pipeline writes."""
+    trained = not (tuned / NAME).is_file()  # `finetune` writes none
     artifacts = tuned.absolute().parent
     path, project = artifacts / "config" / "publish.yaml", artifacts.parent
     if tuned.name != "tuned" or not path.is_file():
-        return Card(manifest, style, None, None, runs)
+        return Card(trained, manifest, style, None, None, runs)
     known = project if (project / "dvc.lock").is_file() else None
     if lock.outdated(project, lock.TRAINING):  # compose has written settings that no stage has used yet
-        return Card(manifest, style, known, None, runs)
+        return Card(trained, manifest, style, known, None, runs)
     settings = load_settings(path, Publish)
     if not manifest.get("revision"):  # a whole model does not record the base that it was trained from
         manifest = {**manifest, **{key: settings.settings["fetch"][key] for key in ("source", "revision")}}
-    return Card(manifest, style, known, settings, runs)
+    return Card(trained, manifest, style, known, settings, runs)
 
 
 def write(folder: Path, card: Card) -> None:
@@ -77,7 +80,7 @@ def write(folder: Path, card: Card) -> None:
     adapter = card.manifest["layout"] == "peft"
     data = ModelCardData(
         base_model=base,
-        base_model_relation=("adapter" if adapter else "finetune") if base else None,
+        base_model_relation=("adapter" if adapter else "finetune") if base and card.trained else None,
         library_name="peft" if adapter else "transformers",
         license=licence,
         pipeline_tag="text-generation",
@@ -107,6 +110,10 @@ def _licence(folder: Path, manifest: Mapping[str, Any]) -> str | None:
 
 
 def _opening(card: Card) -> Iterator[str]:
+    if not card.trained:
+        yield f"# {Path(str(card.manifest['source'])).name}, converted with SteadyPhi"
+        yield f"\nThe weights of {_base(card.manifest)}."
+        return
     kind = "A LoRA adapter for" if card.manifest["layout"] == "peft" else "A model fine-tuned from"
     yield f"# {Path(str(card.manifest['source'])).name}, fine-tuned with SteadyPhi"
     yield f"\n{kind} {_base(card.manifest)}."

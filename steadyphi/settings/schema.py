@@ -192,7 +192,7 @@ class Evaluate:
     held_out: HeldOut
     scorer: Literal["raw", "mean"]
     confidence: Annotated[Real, Field(gt=0, lt=1)]
-    draws: Annotated[int, Field(ge=100)]
+    draws: Annotated[int, Field(ge=100, le=100_000)]
     batch_tokens: Count
     precision: Precision
     threads: Threads | None

@@ -97,6 +97,14 @@ def test_the_card_of_an_adapter_and_of_a_model_without_results(
         assert absent not in card.text
 
 
+def test_the_card_of_a_model_that_was_only_converted(project: Path, tmp_path: Path) -> None:
+    model = project / "artifacts" / "model"
+    card = export(model, model, tmp_path / "a")
+    assert "# phi-2, converted with SteadyPhi\n\nThe weights of [microsoft/phi-2]" in card.text
+    assert card.data.base_model == "microsoft/phi-2" and "base_model_relation" not in card.data.to_dict()
+    assert "fine-tuned" not in card.text
+
+
 def test_a_whole_model_names_the_base_of_its_run(project: Path) -> None:
     """Its own manifest does not record the base, but the settings of the run do."""
     card = model_card.of_pipeline(
