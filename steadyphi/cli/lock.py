@@ -10,10 +10,11 @@ WEIGHTS = ("artifacts/model", "artifacts/tuned")
 
 
 def outdated(project: Path, stages: Collection[str], inputs: Collection[str] = ()) -> bool:
-    """Return whether one of the stages read other outputs of earlier stages than dvc.lock records now.
+    """Return whether the inputs of any of the stages were written again after it ran.
 
-    Then it has not run since an earlier stage did, and its own outputs do not belong to the newer ones.
-    inputs: the outputs to compare; by default all that the stages read. False if there is no dvc.lock.
+    dvc.lock then has one digest of the input that the stage read, and another of the output that an earlier
+    stage wrote since. False if there is no dvc.lock.
+    inputs: the paths to compare; by default all that the stages read.
     """
     path = project / "dvc.lock"
     if not path.is_file():

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from steadyphi.checkpoint.manifest import NAME
+from steadyphi.checkpoint.manifest import NAME as MANIFEST
 from steadyphi.cli import lock
 from steadyphi.cli.compare import git
 from steadyphi.files import read_bytes, sha256, write_text
@@ -43,12 +43,12 @@ class Card:
 
     manifest: of the exported folder. style: the recorded format.
     project: the folder of the pipeline's project; None if the model does not lie in one.
-    settings: of the run that made the model; None if dvc.lock says that they are of another.
+    settings: of the run that made the model; None if they have changed since, as dvc.lock says.
     runs: its evaluations, before and after fine-tuning.
     The last three may be missing, and the card is then shorter.
     """
 
-    trained: bool  # else the weights are those of `convert`
+    trained: bool  # False: the weights are those of `convert`
     manifest: Mapping[str, Any]
     style: Format
     project: Path | None
@@ -58,7 +58,7 @@ class Card:
 
 def of_pipeline(manifest: Mapping[str, Any], style: Format, tuned: Path, runs: Runs) -> Card:
     """Return what is known about the model in `tuned`, if it is the folder that the pipeline writes."""
-    trained = not (tuned / NAME).is_file()  # `finetune` writes none
+    trained = not (tuned / MANIFEST).is_file()  # `convert` writes a manifest, `finetune` does not
     artifacts = tuned.absolute().parent
     path, project = artifacts / "config" / "publish.yaml", artifacts.parent
     if tuned.name != "tuned" or not path.is_file():

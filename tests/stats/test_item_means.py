@@ -1,5 +1,8 @@
 """The values of the items have the measure as their mean, and its error."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,7 +27,7 @@ def test_influence_on_the_drop_rate() -> None:
 
 
 @pytest.mark.parametrize("function", ITEM_MEANS)
-def test_a_mean_over_items_is_the_mean_of_its_items(function) -> None:  # type: ignore[no-untyped-def]
+def test_a_mean_over_items_is_the_mean_of_its_items(function: Callable[..., Any]) -> None:
     values = np.random.default_rng(0).integers(0, 2, (30, 5)).astype(bool)
     if function in (measures.flip_rate, measures.mean_consistency, measures.fleiss_kappa):
         values = values.astype(int)
